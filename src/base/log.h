@@ -1,0 +1,30 @@
+/* Log lines of the host itself: one line of JSON each, to a sink that the host sets (standard error
+ * by default). Any thread; a line is written whole. The time is passed in (base has no clock).
+ */
+#ifndef GB_BASE_LOG_H
+#define GB_BASE_LOG_H
+
+#include <stdint.h>
+
+typedef enum { GB_LOG_DEBUG, GB_LOG_INFO, GB_LOG_WARN, GB_LOG_ERROR, GB_LOG_OFF } gb_log_level;
+
+typedef void gb_log_fn(void *user, gb_log_level level, const char *line);
+
+typedef struct gb_log {
+    gb_log_level level; /* lines below are dropped */
+    gb_log_fn *sink;    /* NULL: standard error */
+    void *user;
+} gb_log;
+
+/* The name in lower case ("warn"), or the level of a name, or -1. */
+const char *gb_log_name(gb_log_level level);
+int gb_log_parse(const char *name);
+
+/* fields: the inside of a JSON object (without braces, already escaped), or NULL. */
+void gb_log_put(const gb_log *log, gb_log_level level, int64_t wall_ns, const char *fields,
+                const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/* Writes text as a JSON string without its quotes; returns the bytes written, at most room - 1. */
+int gb_log_escape(char *out, int room, const char *text);
+
+#endif

@@ -1,0 +1,114 @@
+#include "base/mem.h"
+
+#include "base/check.h"
+#include "base/err.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void gb_mem_init(gb_mem *mem, const char *name, gb_mem *parent, int64_t bytes_max)
+{
+    memset(mem, 0, sizeof *mem);
+    mem->name = name;
+    mem->parent = parent;
+    mem->bytes_max = bytes_max;
+}
+
+void gb_mem_fini(gb_mem *mem)
+{
+    int64_t bytes = atomic_load(&mem->bytes);
+    if (bytes != 0)
+        gb_panic(__FILE__, __LINE__, "account '%s' ends with %lld bytes in %lld blocks", mem->name,
+                 (long long)bytes, (long long)atomic_load(&mem->blocks));
+}
+
+int gb_mem_charge(gb_mem *mem, int64_t bytes)
+{
+    for (gb_mem *at = mem; at; at = at->parent) {
+        int64_t now = atomic_fetch_add_explicit(&at->bytes, bytes, memory_order_relaxed) + bytes;
+        if (at->bytes_max && now > at->bytes_max) {
+            for (gb_mem *back = mem;; back = back->parent) {
+                atomic_fetch_sub_explicit(&back->bytes, bytes, memory_order_relaxed);
+                if (back == at) break;
+            }
+            return gb_err_set(
+                GB_ENOMEM, "out of memory: %lld bytes more would pass the cap of '%s' (%lld bytes)",
+                (long long)bytes, at->name, (long long)at->bytes_max);
+        }
+    }
+    return 0;
+}
+
+void gb_mem_discharge(gb_mem *mem, int64_t bytes)
+{
+    for (gb_mem *at = mem; at; at = at->parent)
+        atomic_fetch_sub_explicit(&at->bytes, bytes, memory_order_relaxed);
+}
+
+static int refused(gb_mem *mem)
+{
+    if (atomic_load_explicit(&mem->fail_at, memory_order_relaxed) == 0) return 0;
+    return atomic_fetch_sub(&mem->fail_at, 1) == 1;
+}
+
+static void *allocate(gb_mem *mem, size_t size, int zero)
+{
+    if (refused(mem))
+        return gb_err_set(GB_ENOMEM, "out of memory: '%s' failed on request", mem->name), NULL;
+    if (gb_mem_charge(mem, (int64_t)size) < 0) return NULL;
+    void *block = zero ? calloc(1, size ? size : 1) : malloc(size ? size : 1);
+    if (!block) {
+        gb_mem_discharge(mem, (int64_t)size);
+        return gb_err_set(GB_ENOMEM, "out of memory: %zu bytes for '%s'", size, mem->name), NULL;
+    }
+    atomic_fetch_add_explicit(&mem->blocks, 1, memory_order_relaxed);
+    return block;
+}
+
+void *gb_mem_alloc(gb_mem *mem, size_t size)
+{
+    return allocate(mem, size, 0);
+}
+
+void *gb_mem_zalloc(gb_mem *mem, size_t size)
+{
+    return allocate(mem, size, 1);
+}
+
+void *gb_mem_realloc(gb_mem *mem, void *block, size_t size_old, size_t size_new)
+{
+    if (!block) return allocate(mem, size_new, 0);
+    int64_t more = (int64_t)size_new - (int64_t)size_old;
+    if (refused(mem))
+        return gb_err_set(GB_ENOMEM, "out of memory: '%s' failed on request", mem->name), NULL;
+    if (more > 0 && gb_mem_charge(mem, more) < 0) return NULL;
+    void *moved = realloc(block, size_new ? size_new : 1);
+    if (!moved) {
+        if (more > 0) gb_mem_discharge(mem, more);
+        return gb_err_set(GB_ENOMEM, "out of memory: %zu bytes for '%s'", size_new, mem->name),
+               NULL;
+    }
+    if (more < 0) gb_mem_discharge(mem, -more);
+    return moved;
+}
+
+void gb_mem_free(gb_mem *mem, void *block, size_t size)
+{
+    if (!block) return;
+    gb_mem_discharge(mem, (int64_t)size);
+    atomic_fetch_sub_explicit(&mem->blocks, 1, memory_order_relaxed);
+    free(block);
+}
+
+char *gb_mem_strdup(gb_mem *mem, const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = gb_mem_alloc(mem, size);
+    if (copy) memcpy(copy, text, size);
+    return copy;
+}
+
+void gb_mem_strfree(gb_mem *mem, char *text)
+{
+    if (text) gb_mem_free(mem, text, strlen(text) + 1);
+}

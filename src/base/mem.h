@@ -1,0 +1,41 @@
+/* Memory with an owner. Every allocation is counted to an account, which may have a cap; a test
+ * ends with all its accounts at zero. A free names the size again, so blocks carry no header.
+ *
+ * Thread: any; the counts are atomic. An account must outlive what is counted to it.
+ */
+#ifndef GB_BASE_MEM_H
+#define GB_BASE_MEM_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct gb_mem {
+    const char *name;        /* borrowed, for reports */
+    struct gb_mem *parent;   /* also counted there, or NULL */
+    _Atomic int64_t bytes;   /* now */
+    _Atomic int64_t blocks;  /* now */
+    int64_t bytes_max;       /* cap; 0: none */
+    _Atomic int64_t fail_at; /* test only: the Nth allocation from now fails; 0: none */
+} gb_mem;
+
+void gb_mem_init(gb_mem *mem, const char *name, gb_mem *parent, int64_t bytes_max);
+
+/* Checks that the account is at zero. */
+void gb_mem_fini(gb_mem *mem);
+
+/* NULL when the system or a cap says no (GB_ENOMEM is set as the detail). Memory is not cleared. */
+void *gb_mem_alloc(gb_mem *mem, size_t size);
+void *gb_mem_zalloc(gb_mem *mem, size_t size);
+void *gb_mem_realloc(gb_mem *mem, void *block, size_t size_old, size_t size_new);
+void gb_mem_free(gb_mem *mem, void *block, size_t size);
+
+/* Counts bytes that are held outside (a mapped file, device memory): 0 or GB_ENOMEM over the cap.
+ */
+int gb_mem_charge(gb_mem *mem, int64_t bytes);
+void gb_mem_discharge(gb_mem *mem, int64_t bytes);
+
+char *gb_mem_strdup(gb_mem *mem, const char *text);
+void gb_mem_strfree(gb_mem *mem, char *text);
+
+#endif

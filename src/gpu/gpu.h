@@ -1,0 +1,236 @@
+/* Devices, seen by the rest of the house. Seven nouns: device, buffer, queue, module, kernel,
+ * event, graph (graphs come with plans). Behind it stands one table per backend: backend.h.
+ *
+ * Threads. Every function may be called from any thread unless it says otherwise; one queue is used
+ * by one thread at a time. A function marked "blocks" may wait for the device, the disk or a
+ * compiler and never runs on a worker: the functions that take a gb_op run that work on a thread of
+ * this room and call op->done there, on a thread of this room. done must be short and must not call
+ * back into this room, but may post elsewhere.
+ *
+ * Errors. Negative GB_E...; the text is in gb_err_detail() of the calling thread, or in op->detail.
+ */
+#ifndef GB_GPU_GPU_H
+#define GB_GPU_GPU_H
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "sys/op.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct gb_gpu gb_gpu;       /* all devices of one host */
+typedef struct gb_device gb_device; /* lives as long as its gb_gpu */
+typedef struct gb_buffer gb_buffer; /* counted */
+typedef struct gb_queue gb_queue;   /* an in-order command queue */
+typedef struct gb_module
+    gb_module; /* counted: one source with its options, compiled once per device */
+typedef struct gb_kernel gb_kernel; /* lives as long as its module */
+typedef struct gb_event gb_event;
+
+/* ---- the room ---- */
+
+typedef struct gb_gpu_config {
+    gb_mem *mem; /* everything this room allocates is counted here */
+    const gb_log *log;
+    const char
+        *cache_dir; /* compiled images; NULL: $XDG_CACHE_HOME/gpubridge or ~/.cache/gpubridge */
+    const char
+        *compiler; /* the C++ compiler of the cpu backend; NULL: $GB_CXX, else clang++, else g++ */
+    int threads;   /* kernel threads of the cpu backend; 0: one per core */
+    int cpu_devices; /* the cpu backend shows this many devices; 0: $GB_CPU_DEVICES, else 1 */
+    int64_t
+        cpu_memory_bytes; /* of each cpu device; 0: half of the machine's memory, split evenly */
+    uint64_t bound_ns;    /* a launch that runs longer is a runaway; 0: 5 min */
+    bool sanitize; /* cpu kernels under ASan and UBSan (the process must be preloaded with the
+                      runtime) */
+} gb_gpu_config;
+
+/* Nothing heavy happens here: no compiler, driver or thread is touched before its first use. */
+int gb_gpu_open(gb_gpu **out, const gb_gpu_config *config);
+
+/* Blocks until running work has ended or its bound has passed. Buffers, queues and modules must be
+ * gone. */
+void gb_gpu_close(gb_gpu *gpu);
+
+/* ---- devices ---- */
+
+typedef struct gb_device_info {
+    const char *backend; /* "cpu", "cuda" */
+    int index;           /* in gb_gpu_device order; cpu devices come last */
+    char name[128];
+    char arch[64];                     /* "x86-64-v4", "sm_90" */
+    int64_t memory_total, memory_free; /* bytes */
+    int threads_per_block_max;
+    int shared_bytes_max; /* dynamic shared memory of one block */
+    int units;            /* cores or multiprocessors */
+    int warp;             /* threads in a warp: 32 */
+} gb_device_info;
+
+int gb_gpu_device_count(gb_gpu *gpu);
+gb_device *gb_gpu_device(gb_gpu *gpu,
+                         int index); /* NULL when out of range: GB_EDEVICE is the detail */
+void gb_device_get_info(gb_device *device, gb_device_info *out);
+int gb_device_index(const gb_device *device);
+int gb_device_queue_depth(gb_device *device); /* commands not finished yet */
+
+/* ---- buffers ---- */
+
+typedef enum { GB_BUFFER_DEVICE, GB_BUFFER_PINNED, GB_BUFFER_UNIFIED } gb_buffer_kind;
+
+/* Bytes are zero. GB_ENOMEM names what was asked and what is free. Count 1 for the caller. */
+int gb_buffer_open(gb_buffer **out, gb_device *device, size_t bytes, gb_buffer_kind kind);
+gb_buffer *gb_buffer_ref(gb_buffer *buffer);
+void gb_buffer_unref(
+    gb_buffer *buffer); /* freed when the last holder and the last command using it are gone */
+size_t gb_buffer_bytes(const gb_buffer *buffer);
+gb_device *gb_buffer_device(const gb_buffer *buffer);
+gb_buffer_kind gb_buffer_get_kind(const gb_buffer *buffer);
+void *gb_buffer_host(gb_buffer *buffer); /* pinned and unified: the host address; device: NULL */
+uint64_t gb_buffer_address(const gb_buffer *buffer); /* as kernels see it */
+
+/* ---- modules and kernels ---- */
+
+typedef struct gb_module_spec {
+    const char *name;   /* for messages: a path or a short name */
+    const char *source; /* CUDA C++ */
+    size_t source_bytes;
+    const char *const *options;  /* NULL-ended allow-list: -DX -UX -std=c++NN -use_fast_math
+                                    -maxrregcount=N; NULL: none */
+    const char *const *includes; /* NULL-ended list of folders for #include "..."; NULL: none */
+    const char *const
+        *instances; /* NULL-ended list of template instances, "sum<float,256>"; NULL: none */
+} gb_module_spec;
+
+/* Compiles (or finds in the cache) for one device and loads it. Never blocks; op->done runs when
+ * the module can be used or has failed. *out is set at once and has count 1 for the caller in both
+ * cases (unref it also on failure); GB_ECOMPILE: op->detail holds the compiler's own lines with the
+ * source line under each. Modules of equal spec on one device are the same object. The spec is
+ * copied. */
+int gb_module_open(gb_module **out, gb_device *device, const gb_module_spec *spec, gb_op *op);
+gb_module *gb_module_ref(gb_module *module);
+void gb_module_unref(gb_module *module);
+gb_device *gb_module_device(const gb_module *module);
+
+typedef enum {
+    GB_TYPE_STRUCT,
+    GB_TYPE_BOOL,
+    GB_TYPE_INT8,
+    GB_TYPE_UINT8,
+    GB_TYPE_INT16,
+    GB_TYPE_UINT16,
+    GB_TYPE_INT32,
+    GB_TYPE_UINT32,
+    GB_TYPE_INT64,
+    GB_TYPE_UINT64,
+    GB_TYPE_FLOAT,
+    GB_TYPE_DOUBLE
+} gb_type_code;
+
+/* One kernel parameter, or the value of one global. For a pointer the type fields describe what it
+ * points at. */
+typedef struct gb_param {
+    const char *name;
+    const char *type; /* "float", "int", "unsigned char", "float4", "Body": as the compiler sees it,
+                         no const, no * */
+    gb_type_code code; /* of one lane */
+    uint16_t lanes;    /* 1 .. 4 for vectors; 1 for scalars and structs */
+    bool pointer, is_const;
+    uint32_t size;    /* bytes of the parameter itself (8 for a pointer) */
+    uint32_t element; /* bytes of what a pointer points at; 0 for void* and for non-pointers */
+} gb_param;
+
+typedef struct gb_struct_field {
+    const char *name, *type;
+    gb_type_code code;
+    uint16_t lanes;
+    uint32_t offset, count; /* count > 1: an array member */
+} gb_struct_field;
+
+/* A plain struct of the source that a kernel or global mentions: what K.types shows. */
+typedef struct gb_struct_type {
+    const char *name;
+    uint32_t size, align;
+    int field_count;
+    const gb_struct_field *fields;
+} gb_struct_type;
+
+int gb_module_kernel_count(const gb_module *module);
+gb_kernel *gb_module_kernel_at(const gb_module *module, int index);
+gb_kernel *gb_module_kernel(const gb_module *module,
+                            const char *name); /* NULL: GB_ENOENT, the detail names the nearest */
+int gb_module_struct_count(const gb_module *module);
+const gb_struct_type *gb_module_struct_at(const gb_module *module, int index);
+const char *gb_module_log(const gb_module *module); /* warnings; "" when none */
+
+const char *gb_kernel_name(const gb_kernel *kernel);
+int gb_kernel_param_count(const gb_kernel *kernel);
+const gb_param *gb_kernel_params(const gb_kernel *kernel);
+
+/* What the compiler says of it; -1 where unknown. */
+typedef struct gb_kernel_info {
+    int registers, shared_bytes, spill_bytes, threads_max;
+    bool barriers;
+} gb_kernel_info;
+void gb_kernel_get_info(const gb_kernel *kernel, gb_kernel_info *out);
+
+/* A __device__ or __constant__ variable as a buffer (borrowed from the module): GB_ENOENT names the
+ * nearest. */
+int gb_module_global(gb_module *module, const char *name, gb_buffer **out, gb_param *type);
+
+/* ---- queues: commands run in order; each call only enqueues ----
+ * Buffers named by a command stay alive until it ends. `host` memory is read or written while the
+ * command runs: it must stay until a later gb_queue_signal has finished. */
+
+int gb_queue_open(gb_queue **out, gb_device *device);
+void gb_queue_close(gb_queue *queue); /* what is queued still runs; nobody waits here */
+
+int gb_queue_upload(gb_queue *queue, gb_buffer *to, size_t offset, const void *host, size_t bytes);
+int gb_queue_download(gb_queue *queue, void *host, gb_buffer *from, size_t offset, size_t bytes);
+int gb_queue_copy(gb_queue *queue, gb_buffer *to, size_t to_offset, gb_buffer *from,
+                  size_t from_offset, size_t bytes);
+int gb_queue_fill(gb_queue *queue, gb_buffer *to, size_t offset, const void *pattern,
+                  size_t pattern_bytes, size_t count);
+
+typedef struct gb_dim {
+    uint32_t x, y, z;
+} gb_dim;
+
+typedef struct gb_launch {
+    gb_dim grid, block;
+    uint32_t shared_bytes; /* dynamic shared memory */
+    uint64_t bound_ns;     /* a longer run is a runaway; 0: the room's */
+} gb_launch;
+
+/* One argument: a buffer (kernel sees its address + offset), or size bytes by value (size must be
+ * the parameter's). */
+typedef struct gb_arg {
+    gb_buffer *buffer; /* NULL: by value */
+    size_t offset;
+    const void *value; /* copied now */
+    uint32_t size;
+} gb_arg;
+
+/* GB_EINVAL: wrong count, size or shape (names the parameter or the limit). GB_EDEVICE: a buffer of
+ * another device. */
+int gb_queue_launch(gb_queue *queue, gb_kernel *kernel, const gb_launch *launch, const gb_arg *args,
+                    int arg_count);
+
+int gb_queue_record(gb_queue *queue,
+                    gb_event *event); /* the event is finished when all before it is */
+int gb_queue_wait_event(gb_queue *queue, gb_event *event); /* later commands wait for it */
+
+/* Finishes when all before it has: GB_OP_READY at once when that is so already. rc is the first
+ * error of the commands since the last signal (GB_ETRAP: op->detail names kernel, block and
+ * thread). The only way errors of commands come out. */
+int gb_queue_signal(gb_queue *queue, gb_op *op);
+
+/* ---- events ---- */
+
+int gb_event_open(gb_event **out, gb_device *device);
+void gb_event_close(gb_event *event);
+int gb_event_query(gb_event *event); /* 1 finished, 0 not yet, or negative */
+int gb_event_elapsed(gb_event *start, gb_event *end, uint64_t *out_ns); /* both finished */
+
+#endif
