@@ -1,0 +1,13 @@
+/* The checksum of frames: XXH64, written from its specification (Collet, "xxHash fast digest
+ * algorithm", doc/xxhash_spec.md of the xxHash project, version 0.2.0). It finds damage, not
+ * malice: links that need that are TLS. Pure function; any thread.
+ */
+#ifndef GB_WIRE_CHECKSUM_H
+#define GB_WIRE_CHECKSUM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+uint64_t gb_checksum(const void *bytes, size_t size, uint64_t seed);
+
+#endif

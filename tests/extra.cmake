@@ -1,0 +1,25 @@
+# Test programs that are not tests/ROOM/test_NAME.c: the fuzzers and the tidy checks.
+
+# tests/fuzz/fuzz_NAME.c: replay_NAME (bounded, from a seed) is a test; fuzz_NAME is made for libFuzzer.
+file(GLOB GB_FUZZERS CONFIGURE_DEPENDS fuzz/fuzz_*.c)
+foreach(file ${GB_FUZZERS})
+  get_filename_component(name ${file} NAME_WE)
+  string(REPLACE "fuzz_" "" short ${name})
+  add_executable(replay_${short} ${file} fuzz/replay.c)
+  target_include_directories(replay_${short} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+  target_link_libraries(replay_${short} PRIVATE gpubridge_static)
+  add_test(NAME fuzz.${short} COMMAND replay_${short})
+  set_tests_properties(fuzz.${short} PROPERTIES TIMEOUT 300)
+  if(GB_FUZZ)
+    if(NOT CMAKE_C_COMPILER_ID MATCHES "Clang")
+      message(FATAL_ERROR "GB_FUZZ needs clang: use the preset fuzz")
+    endif()
+    add_executable(${name} ${file})
+    target_include_directories(${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+    target_link_libraries(${name} PRIVATE gpubridge_static)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  endif()
+endforeach()
+if(GB_FUZZ) # coverage in the library, so that libFuzzer sees where an input went
+  target_compile_options(gb_objects PRIVATE -fsanitize=fuzzer-no-link)
+endif()
