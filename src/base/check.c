@@ -17,6 +17,7 @@ _Noreturn void gb_panic(const char *file, int line, const char *format, ...)
 {
     char text[1024];
     int at = snprintf(text, sizeof text, "gpubridge: %s:%d: ", file, line);
+    if (at < 0 || at >= (int)sizeof text) at = 0; /* a path that long says nothing */
     va_list args;
     va_start(args, format);
     vsnprintf(text + at, sizeof text - (size_t)at, format, args);

@@ -11,7 +11,7 @@ enum { GB_HIST_SUB_BITS = 5, GB_HIST_BUCKETS = (64 - GB_HIST_SUB_BITS + 1) << GB
 
 typedef struct gb_hist {
     uint64_t count, sum, max;
-    uint32_t buckets[GB_HIST_BUCKETS];
+    uint64_t buckets[GB_HIST_BUCKETS];
 } gb_hist;
 
 void gb_hist_add(gb_hist *hist, uint64_t value);

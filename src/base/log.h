@@ -20,11 +20,13 @@ typedef struct gb_log {
 const char *gb_log_name(gb_log_level level);
 int gb_log_parse(const char *name);
 
-/* fields: the inside of a JSON object (without braces, already escaped), or NULL. */
+/* fields: the inside of a JSON object (without braces, already escaped, at most 3900 bytes), or
+ * NULL. */
 void gb_log_put(const gb_log *log, gb_log_level level, int64_t wall_ns, const char *fields,
                 const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/* Writes text as a JSON string without its quotes; returns the bytes written, at most room - 1. */
+/* Writes text as a JSON string without its quotes; returns the bytes written, at most room - 1.
+ * Bytes that are not UTF-8 become U+FFFD. */
 int gb_log_escape(char *out, int room, const char *text);
 
 #endif

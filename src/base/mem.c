@@ -16,10 +16,10 @@ void gb_mem_init(gb_mem *mem, const char *name, gb_mem *parent, int64_t bytes_ma
 
 void gb_mem_fini(gb_mem *mem)
 {
-    int64_t bytes = atomic_load(&mem->bytes);
-    if (bytes != 0)
+    int64_t bytes = atomic_load(&mem->bytes), blocks = atomic_load(&mem->blocks);
+    if (bytes != 0 || blocks != 0)
         gb_panic(__FILE__, __LINE__, "account '%s' ends with %lld bytes in %lld blocks", mem->name,
-                 (long long)bytes, (long long)atomic_load(&mem->blocks));
+                 (long long)bytes, (long long)blocks);
 }
 
 int gb_mem_charge(gb_mem *mem, int64_t bytes)
@@ -47,12 +47,21 @@ void gb_mem_discharge(gb_mem *mem, int64_t bytes)
 
 static int refused(gb_mem *mem)
 {
-    if (atomic_load_explicit(&mem->fail_at, memory_order_relaxed) == 0) return 0;
+    if (atomic_load_explicit(&mem->fail_at, memory_order_relaxed) <= 0) return 0;
     return atomic_fetch_sub(&mem->fail_at, 1) == 1;
+}
+
+/* Sizes that no account can count: they would be negative. */
+static int absurd(const gb_mem *mem, size_t size)
+{
+    if (size <= PTRDIFF_MAX / 2) return 0;
+    gb_err_set(GB_ENOMEM, "out of memory: %zu bytes for '%s'", size, mem->name);
+    return 1;
 }
 
 static void *allocate(gb_mem *mem, size_t size, int zero)
 {
+    if (absurd(mem, size)) return NULL;
     if (refused(mem))
         return gb_err_set(GB_ENOMEM, "out of memory: '%s' failed on request", mem->name), NULL;
     if (gb_mem_charge(mem, (int64_t)size) < 0) return NULL;
@@ -78,6 +87,7 @@ void *gb_mem_zalloc(gb_mem *mem, size_t size)
 void *gb_mem_realloc(gb_mem *mem, void *block, size_t size_old, size_t size_new)
 {
     if (!block) return allocate(mem, size_new, 0);
+    if (absurd(mem, size_new)) return NULL;
     int64_t more = (int64_t)size_new - (int64_t)size_old;
     if (refused(mem))
         return gb_err_set(GB_ENOMEM, "out of memory: '%s' failed on request", mem->name), NULL;
