@@ -1,0 +1,404 @@
+#include "grain/room.h"
+
+#include "base/check.h"
+#include "base/err.h"
+
+#include <string.h>
+
+const char *gb_end_name(gb_end end)
+{
+    static const char *const names[] = {"idle", "asked", "shutdown", "failed"};
+    return names[end];
+}
+
+gb_key gb_act_key(const gb_act *act)
+{
+    if (act->key_size == UINT32_MAX) return gb_key_number(act->key.number);
+    return (gb_key){.text = act->key.text, .size = act->key_size};
+}
+
+gb_worker *gb_worker_of_key(gb_type *type, gb_key key)
+{
+    gb_silo *silo = type->silo;
+    if (type->pinned >= 0) return silo->workers[type->pinned];
+    return silo->workers[(gb_key_hash(type, key) >> 10) % (uint64_t)silo->worker_count];
+}
+
+gb_act *gb_act_find(gb_worker *worker, gb_type *type, gb_key key)
+{
+    uint64_t hash = gb_key_hash(type, key);
+    uint32_t cursor = 0, slot;
+    while ((slot = gb_map_next(&worker->acts, hash, &cursor)) != GB_MAP_NONE) {
+        gb_act *act = &worker->chunks[slot / GB_ACTS_PER_CHUNK][slot % GB_ACTS_PER_CHUNK];
+        if (act->type == type && gb_key_equal(gb_act_key(act), key)) return act;
+    }
+    return NULL;
+}
+
+/* The stateless choice: an idle one; else NULL with *full false (make one); else the shortest
+ * queue. */
+gb_act *gbi_act_pick_stateless(gb_worker *worker, gb_type *type, gb_key key, bool *full)
+{
+    uint64_t hash = gb_key_hash(type, key);
+    uint32_t cursor = 0, slot, count = 0;
+    gb_act *best = NULL;
+    while ((slot = gb_map_next(&worker->acts, hash, &cursor)) != GB_MAP_NONE) {
+        gb_act *act = &worker->chunks[slot / GB_ACTS_PER_CHUNK][slot % GB_ACTS_PER_CHUNK];
+        if (act->type != type || !gb_key_equal(gb_act_key(act), key)) continue;
+        if (gb_act_idle(act)) return act;
+        if (act->state == GB_ACT_STOPPING) continue;
+        count++;
+        if (!best || act->queued < best->queued) best = act;
+    }
+    *full = count >= type->options.stateless_max;
+    return *full ? best : NULL;
+}
+
+static int chunk_add(gb_worker *worker)
+{
+    if (worker->chunk_count == worker->chunk_room) {
+        uint32_t room = worker->chunk_room ? worker->chunk_room * 2 : 16;
+        gb_act **chunks =
+            gb_mem_realloc(&worker->mem, worker->chunks, worker->chunk_room * sizeof *chunks,
+                           room * sizeof *chunks);
+        if (!chunks) return GB_ENOMEM;
+        worker->chunks = chunks;
+        worker->chunk_room = room;
+    }
+    gb_act *chunk = gb_mem_zalloc(&worker->mem, GB_ACTS_PER_CHUNK * sizeof *chunk);
+    if (!chunk) return GB_ENOMEM;
+    uint32_t first = worker->chunk_count * GB_ACTS_PER_CHUNK;
+    for (uint32_t i = GB_ACTS_PER_CHUNK; i-- > 0;) {
+        chunk[i].slot = first + i;
+        chunk[i].key_size = worker->free_slot; /* the chain of free slots */
+        worker->free_slot = first + i;
+    }
+    worker->chunks[worker->chunk_count++] = chunk;
+    return 0;
+}
+
+static int act_take_slot(gb_worker *worker, gb_type *type, gb_key key, gb_act **out)
+{
+    if (worker->free_slot == GB_MAP_NONE) {
+        int rc = chunk_add(worker);
+        if (rc < 0) return rc;
+    }
+    char *text = NULL;
+    if (key.text) {
+        text = gb_mem_alloc(&worker->mem, key.size + 1);
+        if (!text) return GB_ENOMEM;
+        memcpy(text, key.text, key.size);
+        text[key.size] = 0;
+    }
+    uint32_t slot = worker->free_slot;
+    gb_act *act = &worker->chunks[slot / GB_ACTS_PER_CHUNK][slot % GB_ACTS_PER_CHUNK];
+    worker->free_slot = act->key_size;
+    *act = (gb_act){
+        .type = type, .slot = slot, .generation = act->generation, .state = GB_ACT_STARTING};
+    gb_list_init(&act->idle);
+    if (text) {
+        act->key.text = text;
+        act->key_size = key.size;
+    } else {
+        act->key.number = key.number;
+        act->key_size = UINT32_MAX;
+    }
+    *out = act;
+    return 0;
+}
+
+static void act_give_slot(gb_worker *worker, gb_act *act)
+{
+    if (act->key_size != UINT32_MAX) gb_mem_free(&worker->mem, act->key.text, act->key_size + 1);
+    act->state = GB_ACT_FREE;
+    act->generation = (act->generation + 1) & 0x3ffffff; /* fits a Lua number beside the slot */
+    act->key_size = worker->free_slot;
+    worker->free_slot = act->slot;
+}
+
+static void count_acts(gb_worker *worker, gb_type *type, int more)
+{
+    type->local[worker->index].count += (uint32_t)more;
+    int64_t now = atomic_load_explicit(&worker->act_count, memory_order_relaxed) + more;
+    atomic_store_explicit(&worker->act_count, now, memory_order_relaxed);
+}
+
+int gbi_act_new(gb_worker *worker, gb_type *type, gb_key key, gb_act **out)
+{
+    gb_act *act;
+    int rc = act_take_slot(worker, type, key, &act);
+    if (rc < 0) return rc;
+    uint64_t hash = gb_key_hash(type, gb_act_key(act));
+    rc = gb_map_add(&worker->acts, hash, act->slot);
+    if (rc >= 0) {
+        rc = type->kind->open(worker, act);
+        if (rc < 0) gb_map_remove(&worker->acts, hash, act->slot);
+    }
+    if (rc < 0) {
+        act_give_slot(worker, act);
+        return rc;
+    }
+    count_acts(worker, type, 1);
+    *out = act;
+    return 0;
+}
+
+int gbi_act_forward_new(gb_worker *worker, gb_type *type, gb_key key, gb_worker *to, gb_act **out)
+{
+    gb_act *act;
+    int rc = act_take_slot(worker, type, key, &act);
+    if (rc < 0) return rc;
+    rc = gb_map_add(&worker->acts, gb_key_hash(type, gb_act_key(act)), act->slot);
+    if (rc < 0) {
+        act_give_slot(worker, act);
+        return rc;
+    }
+    act->state = GB_ACT_FORWARD;
+    act->forward = (uint8_t)to->index;
+    *out = act;
+    return 0;
+}
+
+int gb_worker_root(gb_worker *worker, gb_type *type, gb_act **out)
+{
+    gb_act *act;
+    int rc = act_take_slot(worker, type, gb_key_number(worker->index), &act);
+    if (rc < 0) return rc;
+    act->state = GB_ACT_ACTIVE;
+    worker->root = act;
+    *out = act;
+    return 0;
+}
+
+void gbi_act_free(gb_worker *worker, gb_act *act)
+{
+    GB_CHECK(!act->queue && !act->room && !act->turns);
+    gb_list_unlink(&act->idle);
+    if (act != worker->root)
+        gb_map_remove(&worker->acts, gb_key_hash(act->type, gb_act_key(act)), act->slot);
+    if (act->state != GB_ACT_FORWARD && act != worker->root) {
+        act->type->kind->close(worker, act);
+        count_acts(worker, act->type, -1);
+    }
+    act_give_slot(worker, act);
+}
+
+void gb_act_each(gb_worker *worker, gb_type *type, void (*fn)(gb_act *act, void *user), void *user)
+{
+    for (uint32_t i = 0; i < worker->chunk_count; i++)
+        for (int k = 0; k < GB_ACTS_PER_CHUNK; k++) {
+            gb_act *act = &worker->chunks[i][k];
+            if (act->state == GB_ACT_FREE || act->state == GB_ACT_FORWARD || act == worker->root)
+                continue;
+            if (!type || act->type == type) fn(act, user);
+        }
+}
+
+/* ---- hooks and endings ---- */
+
+static int hook_start(gb_worker *worker, gb_act *act, const gb_sym *name)
+{
+    gb_call *hook = gb_call_new(worker);
+    if (!hook) return GB_ENOMEM;
+    hook->type = act->type;
+    hook->method = name;
+    hook->flags = GB_CALL_HOOK;
+    hook->deadline = GB_FOREVER;
+    gbi_turn_begin(worker, act, hook);
+    return 0;
+}
+
+void gbi_act_start(gb_worker *worker, gb_act *act)
+{
+    if (act->type->local[worker->index].has_activate) {
+        if (hook_start(worker, act, worker->silo->sym_activate) == 0) return;
+    }
+    act->state = GB_ACT_ACTIVE;
+    gbi_act_settle(worker, act);
+}
+
+/* Calls that wait at an activation that failed to start are answered with its error. */
+static void queue_fail(gb_worker *worker, gb_act *act, int rc, const char *message)
+{
+    gb_call *call;
+    while ((call = gbi_call_dequeue(worker, act))) {
+        gb_call_fail(call, rc, "%s", message ? message : gb_err_text(rc));
+        gbi_call_answer(worker, call);
+    }
+}
+
+/* An activation elsewhere than at home tells its home, which then forgets the forwarding entry. */
+typedef struct unforward {
+    gb_node node;
+    gb_worker *from;
+    gb_type *type;
+    uint32_t slot, generation; /* at from: the activation that ends */
+    int64_t number;
+    char *text;
+    uint32_t size;
+    bool back;
+} unforward;
+
+static void act_gone(gb_worker *worker, gb_act *act)
+{
+    gb_call *rest[] = {act->queue,
+                       act->room}; /* they came too late for this one: a new one serves them */
+    act->queue = act->queue_last = act->room = act->room_last = NULL;
+    act->queued = 0;
+    gbi_act_free(worker, act);
+    for (int i = 0; i < 2; i++)
+        for (gb_call *call = rest[i], *next; call; call = next) {
+            next = call->next;
+            if (call->flags & GB_CALL_ONEWAY) gb_timer_stop(&worker->timers, &call->timer);
+            call->state &= (uint8_t) ~(GB_AT_QUEUED | GB_AT_ROOM);
+            call->act = NULL;
+            call->hops = 0;
+            gbi_call_arrive(worker, call);
+        }
+}
+
+static void unforward_run(gb_node *node, void *reader)
+{
+    gb_worker *worker = reader;
+    unforward *note = (unforward *)node;
+    if (!note->back) {
+        gb_key key = note->text ? (gb_key){.text = note->text, .size = note->size}
+                                : gb_key_number(note->number);
+        gb_act *act = gb_act_find(worker, note->type, key);
+        if (act && act->state == GB_ACT_FORWARD && act->forward == note->from->index)
+            gbi_act_free(worker, act);
+        note->back = true;
+        gb_worker_post(note->from, node);
+        return;
+    }
+    gb_act *act = gb_act_at(worker, note->slot, note->generation);
+    if (note->text) gb_mem_free(&worker->mem, note->text, note->size + 1);
+    gb_mem_free(&worker->mem, note, sizeof *note);
+    if (act && act->state == GB_ACT_STOPPING) act_gone(worker, act);
+}
+
+static int unforward_send(gb_worker *worker, gb_act *act, gb_worker *home)
+{
+    unforward *note = gb_mem_zalloc(&worker->mem, sizeof *note);
+    if (!note) return GB_ENOMEM;
+    gb_key key = gb_act_key(act);
+    if (key.text) {
+        note->text = gb_mem_alloc(&worker->mem, key.size + 1);
+        if (!note->text) {
+            gb_mem_free(&worker->mem, note, sizeof *note);
+            return GB_ENOMEM;
+        }
+        memcpy(note->text, key.text, key.size + 1);
+        note->size = key.size;
+    }
+    note->number = key.number;
+    note->from = worker;
+    note->type = act->type;
+    note->slot = act->slot;
+    note->generation = act->generation;
+    note->node.run = unforward_run;
+    gb_worker_post(home, &note->node);
+    return 0;
+}
+
+static void act_finish(gb_worker *worker, gb_act *act)
+{
+    gb_placement placement = act->type->options.placement;
+    gb_worker *home = gb_worker_of_key(act->type, gb_act_key(act));
+    bool elsewhere = (placement == GB_PLACE_LOCAL || placement == GB_PLACE_LEAST) && home != worker;
+    if (elsewhere && !atomic_load(&worker->silo->closing) && unforward_send(worker, act, home) == 0)
+        return;
+    act_gone(worker, act);
+}
+
+static void act_end(gb_worker *worker, gb_act *act)
+{
+    act->state = GB_ACT_STOPPING;
+    act->wants_end = false;
+    gb_list_unlink(&act->idle);
+    gbi_act_timers_end(worker, act);
+    while (act->turns) gbi_turn_kill(worker, act->turns, GB_ECANCELED);
+    if (act->end != GB_END_FAILED && act->type->local[worker->index].has_deactivate &&
+        hook_start(worker, act, worker->silo->sym_deactivate) == 0)
+        return;
+    act_finish(worker, act);
+}
+
+void gbi_act_hook_done(gb_worker *worker, gb_call *hook)
+{
+    gb_act *act = hook->act;
+    char id[256];
+    gb_key_print(id, sizeof id, act->type, gb_act_key(act));
+    bool starting = act->state == GB_ACT_STARTING;
+    if (hook->rc < 0)
+        gb_log_put(worker->silo->config.log, GB_LOG_WARN, gb_wall(worker->silo->sys), NULL,
+                   "%s of %s failed: %s", hook->method->text, id,
+                   hook->message ? hook->message : gb_err_text(hook->rc));
+    if (starting && hook->rc >= 0) {
+        act->state = GB_ACT_ACTIVE;
+        gbi_act_settle(worker, act);
+    } else if (starting) {
+        queue_fail(worker, act, hook->rc, hook->message);
+        act->end = GB_END_FAILED;
+        act_end(worker, act);
+    } else {
+        act_finish(worker, act);
+    }
+}
+
+void gb_act_stop(gb_worker *worker, gb_act *act, gb_end end)
+{
+    if (act->state == GB_ACT_STOPPING || act->state == GB_ACT_FORWARD) return;
+    act->end = (uint8_t)end;
+    if (act->state == GB_ACT_STARTING || act->running > 0)
+        act->wants_end = true;
+    else
+        act_end(worker, act);
+}
+
+void gbi_act_settle(gb_worker *worker, gb_act *act)
+{
+    gb_type *type = act->type;
+    if (act->state != GB_ACT_ACTIVE || act == worker->root) return;
+    if (act->wants_end) {
+        if (act->running == 0) act_end(worker, act);
+        return;
+    }
+    while (act->queue && (act->running == 0 || type->options.reentrant == GB_REENTRANT_YES)) {
+        gb_call *call = gbi_call_dequeue(worker, act);
+        if (call) gbi_turn_begin(worker, act, call);
+    }
+    if (act->running > 0 || type->options.keep_alive) return;
+    struct gb_type_local *local = &type->local[worker->index];
+    act->last = worker->now;
+    if (local->idle.prev == &act->idle) return; /* it is the last one used anyway */
+    if (gb_list_empty(&local->idle) && !gb_timer_armed(&local->idle_timer))
+        gb_timer_add(&worker->timers, &local->idle_timer, worker->now,
+                     worker->now + type->options.idle_ns);
+    gb_list_unlink(&act->idle);
+    gb_list_push(&local->idle, &act->idle);
+}
+
+/* Ends what was not used for idle_ns; a bounded number each time, so that a million of them make no
+ * pause. */
+void gbi_idle_fire(gb_timer *timer)
+{
+    struct gb_type_local *local = GB_CONTAINER(timer, struct gb_type_local, idle_timer);
+    gb_worker *worker = local->worker;
+    uint64_t idle_ns = local->type->options.idle_ns, again = worker->now;
+    for (int i = 0; i < 1000; i++) {
+        if (gb_list_empty(&local->idle)) return;
+        gb_act *act = GB_CONTAINER(local->idle.next, gb_act, idle);
+        if (act->running > 0 || act->queue) { /* it comes back when its turn ends */
+            gb_list_unlink(&act->idle);
+            continue;
+        }
+        if (act->last + idle_ns > worker->now) {
+            again = act->last + idle_ns;
+            break;
+        }
+        gb_list_unlink(&act->idle);
+        gb_act_stop(worker, act, GB_END_IDLE);
+    }
+    if (!gb_timer_armed(timer)) gb_timer_add(&worker->timers, timer, worker->now, again);
+}

@@ -1,0 +1,430 @@
+/* Grains: ids, activations, turns, calls, mailboxes, workers. Knows no language and no network.
+ *
+ * A silo runs N workers, one thread each. A worker owns a shard of the activations, a run queue,
+ * timers and a mailbox; nothing of it is touched by another thread but the mailbox. A grain lives
+ * on one worker, so its turns never meet.
+ *
+ * One object moves: the call. It is made by whoever asks (its origin worker), travels to the worker
+ * of its target, is a turn while it runs there, and comes back with its result; its origin frees
+ * it. A call within one worker never leaves it. What a call carries and how a turn runs is the
+ * language's business: kind.h.
+ *
+ * Threads. Unless said otherwise a function runs on the thread of the worker it is given (or that
+ * owns the object). Memory. Calls and activations belong to their worker; types, symbols and the
+ * silo live until gb_silo_close. Errors. Negative GB_E...; a call's own failure is call->rc with
+ * its text in call->message.
+ */
+#ifndef GB_GRAIN_GRAIN_H
+#define GB_GRAIN_GRAIN_H
+
+#if __has_include("base/block.h")
+#include "base/block.h"
+#else
+typedef struct gb_block gb_block;
+void gb_block_unref(gb_block *block);
+#endif
+#include "base/buf.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "sys/mailbox.h"
+#include "sys/op.h"
+#include "sys/timer.h"
+
+#include <pthread.h>
+
+typedef struct gb_silo gb_silo;
+typedef struct gb_worker gb_worker;
+typedef struct gb_type gb_type;
+typedef struct gb_act gb_act;
+typedef struct gb_call gb_call;
+typedef struct gb_kind gb_kind;
+
+enum { GB_WORKERS_MAX = 256, GB_TYPES_MAX = 4096, GB_ACTS_PER_CHUNK = 1024 };
+
+/* ---- names and keys ---- */
+
+/* An interned name (a method, a topic): one per silo, alive until it closes; equal names are one
+ * pointer. */
+typedef struct gb_sym {
+    uint32_t id; /* 0, 1, 2, ... in order of first use */
+    uint32_t size;
+    char text[];
+} gb_sym;
+
+/* Any thread. NULL: out of memory. */
+const gb_sym *gb_sym_get(gb_silo *silo, const char *text, size_t size);
+
+/* A grain's key: an integer, or bytes. Texts that are integers in their canonical form ("7", "-12")
+ * are the integer, so that 7 and "7" are one grain. */
+typedef struct gb_key {
+    const char *text; /* NULL: an integer. Borrowed */
+    uint32_t size;
+    int64_t number;
+} gb_key;
+
+gb_key gb_key_number(int64_t number);
+gb_key gb_key_text(const char *text, size_t size); /* canonicalises; borrows */
+bool gb_key_equal(gb_key a, gb_key b);
+uint64_t gb_key_hash(const gb_type *type, gb_key key);
+
+/* "Counter/basket-7" into out (always ended by NUL): the length it would have. */
+int gb_key_print(char *out, size_t room, const gb_type *type, gb_key key);
+
+/* ---- types ---- */
+
+typedef enum {
+    GB_PLACE_RANDOM,   /* any worker: by the hash of the id */
+    GB_PLACE_HASH,     /* by the hash of the id */
+    GB_PLACE_LOCAL,    /* the worker that calls first */
+    GB_PLACE_LEAST,    /* the worker with the fewest activations */
+    GB_PLACE_STATELESS /* the caller's worker; as many activations as are needed at once, up to a
+                          bound */
+} gb_placement;
+
+typedef enum { GB_REENTRANT_NO, GB_REENTRANT_YES, GB_REENTRANT_CHAIN } gb_reentrancy;
+
+typedef struct gb_type_options {
+    gb_placement placement;
+    gb_reentrancy reentrant;
+    bool keep_alive;
+    uint64_t idle_ns;       /* deactivate after so long without a turn */
+    uint32_t queue_max;     /* calls waiting for one activation */
+    uint32_t stateless_max; /* activations of one key on one worker */
+} gb_type_options;
+
+void gb_type_options_init(gb_type_options *options); /* random, no, 10 min, 1024, 16 */
+
+struct gb_type {
+    const gb_sym *name;
+    const gb_kind *kind;
+    gb_type_options options;
+    uint32_t id;
+    int pinned;   /* hosted by this worker only; -1: by all */
+    char *module; /* where it is defined, for messages and for loading on other workers; "" for the
+                     main script */
+    gb_silo *silo;
+    _Atomic int64_t activations;
+    struct gb_type_local {                 /* one per worker, touched by it alone */
+        uint8_t state;                     /* GB_TYPE_... */
+        bool has_activate, has_deactivate; /* hooks, set by the kind */
+        uint32_t count;
+        void *body;                      /* the kind's */
+        gb_call *waiting, **waiting_end; /* calls that came before it was loaded */
+        gb_list idle;                    /* activations, the longest unused first */
+        gb_timer idle_timer;
+        gb_type *type;
+        gb_worker *worker;
+    } * local;
+};
+
+enum { GB_TYPE_UNLOADED, GB_TYPE_LOADING, GB_TYPE_LOADED };
+
+/* Any thread. Defines a type, or finds the one that the same module defined before (on another
+ * worker, or an older version: options are then the new ones). GB_ECONFLICT: two modules define one
+ * name; the detail names both. */
+int gb_type_define(gb_type **out, gb_silo *silo, const char *name, const char *module,
+                   const gb_kind *kind, int pinned, const gb_type_options *options);
+gb_type *gb_type_find(gb_silo *silo, const char *name); /* any thread; NULL: unknown */
+gb_type *gb_type_at(gb_silo *silo, uint32_t id);        /* any thread; NULL: none */
+uint32_t gb_type_count(gb_silo *silo);                  /* any thread */
+
+/* The kind says so when a load that it began (or any load) has made the type usable on this worker,
+ * or failed. */
+void gb_type_loaded(gb_worker *worker, gb_type *type, int rc, const char *message);
+
+/* ---- activations ---- */
+
+enum { GB_ACT_FREE, GB_ACT_STARTING, GB_ACT_ACTIVE, GB_ACT_STOPPING, GB_ACT_FORWARD };
+
+/* Why an activation ends: passed to on_deactivate as text. */
+typedef enum { GB_END_IDLE, GB_END_ASKED, GB_END_SHUTDOWN, GB_END_FAILED } gb_end;
+const char *gb_end_name(gb_end end);
+
+struct gb_act {
+    gb_type *type;
+    union {
+        int64_t number;
+        char *text; /* owned */
+    } key;
+    uint32_t key_size; /* UINT32_MAX: the key is a number */
+    uint32_t slot, generation;
+    gb_list idle;     /* in its type's list of unused ones */
+    uint64_t last;    /* when its last turn ended */
+    uint32_t queued;  /* calls in queue that were admitted */
+    uint16_t running; /* turns that hold it (a non-reentrant activation: at most 1) */
+    uint8_t state;
+    uint8_t end; /* gb_end, when wants_end or STOPPING */
+    bool wants_end;
+    uint8_t forward;             /* FORWARD: the worker */
+    gb_call *queue, *queue_last; /* admitted: by priority, then in order */
+    gb_call *room, *room_last;   /* behind the bound: they wait for room */
+    gb_call *turns; /* all turns of it, running or parked, detached ones (spawned) too */
+    struct gb_act_timer *timers;
+};
+
+/* The activation behind a slot if it is still that generation, else NULL. */
+static inline gb_act *gb_act_at(gb_worker *worker, uint32_t slot, uint32_t generation);
+
+gb_act *gb_act_find(gb_worker *worker, gb_type *type, gb_key key);
+gb_key gb_act_key(const gb_act *act);
+gb_worker *gb_worker_of_key(gb_type *type, gb_key key); /* by pin or hash; any thread */
+
+/* Ends it after its running turn: on_deactivate, then it is gone. */
+void gb_act_stop(gb_worker *worker, gb_act *act, gb_end end);
+
+/* Calls fn for every activation of a type (all types: NULL) on this worker; fn must not activate or
+ * end any. */
+void gb_act_each(gb_worker *worker, gb_type *type, void (*fn)(gb_act *act, void *user), void *user);
+
+/* ---- calls ---- */
+
+/* What a call is; fixed once it is sent. */
+enum {
+    GB_CALL_ONEWAY =
+        1,            /* a tell: answered when it is queued (or refused), its result goes nowhere */
+    GB_CALL_HOOK = 2, /* on_activate, on_deactivate */
+    GB_CALL_DETACHED = 4, /* a spawned turn: it shares its activation with other turns */
+    GB_CALL_TICK = 8      /* a timer's: does not keep the activation alive */
+};
+
+/* Where it is; belongs to the worker that it is at. */
+enum {
+    GB_AT_TURN = 1,   /* it has begun */
+    GB_AT_PARKED = 2, /* a turn that waits */
+    GB_AT_QUEUED = 4, /* in the queue of its activation */
+    GB_AT_ROOM = 8,   /* waits for room in that queue */
+    GB_AT_READY = 16  /* in the run queue */
+};
+
+/* What travels along a chain of calls. */
+typedef struct gb_context {
+    uint8_t trace[16];    /* W3C trace id; zero: none yet */
+    struct gb_block *bag; /* the user's values, encoded; counted, or NULL */
+} gb_context;
+
+struct gb_call {
+    gb_node node;  /* between workers */
+    gb_call *next; /* in a queue */
+    gb_worker *origin;
+    _Atomic(gb_worker *) at; /* who may touch it now */
+    gb_type *type;
+    const gb_sym *method;
+    gb_act *act;                     /* at: the target, once found */
+    gb_call *turn_next, **turn_back; /* in act->turns */
+    gb_key key;                      /* of the target: set with gb_call_set_key */
+    uint64_t deadline;               /* ns on the silo's clock; GB_FOREVER: none */
+    uint8_t flags, state;
+    bool watched;        /* as a turn: someone waits for it (wait.c) */
+    bool answered, away; /* origin: done has run; sent to another worker and not back */
+    uint32_t serial;     /* changes with each use of the object */
+    int rc;
+    int8_t priority;
+    uint8_t hops;
+    atomic_uchar cancelled; /* written at origin: the caller is gone; read by the turn */
+    gb_call *
+        caller; /* the turn that made it, or NULL; looked at only while it is parked on this call */
+    uint32_t caller_serial;
+    gb_call *waits;    /* as a turn: the call it is parked on, or NULL */
+    void *body;        /* the kind's: what runs */
+    char *message;     /* for rc < 0: counted text of the account of origin's worker, or NULL */
+    gb_buf bytes;      /* arguments, later results, when they must travel or wait */
+    gb_block **blocks; /* arrays beside the bytes */
+    uint32_t block_count;
+    gb_context context;
+    gb_timer timer; /* the deadline: origin; of a one-way call that waits for room: at */
+    /* origin: exactly once, with the answer in rc and message, and in body (a local turn that
+     * ended) or in bytes and blocks. The call is valid inside (an abandoned one is shown as a copy
+     * without results). */
+    void (*done)(gb_call *call);
+    void *user;
+    char key_text[40];
+};
+
+/* A call of this worker with everything zero, or NULL (out of memory, or too many under way). */
+gb_call *gb_call_new(gb_worker *worker);
+
+/* Frees one that was never sent. */
+void gb_call_drop(gb_call *call);
+
+/* Copies the key. GB_ENOMEM. */
+int gb_call_set_key(gb_call *call, gb_key key);
+
+/* Sends it. Set before: type, key, done, method and bytes; deadline, flags, caller, priority,
+ * context as wanted. GB_OP_PENDING: done will run once, later. GB_OP_READY (one-way only): it is
+ * queued, done never runs and the call is gone. Negative: refused (the detail says why), done never
+ * runs and the call is still the sender's. A one-way call whose deadline has passed is refused at
+ * once (GB_EBUSY) when the mailbox is full. */
+int gb_call_send(gb_call *call);
+
+/* The sender no longer waits: done runs now with rc; what the turn does is of no interest any more.
+ */
+void gb_call_abandon(gb_call *call, int rc, const char *message);
+
+/* Keeps a message with the call (truncated when memory is short). */
+void gb_call_fail(gb_call *call, int rc, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Can a call to this activation begin at once? (then gb_call_begin_at skips the queue) */
+static inline bool gb_act_idle(const gb_act *act)
+{
+    return act->state == GB_ACT_ACTIVE && act->running == 0 && !act->queue && !act->wants_end;
+}
+
+/* The short way for a local call whose body is made: the activation was found idle. Arms the
+ * deadline at origin. */
+void gb_call_begin_at(gb_call *call, gb_act *act);
+
+/* A detached turn on an activation: body is made. */
+void gb_call_spawn(gb_call *call, gb_act *act);
+
+/* An activation that belongs to no key: it holds turns of scripts and of the host. One per worker
+ * and type. */
+int gb_worker_root(gb_worker *worker, gb_type *type, gb_act **out);
+
+/* ---- turns (the kind calls these) ---- */
+
+/* The running turn says that it will wait. It goes on when someone calls gb_turn_wake. `waits`
+ * names the call it waits for, if it is one: a wait that closes a circle is found (the awaited call
+ * is answered with GB_EDEADLOCK). */
+void gb_turn_park(gb_call *turn, gb_call *waits);
+void gb_turn_wake(gb_call *turn);
+
+/* ---- workers ---- */
+
+struct gb_worker {
+    gb_silo *silo;
+    int index;
+    gb_loop *loop;
+    gb_mem mem;
+    uint64_t now;                 /* the silo's clock as of this pass */
+    gb_call *next_call;           /* runs before the queue: hands a call to its target */
+    gb_call *run_head, **run_end; /* ready turns */
+    uint32_t handoffs;
+    gb_call *current; /* the turn that runs */
+    gb_call *sending; /* inside gb_call_send: not answered yet */
+    gb_call *free_calls;
+    void **call_slabs;
+    uint32_t call_slab_count, call_slab_room;
+    _Atomic int64_t calls_made, calls_freed; /* written here, read by any */
+    gb_act **chunks;
+    uint32_t chunk_count, chunk_room, free_slot;
+    gb_map acts;
+    gb_timers timers;
+    gb_act *root; /* holds turns that belong to no grain */
+    uint64_t timer_ids;
+    void *body;       /* the language's state on this worker */
+    uint64_t spin_ns; /* adapts between none and the configured most */
+    uint64_t turns;
+    /* for the stuck-turn watch: written by the worker, read by the system thread */
+    _Alignas(64) _Atomic uint64_t beat; /* changes with every turn; 0 while none runs */
+    _Atomic(gb_type *) beat_type;
+    _Atomic(const gb_sym *) beat_method;
+    _Atomic(gb_act *) beat_act;
+    atomic_bool stuck;
+    _Atomic int64_t act_count; /* written here, read by placement */
+    gb_mailbox mailbox;
+};
+
+/* Any thread: runs node->run(node, worker) on the worker. */
+static inline void gb_worker_post(gb_worker *worker, gb_node *node)
+{
+    gb_mailbox_push(&worker->mailbox, node);
+}
+
+/* One pass: mail, timers, ready turns (at most budget_ns of them). True when anything was done. */
+bool gb_worker_pass(gb_worker *worker, uint64_t budget_ns);
+
+/* When the next timer is due: GB_FOREVER when there is none. */
+uint64_t gb_worker_next(gb_worker *worker);
+
+/* Spins, then sleeps until there is something to do, at most until a time. */
+void gb_worker_wait(gb_worker *worker, uint64_t until);
+
+/* Runs passes and waits until *stop is set. */
+void gb_worker_loop(gb_worker *worker, atomic_bool *stop);
+
+static inline gb_act *gb_act_at(gb_worker *worker, uint32_t slot, uint32_t generation)
+{
+    if (__builtin_expect(slot >= worker->chunk_count * GB_ACTS_PER_CHUNK, 0)) return NULL;
+    gb_act *act = &worker->chunks[slot / GB_ACTS_PER_CHUNK][slot % GB_ACTS_PER_CHUNK];
+    return act->generation == generation && act->state != GB_ACT_FREE ? act : NULL;
+}
+
+/* ---- the silo ---- */
+
+typedef struct gb_silo_config {
+    gb_mem *mem;
+    gb_sys *sys;
+    const gb_log *log;
+    int workers;      /* 1 .. GB_WORKERS_MAX */
+    uint64_t spin_ns; /* a worker with nothing to do spins at most so long before it sleeps */
+    uint64_t call_timeout_ns; /* of calls that name none; 0: 30 s */
+    uint64_t stuck_ns;        /* a turn that runs longer is reported; 0: 5 s */
+    bool (*busy)(void *user); /* other threads of ours need the cores: no spinning now; or NULL */
+    void *busy_user;
+} gb_silo_config;
+
+struct gb_silo {
+    gb_silo_config config;
+    gb_mem *mem;
+    gb_sys *sys;
+    gb_worker **workers;
+    int worker_count;
+    uint64_t hash_seed;
+    pthread_mutex_t lock;       /* symbols */
+    pthread_mutex_t types_lock; /* definitions of types */
+    _Atomic(gb_type *) types[GB_TYPES_MAX];
+    _Atomic uint32_t type_count;
+    gb_map sym_map;
+    gb_sym **syms;
+    uint32_t sym_count, sym_room;
+    const gb_sym *sym_activate, *sym_deactivate;
+    atomic_bool closing;
+};
+
+int gb_silo_open(gb_silo **out, const gb_silo_config *config);
+
+/* One pass over all workers from one thread, in an order drawn from the world's randomness. For
+ * simulated worlds and for silos that are driven by hand. True when anything was done. */
+bool gb_silo_pass(gb_silo *silo);
+
+/* A simulated silo: runs until nothing is left to do at this time and no outside work is held. */
+void gb_silo_settle(gb_silo *silo);
+
+/* A simulated silo: lets time pass, stopping at each timer. */
+void gb_silo_advance(gb_silo *silo, uint64_t ns);
+
+/* Is nothing under way (no call, no turn)? Any thread, while workers run; a lower bound is never
+ * reported. */
+bool gb_silo_quiet(gb_silo *silo);
+
+/* After the worker threads have stopped: ends all activations without hooks, frees everything. */
+void gb_silo_close(gb_silo *silo);
+
+/* Starts ending every activation on this worker (with hooks); true when none is left. */
+bool gb_worker_drain(gb_worker *worker);
+
+/* The stuck-turn watch, called every so often by the system thread: logs and marks workers that are
+ * in one turn for too long. */
+typedef struct gb_watch {
+    struct {
+        uint64_t beat, since;
+        bool told;
+    } seen[GB_WORKERS_MAX];
+} gb_watch;
+void gb_watch_look(gb_watch *watch, gb_silo *silo);
+
+/* ---- timers of activations ---- */
+
+typedef struct gb_act_timer gb_act_timer;
+
+/* Ticks are one-way calls of a method with the same argument bytes each time; a tick that is still
+ * waiting or running swallows the next ones. every_ns 0: once. The id names it for
+ * gb_act_timer_stop. */
+int gb_act_timer_start(gb_worker *worker, gb_act *act, const gb_sym *method, uint64_t after_ns,
+                       uint64_t every_ns, const gb_buf *args, uint64_t *out_id);
+bool gb_act_timer_stop(gb_worker *worker, gb_act *act, uint64_t id);
+void gbi_act_timers_end(gb_worker *worker, gb_act *act);
+
+#endif

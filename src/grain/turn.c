@@ -1,0 +1,161 @@
+#include "grain/room.h"
+
+#include "base/check.h"
+#include "base/err.h"
+
+enum { HANDOFFS_MAX = 64, TURNS_PER_LOOK = 64 };
+
+void gbi_turn_ready(gb_worker *worker, gb_call *turn, bool hand_over)
+{
+    GB_CHECK(!(turn->state & GB_AT_READY));
+    turn->state |= GB_AT_READY;
+    if (hand_over && worker->handoffs < HANDOFFS_MAX) {
+        gb_call *before = worker->next_call;
+        worker->next_call = turn;
+        if (!before) return;
+        turn = before;
+    }
+    turn->next = NULL;
+    *worker->run_end = turn;
+    worker->run_end = &turn->next;
+}
+
+static void turn_link(gb_act *act, gb_call *turn)
+{
+    turn->turn_next = act->turns;
+    turn->turn_back = &act->turns;
+    if (act->turns) act->turns->turn_back = &turn->turn_next;
+    act->turns = turn;
+    if (!(turn->flags & GB_CALL_DETACHED)) act->running++;
+}
+
+void gbi_turn_unlink(gb_call *turn)
+{
+    if (!turn->turn_back) return;
+    *turn->turn_back = turn->turn_next;
+    if (turn->turn_next) turn->turn_next->turn_back = turn->turn_back;
+    turn->turn_back = NULL;
+    turn->turn_next = NULL;
+    if (!(turn->flags & GB_CALL_DETACHED)) turn->act->running--;
+}
+
+void gbi_turn_begin(gb_worker *worker, gb_act *act, gb_call *turn)
+{
+    turn->act = act;
+    turn->state |= GB_AT_TURN;
+    turn_link(act, turn);
+    if (!turn->body) {
+        int rc = act->type->kind->unpack(turn);
+        if (rc < 0) {
+            if (turn->rc >= 0) gb_call_fail(turn, rc, "%s", gb_err_detail());
+            turn->state |= GB_AT_READY; /* it ends in its place in the run queue, like any turn */
+            turn->next = NULL;
+            *worker->run_end = turn;
+            worker->run_end = &turn->next;
+            return;
+        }
+    }
+    gbi_turn_ready(worker, turn, true);
+}
+
+static void turn_end(gb_worker *worker, gb_call *turn)
+{
+    gb_act *act = turn->act;
+    gbi_turn_unlink(turn);
+    if (turn->flags & GB_CALL_HOOK) {
+        gbi_act_hook_done(worker, turn);
+        turn->answered = true;
+        gbi_call_answer(worker, turn);
+        return;
+    }
+    uint32_t slot = act->slot, generation = act->generation;
+    gbi_call_answer(worker, turn);
+    act = gb_act_at(worker, slot, generation);
+    if (act) gbi_act_settle(worker, act);
+}
+
+void gbi_turn_kill(gb_worker *worker, gb_call *turn, int rc)
+{
+    if (turn->state & GB_AT_READY) { /* it ends when its place in the run queue comes */
+        gbi_turn_unlink(turn);
+        turn->act = NULL;
+        gb_call_fail(turn, rc, "its grain was deactivated");
+        return;
+    }
+    gbi_turn_unlink(turn);
+    turn->waits = NULL;
+    turn->state &= (uint8_t)~GB_AT_PARKED;
+    gb_call_fail(turn, rc, "its grain was deactivated");
+    turn->type->kind->drop(turn);
+    turn->body = NULL;
+    gbi_call_answer(worker, turn);
+}
+
+void gb_turn_park(gb_call *turn, gb_call *waits)
+{
+    turn->state |= GB_AT_PARKED;
+    turn->waits = waits;
+    if (!waits || waits->caller != turn) return;
+    if (turn->watched || (!waits->away && waits->state & GB_AT_QUEUED))
+        gbi_wait_check(waits->origin, waits);
+}
+
+void gb_turn_wake(gb_call *turn)
+{
+    GB_CHECK(turn->state & GB_AT_PARKED);
+    turn->state &= (uint8_t)~GB_AT_PARKED;
+    turn->waits = NULL;
+    gbi_turn_ready(atomic_load_explicit(&turn->at, memory_order_relaxed), turn, true);
+}
+
+static void show_turn(gb_worker *worker, gb_call *turn)
+{
+    atomic_store_explicit(&worker->beat_type, turn->type, memory_order_relaxed);
+    atomic_store_explicit(&worker->beat_method, turn->method, memory_order_relaxed);
+    atomic_store_explicit(&worker->beat_act, turn->act, memory_order_relaxed);
+    atomic_store_explicit(&worker->beat, ++worker->turns, memory_order_relaxed);
+}
+
+static void turn_run(gb_worker *worker, gb_call *turn)
+{
+    turn->state &= (uint8_t)~GB_AT_READY;
+    if (!turn->turn_back) { /* killed while it was ready */
+        if (turn->body) turn->type->kind->drop(turn);
+        turn->body = NULL;
+        gbi_call_answer(worker, turn);
+        return;
+    }
+    if (turn->rc < 0 && !turn->body) { /* it could not be unpacked */
+        turn_end(worker, turn);
+        return;
+    }
+    worker->current = turn;
+    show_turn(worker, turn);
+    int rc = turn->type->kind->run(turn);
+    worker->current = NULL;
+    if (rc == GB_RUN_PARKED) return;
+    turn_end(worker, turn);
+}
+
+bool gbi_turns_run(gb_worker *worker, uint64_t until)
+{
+    bool any = false;
+    for (unsigned count = 1;; count++) {
+        gb_call *turn = worker->next_call;
+        if (turn) {
+            worker->next_call = NULL;
+            worker->handoffs++;
+        } else {
+            turn = worker->run_head;
+            worker->handoffs = 0;
+            if (!turn) break;
+            worker->run_head = turn->next;
+            if (!worker->run_head) worker->run_end = &worker->run_head;
+        }
+        any = true;
+        turn_run(worker, turn);
+        if (count % TURNS_PER_LOOK == 0 && gb_now(worker->silo->sys) >= until) break;
+    }
+    atomic_store_explicit(&worker->beat, 0, memory_order_relaxed);
+    return any;
+}
