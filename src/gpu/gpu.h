@@ -54,6 +54,10 @@ int gb_gpu_open(gb_gpu **out, const gb_gpu_config *config);
  * gone. */
 void gb_gpu_close(gb_gpu *gpu);
 
+/* Is the kernel pool of the cpu backend at work: a thread that only spins should give its core up.
+ * Cheap; any thread. */
+bool gb_gpu_busy(gb_gpu *gpu);
+
 /* ---- devices ---- */
 
 typedef struct gb_device_info {
@@ -107,7 +111,8 @@ typedef struct gb_module_spec {
  * the module can be used or has failed. *out is set at once and has count 1 for the caller in both
  * cases (unref it also on failure); GB_ECOMPILE: op->detail holds the compiler's own lines with the
  * source line under each. Modules of equal spec on one device are the same object. The spec is
- * copied. */
+ * copied. Always GB_OP_PENDING (or an error), also when it is compiled already: done runs on a
+ * thread of the room. */
 int gb_module_open(gb_module **out, gb_device *device, const gb_module_spec *spec, gb_op *op);
 gb_module *gb_module_ref(gb_module *module);
 void gb_module_unref(gb_module *module);
@@ -221,16 +226,22 @@ int gb_queue_record(gb_queue *queue,
                     gb_event *event); /* the event is finished when all before it is */
 int gb_queue_wait_event(gb_queue *queue, gb_event *event); /* later commands wait for it */
 
-/* Finishes when all before it has: GB_OP_READY at once when that is so already. rc is the first
+/* Finishes when all before it has. When that is so already: GB_OP_READY at once, or the negative rc
+ * at once (done does not run; op->detail is set). Else GB_OP_PENDING. rc is the first
  * error of the commands since the last signal (GB_ETRAP: op->detail names kernel, block and
- * thread). The only way errors of commands come out. */
+ * thread). The only way errors of commands come out: copies and launches that follow a failed one
+ * are not run until a signal has taken its error. Setting op->cancelled stops what is before it in
+ * the queue: rc is GB_ECANCELED then, unless everything had ended. */
 int gb_queue_signal(gb_queue *queue, gb_op *op);
 
 /* ---- events ---- */
 
 int gb_event_open(gb_event **out, gb_device *device);
 void gb_event_close(gb_event *event);
-int gb_event_query(gb_event *event); /* 1 finished, 0 not yet, or negative */
-int gb_event_elapsed(gb_event *start, gb_event *end, uint64_t *out_ns); /* both finished */
+/* 1 finished, 0 not yet (also when it was never recorded), or negative. A new gb_queue_record
+ * starts it anew; gb_queue_wait_event waits for the last recording before it (GB_EINVAL: none). */
+int gb_event_query(gb_event *event);
+/* GB_EINVAL unless both are finished. */
+int gb_event_elapsed(gb_event *start, gb_event *end, uint64_t *out_ns);
 
 #endif

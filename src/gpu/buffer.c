@@ -1,0 +1,76 @@
+#include "base/check.h"
+#include "base/err.h"
+#include "gpu/front.h"
+
+int gb_buffer_open(gb_buffer **out, gb_device *device, size_t bytes, gb_buffer_kind kind)
+{
+    if (kind != GB_BUFFER_DEVICE && kind != GB_BUFFER_PINNED && kind != GB_BUFFER_UNIFIED)
+        return gb_err_set(GB_EINVAL, "no such kind of buffer: %d", (int)kind);
+    if (bytes > (size_t)INT64_MAX / 2)
+        return gb_err_set(GB_ENOMEM, "a buffer of %zu bytes cannot exist", bytes);
+    gb_gpu *gpu = device->gpu;
+    gb_buffer *buffer = gb_mem_zalloc(&gpu->room, sizeof *buffer);
+    if (!buffer) return GB_ENOMEM;
+    int rc = device->backend->buffer_open(&buffer->memory, device->impl, bytes, kind);
+    if (rc < 0) {
+        gb_mem_free(&gpu->room, buffer, sizeof *buffer);
+        return rc;
+    }
+    atomic_init(&buffer->count, 1);
+    buffer->device = device;
+    buffer->bytes = bytes;
+    buffer->kind = kind;
+    atomic_fetch_add(&gpu->buffers, 1);
+    *out = buffer;
+    return 0;
+}
+
+gb_buffer *gb_buffer_ref(gb_buffer *buffer)
+{
+    if (buffer->owner)
+        gb_module_ref(buffer->owner);
+    else
+        atomic_fetch_add_explicit(&buffer->count, 1, memory_order_relaxed);
+    return buffer;
+}
+
+void gb_buffer_unref(gb_buffer *buffer)
+{
+    if (!buffer) return;
+    if (buffer->owner) {
+        gb_module_unref(buffer->owner);
+        return;
+    }
+    int32_t before = atomic_fetch_sub_explicit(&buffer->count, 1, memory_order_acq_rel);
+    GB_CHECK(before > 0);
+    if (before > 1) return;
+    gb_device *device = buffer->device;
+    device->backend->buffer_close(device->impl, &buffer->memory, buffer->bytes, buffer->kind);
+    gb_mem_free(&device->gpu->room, buffer, sizeof *buffer);
+    atomic_fetch_sub(&device->gpu->buffers, 1);
+}
+
+size_t gb_buffer_bytes(const gb_buffer *buffer)
+{
+    return buffer->bytes;
+}
+
+gb_device *gb_buffer_device(const gb_buffer *buffer)
+{
+    return buffer->device;
+}
+
+gb_buffer_kind gb_buffer_get_kind(const gb_buffer *buffer)
+{
+    return buffer->kind;
+}
+
+void *gb_buffer_host(gb_buffer *buffer)
+{
+    return buffer->memory.host;
+}
+
+uint64_t gb_buffer_address(const gb_buffer *buffer)
+{
+    return buffer->memory.address;
+}

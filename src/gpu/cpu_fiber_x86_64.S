@@ -1,0 +1,65 @@
+/* Fiber switching on x86-64, System V calling convention. Only callee-saved registers are kept: the
+ * switch is a call for the compiler. It ends in ret on purpose: fibers of a block mostly wait at the
+ * same place, so the return predictor is right. */
+#if defined(__x86_64__)
+        .text
+
+/* void gbi_fiber_switch(void **save, void *to) */
+        .globl  gbi_fiber_switch
+        .hidden gbi_fiber_switch
+        .type   gbi_fiber_switch, @function
+        .p2align 6
+gbi_fiber_switch:
+        endbr64
+        pushq   %rbp
+        pushq   %rbx
+        pushq   %r12
+        pushq   %r13
+        pushq   %r14
+        pushq   %r15
+        movq    %rsp, (%rdi)
+        movq    %rsi, %rsp
+        popq    %r15
+        popq    %r14
+        popq    %r13
+        popq    %r12
+        popq    %rbx
+        popq    %rbp
+        ret
+        .size   gbi_fiber_switch, .-gbi_fiber_switch
+
+/* The first frame of a fiber: gbi_fiber_fresh left the block in rbx. */
+        .globl  gbi_fiber_first
+        .hidden gbi_fiber_first
+        .type   gbi_fiber_first, @function
+gbi_fiber_first:
+        .cfi_startproc
+        .cfi_undefined rip
+        endbr64
+        xorl    %ebp, %ebp
+        movq    %rbx, %rdi
+        call    gbi_fiber_main
+        ud2
+        .cfi_endproc
+        .size   gbi_fiber_first, .-gbi_fiber_first
+
+/* void *gbi_fiber_fresh(void *top, gbi_fibers *fibers): top is aligned to 16 */
+        .globl  gbi_fiber_fresh
+        .hidden gbi_fiber_fresh
+        .type   gbi_fiber_fresh, @function
+gbi_fiber_fresh:
+        endbr64
+        leaq    gbi_fiber_first(%rip), %rax
+        movq    $0, -8(%rdi)
+        movq    %rax, -16(%rdi)
+        movq    $0, -24(%rdi)           /* rbp */
+        movq    %rsi, -32(%rdi)         /* rbx */
+        movq    $0, -40(%rdi)
+        movq    $0, -48(%rdi)
+        movq    $0, -56(%rdi)
+        movq    $0, -64(%rdi)
+        leaq    -64(%rdi), %rax
+        ret
+        .size   gbi_fiber_fresh, .-gbi_fiber_fresh
+#endif
+        .section .note.GNU-stack,"",@progbits

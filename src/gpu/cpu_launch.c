@@ -1,0 +1,328 @@
+/* Running a launch or a large copy: here, or as a job of the pool. Also what kernels cost. */
+#include "base/err.h"
+#include "gpu/cpu_engine.h"
+#include "gpu/front.h"
+
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { CHUNK_NS = 30000, TEXT_BYTES = 1024 };
+
+/* ---- runners for calling threads ---- */
+
+gbi_runner *gbi_cpu_take_runner(gbi_cpu *cpu)
+{
+    for (int i = 0; i < GBI_SPARE_RUNNERS; i++) {
+        if (!atomic_load_explicit(&cpu->spare[i], memory_order_relaxed)) continue;
+        gbi_runner *runner = atomic_exchange_explicit(&cpu->spare[i], NULL, memory_order_acq_rel);
+        if (runner) return runner;
+    }
+    gbi_runner *runner = NULL;
+    return gbi_runner_open(&runner, cpu->mem) < 0 ? NULL : runner;
+}
+
+void gbi_cpu_give_runner(gbi_cpu *cpu, gbi_runner *runner)
+{
+    for (int i = 0; i < GBI_SPARE_RUNNERS; i++) {
+        gbi_runner *none = NULL;
+        if (atomic_compare_exchange_strong_explicit(&cpu->spare[i], &none, runner,
+                                                    memory_order_acq_rel, memory_order_relaxed))
+            return;
+    }
+    gbi_runner_close(runner);
+}
+
+/* ---- what a launch costs ---- */
+
+static uint64_t threads_of(const gbi_command *command)
+{
+    const gb_dim *grid = &command->u.launch.grid, *block = &command->u.launch.block;
+    return (uint64_t)grid->x * grid->y * grid->z * block->x * block->y * block->z;
+}
+
+static int bucket_of(uint64_t threads)
+{
+    int bucket = 63 - __builtin_clzll(threads);
+    return bucket < GBI_COST_BUCKETS ? bucket : GBI_COST_BUCKETS - 1;
+}
+
+/* A larger measurement counts at once, a smaller one little by little. */
+static void learn(gbi_cpu_kernel *kernel, uint64_t threads, uint64_t ns)
+{
+    _Atomic uint32_t *cost = &kernel->cost_ns[bucket_of(threads)];
+    uint32_t now = ns < UINT32_MAX ? (uint32_t)ns + 1 : UINT32_MAX;
+    uint32_t old = atomic_load_explicit(cost, memory_order_relaxed);
+    if (old && now < old) now = old - (old - now) / 8;
+    if (now != old) atomic_store_explicit(cost, now, memory_order_relaxed);
+}
+
+/* 0: unknown. A size that was never run is judged by its neighbours: as much as a larger one that
+ * is small, or in proportion to one up to 8 times smaller. */
+static uint64_t predict(const gbi_cpu_kernel *kernel, uint64_t threads)
+{
+    int bucket = bucket_of(threads);
+    for (int i = bucket; i < GBI_COST_BUCKETS && i < bucket + 8; i++) {
+        uint64_t cost = atomic_load_explicit(&kernel->cost_ns[i], memory_order_relaxed);
+        if (cost && (i == bucket || cost < GBI_INLINE_NS)) return cost;
+    }
+    for (int i = bucket - 1; i >= 0 && i >= bucket - 3; i--) {
+        uint64_t cost = atomic_load_explicit(&kernel->cost_ns[i], memory_order_relaxed);
+        if (cost) return cost << (bucket - i);
+    }
+    return 0;
+}
+
+bool gbi_cpu_is_small(const gbi_command *command)
+{
+    uint64_t cost = predict(command->u.launch.impl, threads_of(command));
+    return cost && cost < GBI_INLINE_NS;
+}
+
+/* ---- here ---- */
+
+static gb_cpu_dim dim(gb_dim from)
+{
+    return (gb_cpu_dim){from.x, from.y, from.z};
+}
+
+static gbi_run run_of(const gbi_command *command, const _Atomic int32_t *stop)
+{
+    return (gbi_run){
+        .kernel = ((const gbi_cpu_kernel *)command->u.launch.impl)->image,
+        .grid = dim(command->u.launch.grid),
+        .block = dim(command->u.launch.block),
+        .shared_bytes = command->u.launch.shared_bytes,
+        .params = command->u.launch.params,
+        .stop = stop,
+    };
+}
+
+static uint64_t blocks_of(const gbi_command *command)
+{
+    const gb_dim *grid = &command->u.launch.grid;
+    return (uint64_t)grid->x * grid->y * grid->z;
+}
+
+int gbi_cpu_launch_here(gbi_cpu *cpu, gbi_command *command, char **text)
+{
+    _Atomic int32_t never = 0;
+    char message[TEXT_BYTES];
+    gbi_run run = run_of(command, &never);
+    gbi_runner *runner = gbi_cpu_take_runner(cpu);
+    if (!runner) {
+        *text = strdup(gb_err_detail());
+        return GB_ENOMEM;
+    }
+    uint64_t start = gbi_now_ns();
+    int rc = gbi_runner_run(runner, &run, 0, blocks_of(command), message, sizeof message);
+    learn(command->u.launch.impl, threads_of(command), gbi_now_ns() - start);
+    if (runner->print.size) gbi_print_flush(&runner->print, true);
+    gbi_cpu_give_runner(cpu, runner);
+    if (rc < 0) *text = strdup(message);
+    return rc;
+}
+
+/* ---- on the pool ---- */
+
+typedef struct pool_work {
+    gbi_pool_job job;
+    gbi_cpu_queue *queue;
+    gbi_command *command;
+    gbi_run run;
+    pthread_mutex_t lock; /* of what follows */
+    int rc;
+    char *text;
+    gb_buf print;
+    _Atomic uint64_t ns;
+    _Atomic int32_t cancelled;
+} pool_work;
+
+static int start_work(gbi_cpu_queue *queue, gbi_command *command, pool_work *work)
+{
+    gbi_cpu *cpu = queue->device->cpu;
+    work->queue = queue;
+    work->command = command;
+    pthread_mutex_init(&work->lock, NULL);
+    gb_buf_init(&work->print, cpu->mem);
+    int rc = gbi_pool_add(cpu->pool, &work->job);
+    if (rc < 0) {
+        pthread_mutex_destroy(&work->lock);
+        gb_mem_free(cpu->mem, work, sizeof *work);
+    }
+    return rc;
+}
+
+static void released(gbi_pool_job *job)
+{
+    pool_work *work = GB_CONTAINER(job, pool_work, job);
+    gbi_cpu *cpu = work->queue->device->cpu;
+    gb_buf_fini(&work->print);
+    free(work->text);
+    pthread_mutex_destroy(&work->lock);
+    gbi_command *command = work->command;
+    gb_mem_free(cpu->mem, work, sizeof *work);
+    gbi_command_free(command);
+}
+
+static void take_failure(pool_work *work, int rc, const char *text)
+{
+    pthread_mutex_lock(&work->lock);
+    if (work->rc == 0) {
+        work->rc = rc;
+        work->text = strdup(text);
+    }
+    pthread_mutex_unlock(&work->lock);
+    atomic_store_explicit(&work->job.stop, 1, memory_order_relaxed);
+}
+
+static void take_print(pool_work *work, gb_buf *print)
+{
+    pthread_mutex_lock(&work->lock);
+    gb_buf_put(&work->print, print->data, print->size);
+    if (work->print.size > GBI_SHARED_MAX) gbi_print_flush(&work->print, false);
+    pthread_mutex_unlock(&work->lock);
+    print->size = 0;
+}
+
+static void run_launch(gbi_pool_job *job, gbi_runner *runner, uint64_t first, uint64_t count)
+{
+    pool_work *work = GB_CONTAINER(job, pool_work, job);
+    char text[TEXT_BYTES];
+    uint64_t start = gbi_now_ns();
+    int rc = gbi_runner_run(runner, &work->run, first, count, text, sizeof text);
+    atomic_fetch_add_explicit(&work->ns, gbi_now_ns() - start, memory_order_relaxed);
+    if (rc < 0) take_failure(work, rc, text);
+    if (runner->print.size) take_print(work, &runner->print);
+}
+
+static bool launch_cancelled(gbi_pool_job *job)
+{
+    pool_work *work = GB_CONTAINER(job, pool_work, job);
+    if (gbi_command_check(work->command) != GB_ECANCELED) return false;
+    atomic_store(&work->cancelled, 1);
+    return true;
+}
+
+/* A launch that traps or runs away still counts as long as it was: it stays off calling threads. */
+static void launch_ended(gbi_pool_job *job, bool timed_out)
+{
+    pool_work *work = GB_CONTAINER(job, pool_work, job);
+    gbi_command *command = work->command;
+    const char *name = work->run.kernel->name;
+    char text[TEXT_BYTES];
+    pthread_mutex_lock(&work->lock);
+    int rc = work->rc;
+    snprintf(text, sizeof text, "%s", work->text ? work->text : "");
+    gbi_print_flush(&work->print, true);
+    pthread_mutex_unlock(&work->lock);
+    if (timed_out && rc == 0) {
+        rc = GB_ETIMEDOUT;
+        snprintf(text, sizeof text,
+                 "kernel '%s' is a runaway: it ran past its bound of %.3g s%s", name,
+                 (double)job->bound_ns / 1e9,
+                 job->given_up ? " and did not stop: its thread and buffers are given up" : "");
+    } else if (rc == 0 && atomic_load(&work->cancelled)) {
+        rc = GB_ECANCELED;
+        snprintf(text, sizeof text, "kernel '%s' was cancelled", name);
+    }
+    learn(command->u.launch.impl, threads_of(command),
+          timed_out ? job->bound_ns : atomic_load(&work->ns));
+    gbi_cpu_queue_advance(work->queue, command, rc, text);
+}
+
+int gbi_cpu_launch_start(gbi_cpu_queue *queue, gbi_command *command)
+{
+    gbi_cpu *cpu = queue->device->cpu;
+    pool_work *work = gb_mem_zalloc(cpu->mem, sizeof *work);
+    if (!work) return GB_ENOMEM;
+    uint64_t blocks = blocks_of(command), threads = (uint64_t)gbi_pool_threads(cpu->pool);
+    uint64_t cost = predict(command->u.launch.impl, threads_of(command));
+    uint64_t chunk = blocks / (threads * 16);
+    if (cost) { /* long enough to be worth a turn, short enough that threads end together */
+        uint64_t most = blocks / (threads * 4);
+        chunk = (uint64_t)((double)CHUNK_NS * (double)blocks / (double)cost);
+        if (chunk > most) chunk = most;
+    }
+    work->job.total = blocks;
+    work->job.chunk = chunk ? chunk : 1;
+    work->job.bound_ns = command->u.launch.bound_ns;
+    work->job.run = run_launch;
+    work->job.ended = launch_ended;
+    work->job.released = released;
+    work->job.cancelled = launch_cancelled;
+    work->run = run_of(command, &work->job.stop);
+    return start_work(queue, command, work);
+}
+
+/* ---- copies and fills ---- */
+
+size_t gbi_cpu_move_bytes(const gbi_command *command)
+{
+    if (command->kind == GBI_COPY) return command->u.copy.bytes;
+    return command->u.fill.pattern_bytes * command->u.fill.count;
+}
+
+static void fill(const gbi_command *command, size_t first, size_t bytes)
+{
+    size_t pattern = command->u.fill.pattern_bytes;
+    char *to = (char *)command->u.fill.to_address + first;
+    if (pattern == 1) {
+        memset(to, command->u.fill.pattern[0], bytes);
+        return;
+    }
+    size_t done = bytes < pattern ? bytes : pattern; /* chunks begin at whole patterns */
+    memcpy(to, command->u.fill.pattern, done);
+    while (done < bytes) {
+        size_t more = done < bytes - done ? done : bytes - done;
+        memcpy(to + done, to, more);
+        done += more;
+    }
+}
+
+static void move(const gbi_command *command, size_t first, size_t bytes)
+{
+    if (command->kind == GBI_FILL)
+        fill(command, first, bytes);
+    else
+        memcpy((char *)command->u.copy.to_address + first,
+               (const char *)command->u.copy.from_address + first, bytes);
+}
+
+void gbi_cpu_move_here(const gbi_command *command)
+{
+    move(command, 0, gbi_cpu_move_bytes(command));
+}
+
+static size_t piece_bytes(const gbi_command *command)
+{
+    if (command->kind == GBI_COPY) return GBI_COPY_CHUNK;
+    return GBI_COPY_CHUNK / command->u.fill.pattern_bytes * command->u.fill.pattern_bytes;
+}
+
+static void run_move(gbi_pool_job *job, gbi_runner *runner, uint64_t first, uint64_t count)
+{
+    const gbi_command *command = GB_CONTAINER(job, pool_work, job)->command;
+    size_t piece = piece_bytes(command), total = gbi_cpu_move_bytes(command);
+    size_t from = first * piece, bytes = count * piece;
+    move(command, from, bytes < total - from ? bytes : total - from);
+}
+
+static void move_ended(gbi_pool_job *job, bool timed_out)
+{
+    pool_work *work = GB_CONTAINER(job, pool_work, job);
+    gbi_cpu_queue_advance(work->queue, work->command, 0, NULL);
+}
+
+int gbi_cpu_move_start(gbi_cpu_queue *queue, gbi_command *command)
+{
+    pool_work *work = gb_mem_zalloc(queue->device->cpu->mem, sizeof *work);
+    if (!work) return GB_ENOMEM;
+    size_t piece = piece_bytes(command);
+    work->job.total = (gbi_cpu_move_bytes(command) + piece - 1) / piece;
+    work->job.chunk = 1;
+    work->job.run = run_move;
+    work->job.ended = move_ended;
+    work->job.released = released;
+    return start_work(queue, command, work);
+}

@@ -1,0 +1,425 @@
+#include "gpu/cpu_pool.h"
+
+#include "base/check.h"
+#include "base/err.h"
+#include "gpu/cpu_run.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    SPIN_MAX_NS = 60000, /* about what waking a sleeping thread costs on a virtual machine */
+    SPIN_MIN_NS = 2000,
+    TURN_NS = 1000000,  /* after that a thread looks whether another job waits */
+    TICK_NS = 3000000,  /* of the watch while there is work */
+    GRACE_NS = 50000000, /* from the request to stop until a thread is given up */
+    IDLE_TICKS = 30
+};
+
+typedef struct pool_thread {
+    gb_list link;
+    gbi_pool *pool;
+    pthread_t id;
+    gbi_pool_job *job;
+    gbi_runner *runner;
+    uint64_t spin_ns;
+    bool stray; /* given up: it belongs to nobody and frees itself */
+} pool_thread;
+
+struct gbi_pool {
+    gb_mem *mem;
+    int wanted; /* threads */
+    pthread_mutex_t lock;
+    pthread_cond_t work, watch_work;
+    gb_list open;               /* jobs with blocks to hand out */
+    gb_list running;            /* jobs whose blocks are all handed out */
+    gb_list threads;            /* live ones */
+    int thread_count, sleepers, stray_count, lost;
+    _Atomic int32_t open_count; /* jobs in `open`: what spinning threads look at */
+    _Atomic int32_t active;     /* jobs not ended */
+    bool closing, watching, watch_asleep;
+    pthread_t watch;
+};
+
+uint64_t gbi_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static inline void relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+int gbi_pool_open(gbi_pool **out, gb_mem *mem, int threads)
+{
+    gbi_pool *pool = gb_mem_zalloc(mem, sizeof *pool);
+    if (!pool) return GB_ENOMEM;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    pool->mem = mem;
+    pool->wanted = threads > 0 ? threads : cores > 0 ? (int)cores : 1;
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->work, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&pool->watch_work, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    gb_list_init(&pool->open);
+    gb_list_init(&pool->running);
+    gb_list_init(&pool->threads);
+    *out = pool;
+    return 0;
+}
+
+bool gbi_pool_busy(const gbi_pool *pool)
+{
+    return atomic_load_explicit(&((gbi_pool *)pool)->active, memory_order_relaxed) > 0;
+}
+
+int gbi_pool_threads(const gbi_pool *pool)
+{
+    return pool->wanted;
+}
+
+int gbi_pool_lost(gbi_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    int lost = pool->lost;
+    pthread_mutex_unlock(&pool->lock);
+    return lost;
+}
+
+/* ---- working; "locked" functions hold pool->lock and come back with it ---- */
+
+/* The first open job moves to the back, so that jobs share the threads. */
+static gbi_pool_job *next_job_locked(gbi_pool *pool)
+{
+    gb_list *node = gb_list_shift(&pool->open);
+    if (!node) return NULL;
+    gb_list_push(&pool->open, node);
+    return GB_CONTAINER(node, gbi_pool_job, link);
+}
+
+static void close_job_locked(gbi_pool *pool, gbi_pool_job *job)
+{
+    if (!job->listed) return;
+    job->listed = false;
+    gb_list_unlink(&job->link);
+    gb_list_push(&pool->running, &job->link);
+    atomic_fetch_sub(&pool->open_count, 1);
+}
+
+/* The last worker of a job without blocks left ends it. */
+static void end_job_locked(gbi_pool *pool, gbi_pool_job *job)
+{
+    if (job->listed || job->workers > 0 || job->has_ended) return;
+    job->has_ended = true;
+    gb_list_unlink(&job->link);
+    bool timed_out = job->timed_out;
+    job->strays++; /* as long as ended runs */
+    pthread_mutex_unlock(&pool->lock);
+    job->ended(job, timed_out);
+    pthread_mutex_lock(&pool->lock);
+    bool free_now = --job->strays == 0;
+    pthread_mutex_unlock(&pool->lock);
+    if (free_now) job->released(job);
+    atomic_fetch_sub(&pool->active, 1);
+    pthread_mutex_lock(&pool->lock);
+}
+
+static void run_chunks(pool_thread *thread, gbi_pool_job *job)
+{
+    uint64_t until = gbi_now_ns() + TURN_NS;
+    for (;;) {
+        if (atomic_load_explicit(&job->stop, memory_order_relaxed))
+            atomic_store_explicit(&job->next, job->total, memory_order_relaxed);
+        uint64_t first = atomic_fetch_add_explicit(&job->next, job->chunk, memory_order_relaxed);
+        if (first >= job->total) return;
+        uint64_t count = job->total - first < job->chunk ? job->total - first : job->chunk;
+        job->run(job, thread->runner, first, count);
+        if (atomic_load_explicit(&thread->pool->open_count, memory_order_relaxed) > 1 &&
+            gbi_now_ns() > until)
+            return;
+    }
+}
+
+static void work_locked(pool_thread *thread, gbi_pool_job *job)
+{
+    gbi_pool *pool = thread->pool;
+    thread->job = job;
+    job->workers++;
+    pthread_mutex_unlock(&pool->lock);
+    run_chunks(thread, job);
+    pthread_mutex_lock(&pool->lock);
+    thread->job = NULL;
+    if (thread->stray) { /* the job ended without us; whoever comes out last lets it go */
+        bool last = --job->strays == 0 && !pool->closing;
+        pthread_mutex_unlock(&pool->lock);
+        if (last) job->released(job);
+        pthread_mutex_lock(&pool->lock);
+        return;
+    }
+    job->workers--;
+    if (atomic_load_explicit(&job->next, memory_order_relaxed) >= job->total)
+        close_job_locked(pool, job);
+    end_job_locked(pool, job);
+}
+
+/* Spins without the lock until a job is open or the time is over; the time follows what paid. */
+static bool spin(pool_thread *thread)
+{
+    gbi_pool *pool = thread->pool;
+    uint64_t until = gbi_now_ns() + thread->spin_ns;
+    do {
+        for (int i = 0; i < 32; i++) {
+            if (atomic_load_explicit(&pool->open_count, memory_order_relaxed) > 0) {
+                uint64_t longer = thread->spin_ns * 2;
+                thread->spin_ns = longer < SPIN_MAX_NS ? longer : SPIN_MAX_NS;
+                return true;
+            }
+            relax();
+        }
+    } while (gbi_now_ns() < until);
+    uint64_t shorter = thread->spin_ns / 2;
+    thread->spin_ns = shorter > SPIN_MIN_NS ? shorter : SPIN_MIN_NS;
+    return false;
+}
+
+static void idle_locked(pool_thread *thread)
+{
+    gbi_pool *pool = thread->pool;
+    pthread_mutex_unlock(&pool->lock);
+    bool found = spin(thread);
+    pthread_mutex_lock(&pool->lock);
+    if (found || pool->closing || !gb_list_empty(&pool->open)) return;
+    pool->sleepers++;
+    pthread_cond_wait(&pool->work, &pool->lock);
+    pool->sleepers--;
+}
+
+static void *thread_main(void *arg)
+{
+    pool_thread *thread = arg;
+    gbi_pool *pool = thread->pool;
+    pthread_mutex_lock(&pool->lock);
+    for (;;) {
+        gbi_pool_job *job = next_job_locked(pool);
+        if (job)
+            work_locked(thread, job);
+        else if (pool->closing)
+            break;
+        else
+            idle_locked(thread);
+        if (thread->stray) break;
+    }
+    bool stray = thread->stray;
+    bool closing = pool->closing; /* then what is around the pool may be gone */
+    if (stray) pool->stray_count--;
+    pthread_mutex_unlock(&pool->lock);
+    if (stray && !closing) { /* nobody joins it */
+        gbi_runner_close(thread->runner);
+        gb_mem_free(pool->mem, thread, sizeof *thread);
+    }
+    return NULL;
+}
+
+/* ---- threads ---- */
+
+/* Signals of the process are other threads' business; faults of kernels are ours. */
+static int start(pthread_t *id, void *(*main)(void *), void *arg)
+{
+    sigset_t others, old;
+    sigfillset(&others);
+    sigdelset(&others, SIGSEGV);
+    sigdelset(&others, SIGBUS);
+    sigdelset(&others, SIGFPE);
+    sigdelset(&others, SIGILL);
+    pthread_sigmask(SIG_SETMASK, &others, &old);
+    int failed = pthread_create(id, NULL, main, arg);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return failed ? gb_err_set(GB_ENOMEM, "no kernel thread could be started") : 0;
+}
+
+static int add_thread_locked(gbi_pool *pool)
+{
+    pool_thread *thread = gb_mem_zalloc(pool->mem, sizeof *thread);
+    if (!thread) return GB_ENOMEM;
+    int rc = gbi_runner_open(&thread->runner, pool->mem);
+    if (rc == 0) {
+        thread->pool = pool;
+        thread->spin_ns = SPIN_MAX_NS;
+        rc = start(&thread->id, thread_main, thread);
+        if (rc < 0) gbi_runner_close(thread->runner);
+    }
+    if (rc < 0) {
+        gb_mem_free(pool->mem, thread, sizeof *thread);
+        return rc;
+    }
+    gb_list_push(&pool->threads, &thread->link);
+    pool->thread_count++;
+    return 0;
+}
+
+/* ---- the watch ---- */
+
+static void give_up_locked(gbi_pool *pool, gbi_pool_job *job)
+{
+    for (gb_list *at = pool->threads.next, *next; at != &pool->threads; at = next) {
+        next = at->next;
+        pool_thread *thread = GB_CONTAINER(at, pool_thread, link);
+        if (thread->job != job) continue;
+        thread->stray = true;
+        pthread_detach(thread->id);
+        gb_list_unlink(&thread->link);
+        pool->thread_count--;
+        pool->stray_count++;
+        pool->lost++;
+        job->strays++;
+        job->given_up++;
+        job->workers--;
+        add_thread_locked(pool); /* without memory for it the pool is one smaller */
+    }
+    close_job_locked(pool, job);
+    end_job_locked(pool, job);
+}
+
+/* True when the lists changed under it (it let the lock go). */
+static bool look_at_locked(gbi_pool *pool, gbi_pool_job *job, uint64_t now)
+{
+    if (job->cancelled && !atomic_load(&job->stop) && job->cancelled(job))
+        atomic_store(&job->stop, 1);
+    if (!job->bound_ns || now < job->start_ns + job->bound_ns) return false;
+    job->timed_out = true;
+    atomic_store(&job->stop, 1);
+    if (now < job->start_ns + job->bound_ns + GRACE_NS) return false;
+    give_up_locked(pool, job);
+    return true;
+}
+
+static bool look_through_locked(gbi_pool *pool, gb_list *jobs, uint64_t now)
+{
+    for (gb_list *at = jobs->next; at != jobs; at = at->next)
+        if (look_at_locked(pool, GB_CONTAINER(at, gbi_pool_job, link), now)) return true;
+    return false;
+}
+
+static void nap_locked(gbi_pool *pool)
+{
+    uint64_t until = gbi_now_ns() + TICK_NS;
+    struct timespec at = {(time_t)(until / 1000000000u), (long)(until % 1000000000u)};
+    pthread_cond_timedwait(&pool->watch_work, &pool->lock, &at);
+}
+
+static void *watch_main(void *arg)
+{
+    gbi_pool *pool = arg;
+    int idle = 0;
+    pthread_mutex_lock(&pool->lock);
+    while (!pool->closing) {
+        bool work = !gb_list_empty(&pool->open) || !gb_list_empty(&pool->running);
+        idle = work ? 0 : idle + 1;
+        if (idle > IDLE_TICKS) {
+            pool->watch_asleep = true;
+            pthread_cond_wait(&pool->watch_work, &pool->lock);
+            pool->watch_asleep = false;
+            idle = 0;
+            continue;
+        }
+        uint64_t now = gbi_now_ns();
+        while (look_through_locked(pool, &pool->open, now) ||
+               look_through_locked(pool, &pool->running, now))
+            ;
+        if (!pool->closing) nap_locked(pool);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return NULL;
+}
+
+/* ---- the outside ---- */
+
+static int start_all_locked(gbi_pool *pool)
+{
+    int rc = 0;
+    while (rc == 0 && pool->thread_count < pool->wanted) rc = add_thread_locked(pool);
+    if (pool->thread_count > 0) rc = 0; /* fewer threads are slower, not wrong */
+    if (rc == 0 && !pool->watching) {
+        rc = start(&pool->watch, watch_main, pool);
+        pool->watching = rc == 0;
+    }
+    return rc;
+}
+
+static void wake_locked(gbi_pool *pool, const gbi_pool_job *job)
+{
+    uint64_t chunks = (job->total + job->chunk - 1) / job->chunk;
+    if (chunks >= (uint64_t)pool->sleepers) {
+        if (pool->sleepers) pthread_cond_broadcast(&pool->work);
+    } else {
+        for (uint64_t i = 0; i < chunks; i++) pthread_cond_signal(&pool->work);
+    }
+    if (pool->watch_asleep) pthread_cond_signal(&pool->watch_work);
+}
+
+int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job)
+{
+    GB_CHECK(job->total > 0 && job->chunk > 0);
+    pthread_mutex_lock(&pool->lock);
+    if (pool->thread_count < pool->wanted || !pool->watching) {
+        int rc = start_all_locked(pool);
+        if (rc < 0) {
+            pthread_mutex_unlock(&pool->lock);
+            return rc;
+        }
+    }
+    job->start_ns = gbi_now_ns();
+    job->listed = true;
+    gb_list_push(&pool->open, &job->link);
+    atomic_fetch_add(&pool->active, 1);
+    atomic_fetch_add(&pool->open_count, 1);
+    wake_locked(pool, job);
+    pthread_mutex_unlock(&pool->lock);
+    return 0;
+}
+
+int gbi_pool_stop(gbi_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    pool->closing = true;
+    pthread_cond_broadcast(&pool->work);
+    pthread_cond_broadcast(&pool->watch_work);
+    pthread_mutex_unlock(&pool->lock);
+    if (pool->watching) pthread_join(pool->watch, NULL);
+    for (;;) {
+        pthread_mutex_lock(&pool->lock);
+        gb_list *node = gb_list_shift(&pool->threads);
+        pthread_mutex_unlock(&pool->lock);
+        if (!node) break;
+        pool_thread *thread = GB_CONTAINER(node, pool_thread, link);
+        pthread_join(thread->id, NULL);
+        gbi_runner_close(thread->runner);
+        gb_mem_free(pool->mem, thread, sizeof *thread);
+    }
+    pthread_mutex_lock(&pool->lock);
+    int strays = pool->stray_count;
+    pthread_mutex_unlock(&pool->lock);
+    return strays;
+}
+
+void gbi_pool_close(gbi_pool *pool)
+{
+    pthread_mutex_destroy(&pool->lock);
+    pthread_cond_destroy(&pool->work);
+    pthread_cond_destroy(&pool->watch_work);
+    gb_mem_free(pool->mem, pool, sizeof *pool);
+}

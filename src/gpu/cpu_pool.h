@@ -1,0 +1,60 @@
+/* The kernel threads of the cpu backend: one pool per host. Work comes as jobs of many blocks, which
+ * threads take in chunks; several jobs are worked at in turn. Threads start with the first job, spin
+ * for a moment when there is nothing to do (as long as that pays), then sleep.
+ *
+ * A watch thread ends what runs past its bound: first it asks the job to stop, and if a thread does
+ * not come out of it, that thread is given up (it keeps the job alive) and another takes its place.
+ */
+#ifndef GB_GPU_CPU_POOL_H
+#define GB_GPU_CPU_POOL_H
+
+#include "base/list.h"
+#include "base/mem.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct gbi_pool gbi_pool;
+typedef struct gbi_runner gbi_runner; /* cpu_run.h */
+
+typedef struct gbi_pool_job {
+    gb_list link;   /* the pool's */
+    uint64_t total; /* blocks */
+    uint64_t chunk; /* blocks taken at once, at least 1 */
+    uint64_t bound_ns; /* 0: none */
+    /* A thread works on blocks first .. first + count - 1. */
+    void (*run)(struct gbi_pool_job *job, gbi_runner *runner, uint64_t first, uint64_t count);
+    /* All blocks are done, or given up (timed_out): once, on a pool thread or the watch. */
+    void (*ended)(struct gbi_pool_job *job, bool timed_out);
+    /* Nothing touches the job any more: once, after ended. */
+    void (*released)(struct gbi_pool_job *job);
+    /* Optional: the watch asks every few ms whether it shall stop. */
+    bool (*cancelled)(struct gbi_pool_job *job);
+    _Atomic int32_t stop; /* set: no further blocks */
+    /* the pool's */
+    _Atomic uint64_t next;
+    uint64_t start_ns;
+    int workers, strays;
+    int given_up; /* threads that did not come out of it; fixed when ended runs */
+    bool listed, timed_out, has_ended;
+} gbi_pool_job;
+
+/* No thread is started yet. threads 0: one per core. */
+int gbi_pool_open(gbi_pool **out, gb_mem *mem, int threads);
+
+/* Ends the threads; no job may be open. Returns the number of threads that were given up and are
+ * still inside a job: the pool's memory then stays (gbi_pool_close must not be called), and such a
+ * thread, should it ever come out, ends without touching anything. */
+int gbi_pool_stop(gbi_pool *pool);
+void gbi_pool_close(gbi_pool *pool);
+
+/* Never blocks (the first call starts threads): 0 or GB_ENOMEM. Any thread. */
+int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job);
+
+bool gbi_pool_busy(const gbi_pool *pool);
+int gbi_pool_threads(const gbi_pool *pool);
+int gbi_pool_lost(gbi_pool *pool); /* threads given up so far */
+
+uint64_t gbi_now_ns(void);
+
+#endif

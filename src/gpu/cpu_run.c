@@ -1,0 +1,190 @@
+#include "gpu/cpu_run.h"
+
+#include "base/err.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { PAGE = 4096, PRINT_BYTES = 1 << 20, SHARED_ALIGN = 128 };
+
+/* ---- services that are not the fibers' ---- */
+
+static gbi_runner *runner_of(void *self)
+{
+    return (gbi_runner *)self; /* the fibers are its first member */
+}
+
+static void print(void *self, const char *text)
+{
+    gbi_runner *runner = runner_of(self);
+    gb_buf_put(&runner->print, text, strlen(text)); /* without memory the text is lost */
+    if (runner->print.size > PRINT_BYTES) gbi_print_flush(&runner->print, false);
+}
+
+static void leaving(void *arg)
+{
+    gbi_fibers_before_jump(&((gbi_runner *)arg)->fibers);
+}
+
+static _Noreturn void trap(void *self, const char *text)
+{
+    gbi_runner *runner = runner_of(self);
+    snprintf(runner->trap_text, sizeof runner->trap_text, "%s", text);
+    gbi_trap_raise(&runner->trap);
+}
+
+static void on_deadlock(gbi_fibers *fibers)
+{
+    gbi_runner *runner = runner_of(fibers);
+    gbi_fibers_explain(fibers, runner->trap_text, sizeof runner->trap_text);
+    gbi_trap_raise(&runner->trap);
+}
+
+void gbi_print_flush(gb_buf *buffer, bool all)
+{
+    size_t size = buffer->size;
+    while (!all && size > 0 && buffer->data[size - 1] != '\n') size--;
+    if (size == 0) return;
+    fwrite(buffer->data, 1, size, stdout);
+    fflush(stdout);
+    memmove(buffer->data, buffer->data + size, buffer->size - size);
+    buffer->size -= size;
+}
+
+/* ---- life ---- */
+
+int gbi_runner_open(gbi_runner **out, gb_mem *mem)
+{
+    gbi_runner *runner = gb_mem_zalloc(mem, sizeof *runner);
+    if (!runner) return GB_ENOMEM;
+    runner->mem = runner->fibers.mem = mem;
+    runner->fibers.on_deadlock = on_deadlock;
+    runner->trap.leaving = leaving;
+    runner->trap.arg = runner;
+    gb_buf_init(&runner->print, mem);
+    runner->services = (gb_cpu_services){
+        .self = runner,
+        .barrier = gbi_fiber_barrier,
+        .barrier_count = gbi_fiber_barrier_count,
+        .barrier_and = gbi_fiber_barrier_and,
+        .barrier_or = gbi_fiber_barrier_or,
+        .warp_barrier = gbi_fiber_warp_barrier,
+        .warp_exchange = gbi_fiber_warp_exchange,
+        .warp_ballot = gbi_fiber_warp_ballot,
+        .warp_match = gbi_fiber_warp_match,
+        .warp_active = gbi_fiber_warp_active,
+        .print = print,
+        .trap = trap,
+    };
+    *out = runner;
+    return 0;
+}
+
+void gbi_runner_close(gbi_runner *runner)
+{
+    if (!runner) return;
+    gbi_fibers_fini(&runner->fibers);
+    if (runner->shared) {
+        munmap(runner->shared, GBI_SHARED_MAX + PAGE);
+        gb_mem_discharge(runner->mem, GBI_SHARED_MAX);
+    }
+    gb_buf_fini(&runner->print);
+    gb_mem_free(runner->mem, runner, sizeof *runner);
+}
+
+static int map_shared(gbi_runner *runner)
+{
+    int rc = gb_mem_charge(runner->mem, GBI_SHARED_MAX);
+    if (rc < 0) return rc;
+    char *base = mmap(NULL, GBI_SHARED_MAX + PAGE, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED) {
+        gb_mem_discharge(runner->mem, GBI_SHARED_MAX);
+        return gb_err_set(GB_ENOMEM, "no memory for the shared memory of a block");
+    }
+    mprotect(base + GBI_SHARED_MAX, PAGE, PROT_NONE);
+    runner->shared = (unsigned char *)base;
+    return 0;
+}
+
+/* ---- running ---- */
+
+static void run_thread(void *arg, uint32_t index)
+{
+    gbi_runner *runner = arg;
+    runner->kernel->thread(&runner->range, index);
+}
+
+static void run_blocks(void *arg)
+{
+    gbi_runner *runner = arg;
+    const gb_cpu_range *range = &runner->range;
+    if (!(runner->kernel->flags & GB_CPU_SYNC)) {
+        runner->kernel->run(range);
+        return;
+    }
+    uint32_t threads = range->block.x * range->block.y * range->block.z;
+    for (uint64_t i = 0; i < range->count && !*range->stop; i++) {
+        runner->progress = range->first + i;
+        runner->kernel->begin_block(range, range->first + i);
+        gbi_fibers_run(&runner->fibers, threads, run_thread, runner);
+    }
+}
+
+/* "kernel 'scale' trapped: invalid memory access (address 0x7f..) in block (3,0,0), thread (7,0,0)" */
+static void explain(gbi_runner *runner, char *text, size_t room)
+{
+    gb_cpu_dim block = {0, 0, 0}, thread = {0, 0, 0};
+    char what[GBI_TRAP_TEXT + 64];
+    if (runner->kernel->where) runner->kernel->where(&block, &thread);
+    if (runner->trap.signal == 0)
+        snprintf(what, sizeof what, "%s", runner->trap_text);
+    else if (gbi_fibers_is_guard(&runner->fibers, runner->trap.address))
+        snprintf(what, sizeof what, "the thread's stack of %d KB is full", GBI_FIBER_STACK >> 10);
+    else
+        snprintf(what, sizeof what, "%s (address %p)", gbi_trap_text(&runner->trap),
+                 runner->trap.address);
+    snprintf(text, room, "kernel '%s' trapped: %s in block (%u,%u,%u), thread (%u,%u,%u)",
+             runner->kernel->name, what, block.x, block.y, block.z, thread.x, thread.y, thread.z);
+}
+
+static int prepare(gbi_runner *runner, const gbi_run *run)
+{
+    gbi_trap_prepare();
+    if (run->kernel->flags & GB_CPU_SYNC) {
+        int rc =
+            gbi_fibers_reserve(&runner->fibers, run->block.x * run->block.y * run->block.z);
+        if (rc < 0) return rc;
+    }
+    return run->shared_bytes && !runner->shared ? map_shared(runner) : 0;
+}
+
+int gbi_runner_run(gbi_runner *runner, const gbi_run *run, uint64_t first, uint64_t count,
+                   char *text, size_t text_room)
+{
+    int rc = prepare(runner, run);
+    if (rc < 0) {
+        snprintf(text, text_room, "kernel '%s': %s", run->kernel->name, gb_err_detail());
+        return rc;
+    }
+    size_t shared = ((size_t)run->shared_bytes + SHARED_ALIGN - 1) & ~(size_t)(SHARED_ALIGN - 1);
+    runner->kernel = run->kernel;
+    runner->range = (gb_cpu_range){
+        .grid = run->grid,
+        .block = run->block,
+        .first = first,
+        .count = count,
+        .params = run->params,
+        .shared = shared ? runner->shared + GBI_SHARED_MAX - shared : NULL,
+        .shared_bytes = run->shared_bytes,
+        .services = &runner->services,
+        .progress = &runner->progress,
+        .stop = (const volatile int32_t *)run->stop,
+    };
+    runner->trap_text[0] = 0;
+    if (gbi_trap_run(&runner->trap, run_blocks, runner)) return 0;
+    if (runner->fibers.current) gbi_fibers_reset(&runner->fibers);
+    explain(runner, text, text_room);
+    return GB_ETRAP;
+}

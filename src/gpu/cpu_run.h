@@ -1,0 +1,52 @@
+/* A runner: what one thread needs to run blocks of kernels: fibers, dynamic shared memory, printed
+ * text, the guard against faults. Used by one thread at a time; it may pass from thread to thread
+ * between runs.
+ */
+#ifndef GB_GPU_CPU_RUN_H
+#define GB_GPU_CPU_RUN_H
+
+#include "base/buf.h"
+#include "gpu/cpu_abi.h"
+#include "gpu/cpu_fiber.h"
+#include "gpu/cpu_trap.h"
+
+#include <stdatomic.h>
+
+typedef struct gbi_runner gbi_runner;
+
+enum { GBI_SHARED_MAX = 256 << 10, GBI_TRAP_TEXT = 512 };
+
+struct gbi_runner {
+    gbi_fibers fibers; /* first: services' self points at it and at the runner */
+    gbi_trap trap;
+    gb_cpu_services services;
+    gb_mem *mem;
+    unsigned char *shared; /* GBI_SHARED_MAX bytes up to a page without access, or NULL */
+    gb_buf print;
+    uint64_t progress;
+    const gb_cpu_kernel *kernel;
+    gb_cpu_range range;
+    char trap_text[GBI_TRAP_TEXT]; /* of the trap service; "" when it was a fault */
+};
+
+typedef struct gbi_run {
+    const gb_cpu_kernel *kernel;
+    gb_cpu_dim grid, block;
+    uint32_t shared_bytes;
+    void *const *params;
+    const _Atomic int32_t *stop;
+} gbi_run;
+
+int gbi_runner_open(gbi_runner **out, gb_mem *mem);
+void gbi_runner_close(gbi_runner *runner);
+
+/* Runs blocks first .. first + count - 1: 0, GB_ENOMEM, or GB_ETRAP; text takes the message. What
+ * was printed stays in runner->print. */
+int gbi_runner_run(gbi_runner *runner, const gbi_run *run, uint64_t first, uint64_t count,
+                   char *text, size_t text_room);
+
+/* Writes what was printed to standard output up to the last whole line (all: also a rest without an
+ * end), and empties the buffer. */
+void gbi_print_flush(gb_buf *print, bool all);
+
+#endif

@@ -1,0 +1,118 @@
+/* A fortified longjmp refuses to leave one stack for another, which is what ends a fiber's fault. */
+#undef _FORTIFY_SOURCE
+#include "gpu/cpu_trap.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+enum { STACK_BYTES = 64 << 10 };
+
+/* Signal handlers belong to the process and can be reached through nothing but file-level state:
+ * the actions that were there before us, and what this thread runs. initial-exec: a handler must
+ * not allocate a thread's copy on its first touch. */
+static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+enum { SIGNALS = sizeof signals / sizeof signals[0] };
+static struct sigaction previous[SIGNALS];
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_key_t stack_key;
+static _Thread_local gbi_trap *current __attribute__((tls_model("initial-exec")));
+static _Thread_local bool prepared __attribute__((tls_model("initial-exec")));
+
+static void chain(int signal, siginfo_t *info, void *context)
+{
+    for (int i = 0; i < SIGNALS; i++) {
+        if (signals[i] != signal) continue;
+        const struct sigaction *old = &previous[i];
+        if (old->sa_flags & SA_SIGINFO) {
+            old->sa_sigaction(signal, info, context);
+        } else if (old->sa_handler == SIG_DFL || old->sa_handler == SIG_IGN) {
+            sigaction(signal, old, NULL); /* the instruction runs again and ends the process */
+        } else {
+            old->sa_handler(signal);
+        }
+        return;
+    }
+}
+
+static void on_fault(int signal, siginfo_t *info, void *context)
+{
+    gbi_trap *trap = current;
+    /* si_code > 0: raised by the instruction itself, not sent by somebody with kill */
+    if (!trap || info->si_code <= 0) {
+        chain(signal, info, context);
+        return;
+    }
+    trap->signal = signal;
+    trap->code = info->si_code;
+    trap->address = info->si_addr;
+    if (trap->leaving) trap->leaving(trap->arg);
+    siglongjmp(trap->jump, 1);
+}
+
+static void free_stack(void *stack)
+{
+    stack_t off = {.ss_flags = SS_DISABLE};
+    sigaltstack(&off, NULL);
+    munmap(stack, STACK_BYTES);
+}
+
+static void install(void)
+{
+    pthread_key_create(&stack_key, free_stack);
+    struct sigaction action = {.sa_sigaction = on_fault};
+    /* NODEFER: the signal is not blocked after the jump, so no mask has to be saved per launch */
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+    sigemptyset(&action.sa_mask);
+    for (int i = 0; i < SIGNALS; i++) sigaction(signals[i], &action, &previous[i]);
+}
+
+void gbi_trap_prepare(void)
+{
+    if (prepared) return;
+    prepared = true;
+    pthread_once(&once, install);
+    stack_t now;
+    if (sigaltstack(NULL, &now) == 0 && !(now.ss_flags & SS_DISABLE)) return;
+    void *stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (stack == MAP_FAILED) return; /* faults are still caught, stack overflows are not */
+    stack_t own = {.ss_sp = stack, .ss_size = STACK_BYTES};
+    sigaltstack(&own, NULL);
+    pthread_setspecific(stack_key, stack);
+}
+
+bool gbi_trap_run(gbi_trap *trap, void (*body)(void *arg), void *arg)
+{
+    gbi_trap *volatile outer = current;
+    trap->signal = trap->code = 0;
+    trap->address = NULL;
+    if (sigsetjmp(trap->jump, 0) == 0) {
+        current = trap;
+        body(arg);
+        current = outer;
+        return true;
+    }
+    current = outer;
+    return false;
+}
+
+void gbi_trap_raise(gbi_trap *trap)
+{
+    trap->signal = trap->code = 0;
+    if (trap->leaving) trap->leaving(trap->arg);
+    siglongjmp(trap->jump, 1);
+}
+
+const char *gbi_trap_text(const gbi_trap *trap)
+{
+    switch (trap->signal) {
+    case SIGSEGV: return "invalid memory access";
+    case SIGBUS: return "misaligned or missing memory";
+    case SIGFPE:
+        return trap->code == FPE_INTDIV ? "integer division by zero" : "arithmetic fault";
+    case SIGILL: return "illegal instruction";
+    default: return "trap";
+    }
+}

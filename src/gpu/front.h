@@ -1,0 +1,132 @@
+/* The front's own structures: what gpu.c, buffer.c, module.c, queue.c and event.c share. Backends
+ * use the few functions at the end and no field of anything but gb_gpu.config and gb_gpu.room. */
+#ifndef GB_GPU_FRONT_H
+#define GB_GPU_FRONT_H
+
+#include "gpu/backend.h"
+
+#include <pthread.h>
+
+enum { GBI_BACKENDS_MAX = 4 };
+
+/* A few threads for what blocks: compiling, loading and unloading modules. */
+typedef struct gbi_job {
+    gb_list link;
+    void (*run)(struct gbi_job *job); /* the job may free itself */
+} gbi_job;
+
+typedef struct gbi_jobs {
+    pthread_mutex_t lock;
+    pthread_cond_t more;
+    gb_list waiting;
+    pthread_t *threads;
+    int thread_count, thread_room, idle_count;
+    bool closing;
+} gbi_jobs;
+
+struct gb_gpu {
+    gb_gpu_config config; /* the strings are ours */
+    gb_mem room;          /* everything of this room; its parent is config.mem */
+    pthread_mutex_t lock; /* devices are found under it; modules are looked up under it */
+    bool probed;
+    int backend_count, device_count;
+    struct {
+        const gb_backend *table;
+        void *self;
+    } backends[GBI_BACKENDS_MAX];
+    gb_device *devices;
+    gbi_jobs jobs;
+    pthread_mutex_t idle_lock;
+    pthread_cond_t idle;
+    _Atomic int64_t commands; /* submitted and not freed */
+    _Atomic int64_t queues, buffers, modules, events;
+};
+
+struct gb_device {
+    gb_gpu *gpu;
+    const gb_backend *backend;
+    void *impl;
+    int index;
+    _Atomic int32_t depth; /* commands submitted and not ended */
+    gb_device_info limits; /* read once; memory_free is not kept up */
+    gb_list modules;       /* under gpu->lock */
+};
+
+struct gb_buffer {
+    _Atomic int32_t count;
+    gb_device *device;
+    size_t bytes;
+    gb_buffer_kind kind;
+    gbi_memory memory;
+    gb_module *owner; /* a global: references are counted on the module */
+};
+
+struct gb_kernel {
+    gb_module *module;
+    const gbi_kernel_desc *desc;
+    uint32_t blob_bytes; /* room for all parameters, each aligned to 16 */
+};
+
+typedef enum { GBI_MODULE_COMPILING, GBI_MODULE_READY, GBI_MODULE_FAILED } gbi_module_state;
+
+struct gb_module {
+    _Atomic int32_t count;
+    gb_device *device;
+    gb_list link; /* in device->modules until it failed or its count fell to 0 */
+    bool linked;
+    uint64_t hash;
+    gb_module_spec spec; /* points into one allocation */
+    size_t spec_bytes;
+    _Atomic int state;
+    int rc;       /* of a failure */
+    char *detail; /* malloc'd, of a failure */
+    gbi_job job;
+    gb_list waiters; /* under gpu->lock until done */
+    gbi_module_desc desc;
+    gb_kernel *kernels;
+    gb_buffer *globals;
+};
+
+struct gb_queue {
+    _Atomic int32_t count; /* the handle and every pending command */
+    gb_device *device;
+    void *impl;
+    _Atomic int32_t depth; /* commands submitted and not ended; 0: the owner may run inline */
+    pthread_mutex_t lock;  /* signals, rc and detail while anything is pending */
+    gb_list signals;       /* pending signal commands, oldest first */
+    _Atomic int32_t rc;    /* first error since the last signal */
+    char *detail;          /* malloc'd */
+    gb_list spare;         /* freed command blocks of the common size */
+    int spare_count;
+};
+
+struct gb_event {
+    _Atomic int32_t count;
+    gb_device *device;
+    void *impl;
+    _Atomic uint64_t recorded; /* newest generation that was enqueued */
+};
+
+int gbi_jobs_open(gbi_jobs *jobs, gb_mem *mem);
+/* Runs what waits, then joins. */
+void gbi_jobs_close(gbi_jobs *jobs, gb_mem *mem);
+/* 0 or GB_ENOMEM when not one thread could be started. */
+int gbi_jobs_add(gbi_jobs *jobs, gb_mem *mem, gbi_job *job);
+
+void gbi_event_unref(gb_event *event);
+
+/* A module from a description that a backend made already; it is closed with the module. */
+int gbi_module_adopt(gb_module **out, gb_device *device, const char *name,
+                     const gbi_module_desc *desc);
+
+/* The name of the list that is nearest to `name`, for messages; NULL when none is near. */
+const char *gbi_nearest(const char *name, const char *(*at)(const void *list, int index),
+                        const void *list, int count);
+
+static inline gb_event *gbi_event_ref(gb_event *event)
+{
+    atomic_fetch_add_explicit(&event->count, 1, memory_order_relaxed);
+    return event;
+}
+
+#endif

@@ -1,0 +1,189 @@
+#include "gpu/gpu.h"
+
+#include "base/check.h"
+#include "base/err.h"
+#include "gpu/front.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The cpu comes last: device numbers of GPUs do not move when it is split. */
+static const gb_backend *const tables[] = {&gbi_cpu_backend};
+
+enum { TABLES = sizeof tables / sizeof tables[0] };
+
+static void free_gpu(gb_gpu *gpu, gb_mem *mem)
+{
+    if (gpu->config.cache_dir) gb_mem_strfree(&gpu->room, (char *)gpu->config.cache_dir);
+    if (gpu->config.compiler) gb_mem_strfree(&gpu->room, (char *)gpu->config.compiler);
+    pthread_mutex_destroy(&gpu->lock);
+    pthread_mutex_destroy(&gpu->idle_lock);
+    pthread_cond_destroy(&gpu->idle);
+    gb_mem_fini(&gpu->room);
+    gb_mem_free(mem, gpu, sizeof *gpu);
+}
+
+int gb_gpu_open(gb_gpu **out, const gb_gpu_config *config)
+{
+    GB_CHECK(config && config->mem);
+    gb_gpu *gpu = gb_mem_zalloc(config->mem, sizeof *gpu);
+    if (!gpu) return GB_ENOMEM;
+    gb_mem_init(&gpu->room, "gpu", config->mem, 0);
+    gpu->config = *config;
+    pthread_mutex_init(&gpu->lock, NULL);
+    pthread_mutex_init(&gpu->idle_lock, NULL);
+    pthread_cond_init(&gpu->idle, NULL);
+    gpu->config.cache_dir = config->cache_dir ? gb_mem_strdup(&gpu->room, config->cache_dir) : NULL;
+    gpu->config.compiler = config->compiler ? gb_mem_strdup(&gpu->room, config->compiler) : NULL;
+    bool lost = (config->cache_dir && !gpu->config.cache_dir) ||
+                (config->compiler && !gpu->config.compiler) ||
+                gbi_jobs_open(&gpu->jobs, &gpu->room) < 0;
+    if (lost) {
+        free_gpu(gpu, config->mem);
+        return GB_ENOMEM;
+    }
+    if (!gpu->config.bound_ns) gpu->config.bound_ns = 300000000000u;
+    for (int i = 0; i < TABLES; i++) {
+        void *self = NULL;
+        if (tables[i]->open(&self, gpu) < 0) continue;
+        gpu->backends[gpu->backend_count].table = tables[i];
+        gpu->backends[gpu->backend_count++].self = self;
+    }
+    *out = gpu;
+    return 0;
+}
+
+/* Every launch ends, or passes its bound and is ended by its backend, so this wait is finite. */
+static void wait_for_commands(gb_gpu *gpu)
+{
+    pthread_mutex_lock(&gpu->idle_lock);
+    while (atomic_load(&gpu->commands) > 0) pthread_cond_wait(&gpu->idle, &gpu->idle_lock);
+    pthread_mutex_unlock(&gpu->idle_lock);
+}
+
+void gb_gpu_close(gb_gpu *gpu)
+{
+    if (!gpu) return;
+    wait_for_commands(gpu);
+    int lost = 0;
+    for (int i = 0; i < gpu->backend_count; i++)
+        lost += gpu->backends[i].table->stop(gpu->backends[i].self);
+    gbi_jobs_close(&gpu->jobs, &gpu->room);
+    GB_CHECK(atomic_load(&gpu->queues) == 0 || lost > 0);
+    for (int i = 0; i < gpu->device_count; i++)
+        gpu->devices[i].backend->device_close(gpu->devices[i].impl);
+    for (int i = 0; i < gpu->backend_count; i++)
+        gpu->backends[i].table->close(gpu->backends[i].self);
+    if (lost == 0) {
+        GB_CHECK(atomic_load(&gpu->buffers) == 0);
+        GB_CHECK(atomic_load(&gpu->modules) == 0);
+        GB_CHECK(atomic_load(&gpu->events) == 0);
+    }
+    gb_mem *mem = gpu->config.mem;
+    if (gpu->devices)
+        gb_mem_free(&gpu->room, gpu->devices,
+                    (size_t)gpu->device_count * sizeof gpu->devices[0]);
+    if (lost == 0) {
+        free_gpu(gpu, mem);
+        return;
+    }
+    /* A launch that nothing can end still uses its buffers, its module and its thread's stack. They
+     * stay for ever; the account, which may end now, is relieved of them. */
+    gb_mem_discharge(mem, atomic_load(&gpu->room.bytes));
+    gpu->room.parent = NULL;
+    gb_mem_discharge(mem, (int64_t)sizeof *gpu);
+}
+
+bool gb_gpu_busy(gb_gpu *gpu)
+{
+    for (int i = 0; i < gpu->backend_count; i++) {
+        const gb_backend *table = gpu->backends[i].table;
+        if (table->busy && table->busy(gpu->backends[i].self)) return true;
+    }
+    return false;
+}
+
+/* ---- devices ---- */
+
+static int open_devices(gb_gpu *gpu, const int *counts, int total)
+{
+    int index = 0;
+    for (int b = 0; b < gpu->backend_count; b++) {
+        for (int i = 0; i < counts[b]; i++, index++) {
+            gb_device *device = &gpu->devices[index];
+            device->gpu = gpu;
+            device->backend = gpu->backends[b].table;
+            device->index = index;
+            gb_list_init(&device->modules);
+            int rc =
+                device->backend->device_open(&device->impl, gpu->backends[b].self, i, device);
+            if (rc < 0) {
+                while (index-- > 0)
+                    gpu->devices[index].backend->device_close(gpu->devices[index].impl);
+                return rc;
+            }
+            gb_device_get_info(device, &device->limits);
+        }
+    }
+    GB_CHECK(index == total);
+    return 0;
+}
+
+static int probe(gb_gpu *gpu)
+{
+    int counts[GBI_BACKENDS_MAX] = {0}, total = 0;
+    for (int b = 0; b < gpu->backend_count; b++) {
+        int count = gpu->backends[b].table->device_count(gpu->backends[b].self);
+        counts[b] = count > 0 ? count : 0; /* a driver that fails leaves its devices out */
+        total += counts[b];
+    }
+    if (total == 0) return gb_err_set(GB_ENOGPU, "no device: not even the cpu backend opened");
+    gpu->devices = gb_mem_zalloc(&gpu->room, (size_t)total * sizeof gpu->devices[0]);
+    if (!gpu->devices) return GB_ENOMEM;
+    int rc = open_devices(gpu, counts, total);
+    if (rc < 0) {
+        gb_mem_free(&gpu->room, gpu->devices, (size_t)total * sizeof gpu->devices[0]);
+        gpu->devices = NULL;
+        return rc;
+    }
+    gpu->device_count = total;
+    gpu->probed = true;
+    return 0;
+}
+
+int gb_gpu_device_count(gb_gpu *gpu)
+{
+    pthread_mutex_lock(&gpu->lock);
+    int rc = gpu->probed ? 0 : probe(gpu);
+    int count = gpu->device_count;
+    pthread_mutex_unlock(&gpu->lock);
+    return rc < 0 ? rc : count;
+}
+
+gb_device *gb_gpu_device(gb_gpu *gpu, int index)
+{
+    int count = gb_gpu_device_count(gpu);
+    if (count < 0) return NULL;
+    if (index >= 0 && index < count) return &gpu->devices[index];
+    gb_err_set(GB_EDEVICE, "no device %d: there %s %d (0 .. %d)", index,
+               count == 1 ? "is" : "are", count, count - 1);
+    return NULL;
+}
+
+void gb_device_get_info(gb_device *device, gb_device_info *out)
+{
+    memset(out, 0, sizeof *out);
+    out->backend = device->backend->name;
+    out->index = device->index;
+    device->backend->device_info(device->impl, out);
+}
+
+int gb_device_index(const gb_device *device)
+{
+    return device->index;
+}
+
+int gb_device_queue_depth(gb_device *device)
+{
+    return atomic_load_explicit(&device->depth, memory_order_relaxed);
+}

@@ -1,0 +1,486 @@
+/* Queues: checks, what a command keeps alive, the first error, signals. Ordering itself is the
+ * backend's. */
+#include "base/check.h"
+#include "base/err.h"
+#include "gpu/front.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK_BYTES = 512, SPARE_MAX = 32, SCRATCH_BYTES = 1024 };
+
+/* ---- life ---- */
+
+int gb_queue_open(gb_queue **out, gb_device *device)
+{
+    gb_queue *queue = gb_mem_zalloc(&device->gpu->room, sizeof *queue);
+    if (!queue) return GB_ENOMEM;
+    atomic_init(&queue->count, 1);
+    queue->device = device;
+    pthread_mutex_init(&queue->lock, NULL);
+    gb_list_init(&queue->signals);
+    gb_list_init(&queue->spare);
+    int rc = device->backend->queue_open(&queue->impl, device->impl, queue);
+    if (rc < 0) {
+        pthread_mutex_destroy(&queue->lock);
+        gb_mem_free(&device->gpu->room, queue, sizeof *queue);
+        return rc;
+    }
+    atomic_fetch_add(&device->gpu->queues, 1);
+    *out = queue;
+    return 0;
+}
+
+static void unref(gb_queue *queue)
+{
+    if (atomic_fetch_sub_explicit(&queue->count, 1, memory_order_acq_rel) > 1) return;
+    gb_gpu *gpu = queue->device->gpu;
+    queue->device->backend->queue_close(queue->impl);
+    for (gb_list *node; (node = gb_list_shift(&queue->spare));)
+        gb_mem_free(&gpu->room, GB_CONTAINER(node, gbi_command, link), BLOCK_BYTES);
+    free(queue->detail);
+    pthread_mutex_destroy(&queue->lock);
+    gb_mem_free(&gpu->room, queue, sizeof *queue);
+    atomic_fetch_sub(&gpu->queues, 1);
+}
+
+void gb_queue_close(gb_queue *queue)
+{
+    if (queue) unref(queue);
+}
+
+/* ---- commands ---- */
+
+static gbi_command *new_block(gb_queue *queue, size_t bytes)
+{
+    if (bytes <= BLOCK_BYTES) {
+        pthread_mutex_lock(&queue->lock);
+        gb_list *node = gb_list_shift(&queue->spare);
+        if (node) queue->spare_count--;
+        pthread_mutex_unlock(&queue->lock);
+        if (node) return GB_CONTAINER(node, gbi_command, link);
+        bytes = BLOCK_BYTES;
+    }
+    gbi_command *command = gb_mem_alloc(&queue->device->gpu->room, bytes);
+    if (command) command->memory_bytes = bytes;
+    return command;
+}
+
+static void free_block(gb_queue *queue, gbi_command *command)
+{
+    if (command->memory_bytes == BLOCK_BYTES) {
+        pthread_mutex_lock(&queue->lock);
+        bool keep = queue->spare_count < SPARE_MAX;
+        if (keep) {
+            gb_list_push(&queue->spare, &command->link);
+            queue->spare_count++;
+        }
+        pthread_mutex_unlock(&queue->lock);
+        if (keep) return;
+    }
+    gb_mem_free(&queue->device->gpu->room, command, command->memory_bytes);
+}
+
+/* The block behind a command: retained buffers, then parameter pointers, then the values, each in
+ * the order of the original. */
+static void copy_launch(gbi_command *command, const gbi_command *from, char *at)
+{
+    uint32_t count = from->u.launch.param_count;
+    void **params = (void **)at;
+    char *blob = (char *)(((uintptr_t)(params + count) + 15) & ~(uintptr_t)15);
+    if (count) memcpy(blob, from->u.launch.params[0], from->u.launch.blob_bytes);
+    for (uint32_t i = 0; i < count; i++)
+        params[i] =
+            blob + ((char *)from->u.launch.params[i] - (char *)from->u.launch.params[0]);
+    command->u.launch.params = params;
+}
+
+static gbi_command *make_permanent(gb_queue *queue, const gbi_command *from)
+{
+    size_t bytes = sizeof *from + from->retained_count * sizeof(gb_buffer *);
+    if (from->kind == GBI_LAUNCH)
+        bytes += from->u.launch.param_count * sizeof(void *) + 15 + from->u.launch.blob_bytes;
+    gbi_command *command = new_block(queue, bytes);
+    if (!command) return NULL;
+    size_t memory_bytes = command->memory_bytes;
+    *command = *from;
+    command->memory_bytes = memory_bytes;
+    command->retained = (gb_buffer **)(command + 1);
+    for (uint32_t i = 0; i < from->retained_count; i++)
+        command->retained[i] = gb_buffer_ref(from->retained[i]);
+    if (from->kind == GBI_LAUNCH) {
+        gb_module_ref(command->module);
+        copy_launch(command, from, (char *)(command->retained + from->retained_count));
+    }
+    if (from->kind == GBI_RECORD || from->kind == GBI_WAIT) gbi_event_ref(command->u.event.event);
+    gb_list_init(&command->link);
+    gb_list_init(&command->signals);
+    atomic_fetch_add_explicit(&queue->count, 1, memory_order_relaxed);
+    return command;
+}
+
+void gbi_command_free(gbi_command *command)
+{
+    gb_queue *queue = command->queue;
+    for (uint32_t i = 0; i < command->retained_count; i++) gb_buffer_unref(command->retained[i]);
+    if (command->kind == GBI_LAUNCH) gb_module_unref(command->module);
+    if (command->kind == GBI_RECORD || command->kind == GBI_WAIT)
+        gbi_event_unref(command->u.event.event);
+    free_block(queue, command);
+    unref(queue);
+}
+
+static void take_error(gb_queue *queue, int rc, const char *text)
+{
+    pthread_mutex_lock(&queue->lock);
+    if (atomic_load_explicit(&queue->rc, memory_order_relaxed) == 0) {
+        free(queue->detail);
+        queue->detail = strdup(text ? text : gb_err_text(rc));
+        atomic_store_explicit(&queue->rc, rc, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&queue->lock);
+}
+
+/* The error since the last signal moves into the op. */
+static int give_error(gb_queue *queue, gbi_command *signal, gb_op *op)
+{
+    pthread_mutex_lock(&queue->lock);
+    gb_list_unlink(&signal->signals);
+    int rc = atomic_load_explicit(&queue->rc, memory_order_relaxed);
+    char *detail = queue->detail;
+    queue->detail = NULL;
+    atomic_store_explicit(&queue->rc, 0, memory_order_relaxed);
+    pthread_mutex_unlock(&queue->lock);
+    if (rc < 0) {
+        free(op->detail);
+        op->detail = detail;
+    }
+    return rc;
+}
+
+static void count_end(gb_queue *queue)
+{
+    gb_gpu *gpu = queue->device->gpu;
+    atomic_fetch_sub_explicit(&queue->device->depth, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&queue->depth, 1, memory_order_release);
+    if (atomic_fetch_sub(&gpu->commands, 1) == 1) {
+        pthread_mutex_lock(&gpu->idle_lock);
+        pthread_cond_broadcast(&gpu->idle);
+        pthread_mutex_unlock(&gpu->idle_lock);
+    }
+}
+
+void gbi_command_end(gbi_command *command, int rc, const char *text)
+{
+    gb_queue *queue = command->queue;
+    if (command->kind != GBI_SIGNAL) {
+        if (rc < 0) take_error(queue, rc, text);
+        count_end(queue);
+        return;
+    }
+    gb_op *op = command->u.op;
+    int first = give_error(queue, command, op);
+    count_end(queue);
+    op->done(op, first < 0 ? first : rc);
+}
+
+int gbi_command_check(gbi_command *command)
+{
+    gb_queue *queue = command->queue;
+    pthread_mutex_lock(&queue->lock);
+    int answer = atomic_load_explicit(&queue->rc, memory_order_relaxed) < 0;
+    if (!answer && !gb_list_empty(&queue->signals)) {
+        gbi_command *signal = GB_CONTAINER(queue->signals.next, gbi_command, signals);
+        if (atomic_load_explicit(&signal->u.op->cancelled, memory_order_relaxed))
+            answer = GB_ECANCELED;
+    }
+    pthread_mutex_unlock(&queue->lock);
+    return answer;
+}
+
+/* Runs the command now, or hands a permanent copy to the backend. */
+static int put(gb_queue *queue, gbi_command *command)
+{
+    const gb_backend *backend = queue->device->backend;
+    command->queue = queue;
+    if (atomic_load_explicit(&queue->depth, memory_order_acquire) == 0) {
+        bool failed = atomic_load_explicit(&queue->rc, memory_order_relaxed) < 0;
+        if (failed && command->kind <= GBI_LAUNCH) return 0; /* until a signal takes the error */
+        int rc = 0;
+        char *text = NULL;
+        if (backend->now && backend->now(queue->impl, command, &rc, &text)) {
+            if (rc < 0) take_error(queue, rc, text);
+            free(text);
+            return 0;
+        }
+    }
+    gbi_command *kept = make_permanent(queue, command);
+    if (!kept) return GB_ENOMEM;
+    atomic_fetch_add(&queue->device->gpu->commands, 1);
+    atomic_fetch_add_explicit(&queue->device->depth, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&queue->depth, 1, memory_order_relaxed);
+    bool taken = backend->submit(queue->impl, kept);
+    GB_CHECK(taken);
+    return 0;
+}
+
+int gb_queue_signal(gb_queue *queue, gb_op *op)
+{
+    gbi_command command = {.kind = GBI_SIGNAL, .queue = queue, .u.op = op};
+    gb_list_init(&command.signals);
+    bool idle = atomic_load_explicit(&queue->depth, memory_order_acquire) == 0;
+    if (!idle) {
+        gbi_command *kept = make_permanent(queue, &command);
+        if (!kept) return GB_ENOMEM;
+        atomic_fetch_add(&queue->device->gpu->commands, 1);
+        atomic_fetch_add_explicit(&queue->device->depth, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&queue->depth, 1, memory_order_relaxed);
+        pthread_mutex_lock(&queue->lock);
+        gb_list_push(&queue->signals, &kept->signals);
+        pthread_mutex_unlock(&queue->lock);
+        if (queue->device->backend->submit(queue->impl, kept)) return GB_OP_PENDING;
+        pthread_mutex_lock(&queue->lock);
+        gb_list_unlink(&kept->signals);
+        pthread_mutex_unlock(&queue->lock);
+        count_end(queue);
+        gbi_command_free(kept);
+    }
+    if (atomic_load_explicit(&queue->rc, memory_order_relaxed) == 0) return GB_OP_READY;
+    int rc = give_error(queue, &command, op);
+    return gb_err_set(rc, "%s", op->detail ? op->detail : gb_err_text(rc));
+}
+
+/* ---- copies and fills ---- */
+
+static int check_range(const gb_queue *queue, const gb_buffer *buffer, size_t offset, size_t bytes,
+                       bool other_device)
+{
+    if (offset > buffer->bytes || bytes > buffer->bytes - offset)
+        return gb_err_set(GB_EINVAL, "bytes %zu .. %zu of a buffer of %zu bytes", offset,
+                          offset + bytes, buffer->bytes);
+    bool wrong = other_device ? buffer->device->backend != queue->device->backend
+                              : buffer->device != queue->device;
+    if (wrong)
+        return gb_err_set(GB_EDEVICE, "the buffer is on device %d and the queue on device %d",
+                          buffer->device->index, queue->device->index);
+    return 0;
+}
+
+static int check_host(const void *host)
+{
+    return host ? 0 : gb_err_set(GB_EINVAL, "host memory is NULL");
+}
+
+int gb_queue_upload(gb_queue *queue, gb_buffer *to, size_t offset, const void *host, size_t bytes)
+{
+    int rc = check_range(queue, to, offset, bytes, false);
+    if (rc < 0 || bytes == 0) return rc;
+    if ((rc = check_host(host)) < 0) return rc;
+    gbi_command command = {.kind = GBI_COPY, .retained = &to, .retained_count = 1};
+    command.u.copy.to = to;
+    command.u.copy.to_address = (void *)(uintptr_t)(to->memory.address + offset);
+    command.u.copy.from_address = host;
+    command.u.copy.bytes = bytes;
+    return put(queue, &command);
+}
+
+int gb_queue_download(gb_queue *queue, void *host, gb_buffer *from, size_t offset, size_t bytes)
+{
+    int rc = check_range(queue, from, offset, bytes, false);
+    if (rc < 0 || bytes == 0) return rc;
+    if ((rc = check_host(host)) < 0) return rc;
+    gbi_command command = {.kind = GBI_COPY, .retained = &from, .retained_count = 1};
+    command.u.copy.from = from;
+    command.u.copy.to_address = host;
+    command.u.copy.from_address = (const void *)(uintptr_t)(from->memory.address + offset);
+    command.u.copy.bytes = bytes;
+    return put(queue, &command);
+}
+
+int gb_queue_copy(gb_queue *queue, gb_buffer *to, size_t to_offset, gb_buffer *from,
+                  size_t from_offset, size_t bytes)
+{
+    int rc = check_range(queue, to, to_offset, bytes, true);
+    if (rc == 0) rc = check_range(queue, from, from_offset, bytes, true);
+    if (rc < 0 || bytes == 0) return rc;
+    if (to == from && to_offset < from_offset + bytes && from_offset < to_offset + bytes)
+        return gb_err_set(GB_EINVAL, "the ranges of a copy within one buffer overlap");
+    gb_buffer *both[2] = {to, from};
+    gbi_command command = {.kind = GBI_COPY, .retained = both, .retained_count = 2};
+    command.u.copy.to = to;
+    command.u.copy.from = from;
+    command.u.copy.to_address = (void *)(uintptr_t)(to->memory.address + to_offset);
+    command.u.copy.from_address = (const void *)(uintptr_t)(from->memory.address + from_offset);
+    command.u.copy.bytes = bytes;
+    return put(queue, &command);
+}
+
+int gb_queue_fill(gb_queue *queue, gb_buffer *to, size_t offset, const void *pattern,
+                  size_t pattern_bytes, size_t count)
+{
+    if (pattern_bytes == 0 || pattern_bytes > GBI_PATTERN_MAX)
+        return gb_err_set(GB_EINVAL, "a fill pattern has 1 .. %d bytes, not %zu", GBI_PATTERN_MAX,
+                          pattern_bytes);
+    if (count > to->bytes / pattern_bytes)
+        return gb_err_set(GB_EINVAL, "%zu patterns of %zu bytes in a buffer of %zu bytes", count,
+                          pattern_bytes, to->bytes);
+    int rc = check_range(queue, to, offset, pattern_bytes * count, false);
+    if (rc < 0 || count == 0) return rc;
+    gbi_command command = {.kind = GBI_FILL, .retained = &to, .retained_count = 1};
+    command.u.fill.to_address = (void *)(uintptr_t)(to->memory.address + offset);
+    command.u.fill.pattern_bytes = pattern_bytes;
+    command.u.fill.count = count;
+    memcpy(command.u.fill.pattern, pattern, pattern_bytes);
+    return put(queue, &command);
+}
+
+/* ---- launches ---- */
+
+static int check_shape(const gb_queue *queue, const gb_kernel *kernel, const gb_launch *launch)
+{
+    const gb_device_info *limits = &queue->device->limits;
+    const gb_dim *grid = &launch->grid, *block = &launch->block;
+    const char *name = kernel->desc->name;
+    if (!grid->x || !grid->y || !grid->z || !block->x || !block->y || !block->z)
+        return gb_err_set(GB_EINVAL, "kernel '%s': grid and block need at least 1 in x, y and z",
+                          name);
+    uint64_t threads = (uint64_t)block->x * block->y; /* both are 32 bits */
+    uint64_t most = (uint64_t)limits->threads_per_block_max;
+    int own = kernel->desc->info.threads_max;
+    if (own > 0 && (uint64_t)own < most) most = (uint64_t)own;
+    if (threads > most || threads * block->z > most)
+        return gb_err_set(GB_EINVAL, "kernel '%s': a block of %u x %u x %u is over %llu threads",
+                          name, block->x, block->y, block->z, (unsigned long long)most);
+    if (block->z > 64) return gb_err_set(GB_EINVAL, "kernel '%s': block.z is over 64", name);
+    if (grid->x > INT32_MAX || grid->y > 65535 || grid->z > 65535)
+        return gb_err_set(GB_EINVAL,
+                          "kernel '%s': a grid of %u x %u x %u is over 2147483647 x 65535 x 65535",
+                          name, grid->x, grid->y, grid->z);
+    if (launch->shared_bytes > (uint32_t)limits->shared_bytes_max)
+        return gb_err_set(GB_EINVAL, "kernel '%s': %u bytes of shared memory are over %d", name,
+                          launch->shared_bytes, limits->shared_bytes_max);
+    return 0;
+}
+
+static int wrong_argument(const gb_kernel *kernel, int index, const gb_arg *arg)
+{
+    const gb_param *param = &kernel->desc->params[index];
+    const char *star = param->pointer ? "*" : "";
+    if (arg->buffer && !param->pointer)
+        return gb_err_set(GB_EINVAL, "kernel '%s': parameter %d '%s' is %s, not a buffer",
+                          kernel->desc->name, index + 1, param->name, param->type);
+    if (arg->buffer)
+        return gb_err_set(
+            GB_EINVAL, "kernel '%s': parameter %d '%s': offset %zu is past the buffer's %zu bytes",
+            kernel->desc->name, index + 1, param->name, arg->offset, arg->buffer->bytes);
+    return gb_err_set(GB_EINVAL,
+                      "kernel '%s': parameter %d '%s' (%s%s) takes %u bytes by value, not %u",
+                      kernel->desc->name, index + 1, param->name, param->type, star, param->size,
+                      arg->value ? arg->size : 0);
+}
+
+static int wrong_device(const gb_queue *queue, const gb_kernel *kernel, int index,
+                        const gb_arg *arg)
+{
+    return gb_err_set(GB_EDEVICE,
+                      "kernel '%s': the buffer for '%s' is on device %d and the queue on device %d",
+                      kernel->desc->name, kernel->desc->params[index].name,
+                      arg->buffer->device->index, queue->device->index);
+}
+
+/* Fills params and blob; buffers are collected for keeping. */
+static int fill_params(gb_queue *queue, gbi_command *command, const gb_arg *args, char *blob)
+{
+    gb_kernel *kernel = command->u.launch.kernel;
+    int count = kernel->desc->param_count;
+    char *at = blob;
+    for (int i = 0; i < count; i++) {
+        const gb_param *param = &kernel->desc->params[i];
+        const gb_arg *arg = &args[i];
+        command->u.launch.params[i] = at;
+        if (arg->buffer) {
+            if (!param->pointer || arg->offset > arg->buffer->bytes)
+                return wrong_argument(kernel, i, arg);
+            if (arg->buffer->device != queue->device) return wrong_device(queue, kernel, i, arg);
+            uint64_t address = arg->buffer->memory.address + arg->offset;
+            memcpy(at, &address, sizeof address);
+            command->retained[command->retained_count++] = arg->buffer;
+        } else {
+            if (!arg->value || arg->size != param->size) return wrong_argument(kernel, i, arg);
+            memcpy(at, arg->value, param->size);
+        }
+        at += (param->size + 15u) & ~15u;
+    }
+    return 0;
+}
+
+static int launch_with(gb_queue *queue, gbi_command *command, const gb_arg *args, char *scratch)
+{
+    uint32_t count = command->u.launch.param_count;
+    command->u.launch.params = (void **)scratch;
+    command->retained = (gb_buffer **)(scratch + count * sizeof(void *));
+    uintptr_t blob = (uintptr_t)(scratch + 2 * count * sizeof(void *));
+    int rc = fill_params(queue, command, args, (char *)((blob + 15) & ~(uintptr_t)15));
+    return rc < 0 ? rc : put(queue, command);
+}
+
+int gb_queue_launch(gb_queue *queue, gb_kernel *kernel, const gb_launch *launch, const gb_arg *args,
+                    int arg_count)
+{
+    const gbi_kernel_desc *desc = kernel->desc;
+    if (arg_count != desc->param_count)
+        return gb_err_set(GB_EINVAL, "kernel '%s' takes %d argument%s, not %d", desc->name,
+                          desc->param_count, desc->param_count == 1 ? "" : "s", arg_count);
+    if (kernel->module->device != queue->device)
+        return gb_err_set(GB_EDEVICE, "kernel '%s' is loaded on device %d, the queue on device %d",
+                          desc->name, kernel->module->device->index, queue->device->index);
+    int rc = check_shape(queue, kernel, launch);
+    if (rc < 0) return rc;
+    gbi_command command = {.kind = GBI_LAUNCH, .module = kernel->module};
+    command.u.launch.kernel = kernel;
+    command.u.launch.impl = desc->impl;
+    command.u.launch.grid = launch->grid;
+    command.u.launch.block = launch->block;
+    command.u.launch.shared_bytes = launch->shared_bytes;
+    command.u.launch.bound_ns =
+        launch->bound_ns ? launch->bound_ns : queue->device->gpu->config.bound_ns;
+    command.u.launch.param_count = (uint32_t)arg_count;
+    command.u.launch.blob_bytes = kernel->blob_bytes;
+    size_t bytes = (size_t)arg_count * 2 * sizeof(void *) + 15 + kernel->blob_bytes;
+    if (bytes <= SCRATCH_BYTES) {
+        _Alignas(16) char scratch[SCRATCH_BYTES];
+        return launch_with(queue, &command, args, scratch);
+    }
+    gb_mem *mem = &queue->device->gpu->room;
+    char *scratch = gb_mem_alloc(mem, bytes);
+    if (!scratch) return GB_ENOMEM;
+    rc = launch_with(queue, &command, args, scratch);
+    gb_mem_free(mem, scratch, bytes);
+    return rc;
+}
+
+/* ---- events ---- */
+
+int gb_queue_record(gb_queue *queue, gb_event *event)
+{
+    if (event->device->backend != queue->device->backend)
+        return gb_err_set(GB_EDEVICE, "the event and the queue belong to different backends");
+    gbi_command command = {.kind = GBI_RECORD};
+    command.u.event.event = event;
+    command.u.event.impl = event->impl;
+    command.u.event.generation = atomic_fetch_add(&event->recorded, 1) + 1;
+    return put(queue, &command);
+}
+
+int gb_queue_wait_event(gb_queue *queue, gb_event *event)
+{
+    if (event->device->backend != queue->device->backend)
+        return gb_err_set(GB_EDEVICE, "the event and the queue belong to different backends");
+    gbi_command command = {.kind = GBI_WAIT};
+    command.u.event.event = event;
+    command.u.event.impl = event->impl;
+    command.u.event.generation = atomic_load(&event->recorded);
+    if (command.u.event.generation == 0)
+        return gb_err_set(GB_EINVAL, "the event was never recorded");
+    return put(queue, &command);
+}
