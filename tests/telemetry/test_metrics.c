@@ -236,6 +236,8 @@ static void *count(void *arg)
         gb_series_add(shard, series_of(c->w, c->w->calls, value), 1);
         gb_series_observe(shard, series_of(c->w, c->w->latency, value), (uint64_t)i * 1000);
     }
+    const gb_series *hot = series_of(c->w, c->w->calls, "hot"); /* as fast as they can */
+    for (int i = 0; i < TIMES * 50; i++) gb_series_add(shard, hot, 1);
     return NULL;
 }
 
@@ -278,6 +280,8 @@ static void test_threads(void **state)
         sum += h.sum;
     }
     assert_int_equal(total, THREADS * TIMES);
+    assert_int_equal(gb_series_value(w->metrics, series_of(w, w->calls, "hot")),
+                     THREADS * TIMES * 50);
     assert_int_equal(seen, THREADS * TIMES);
     assert_true(sum == (uint64_t)THREADS * 1000 * TIMES * (TIMES - 1) / 2);
 }
