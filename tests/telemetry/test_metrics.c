@@ -224,6 +224,7 @@ typedef struct {
     world *w;
     int worker; /* two threads use the shared shard */
     atomic_bool *stop;
+    pthread_barrier_t *together;
 } counter;
 
 static void *count(void *arg)
@@ -236,7 +237,8 @@ static void *count(void *arg)
         gb_series_add(shard, series_of(c->w, c->w->calls, value), 1);
         gb_series_observe(shard, series_of(c->w, c->w->latency, value), (uint64_t)i * 1000);
     }
-    const gb_series *hot = series_of(c->w, c->w->calls, "hot"); /* as fast as they can */
+    const gb_series *hot = series_of(c->w, c->w->calls, "hot");
+    pthread_barrier_wait(c->together); /* all at once, as fast as they can */
     for (int i = 0; i < TIMES * 50; i++) gb_series_add(shard, hot, 1);
     return NULL;
 }
@@ -258,15 +260,18 @@ static void test_threads(void **state)
 {
     world *w = *state;
     atomic_bool stop = false;
+    pthread_barrier_t together;
+    pthread_barrier_init(&together, NULL, THREADS);
     counter counters[THREADS + 1];
     pthread_t threads[THREADS + 1];
     for (int i = 0; i <= THREADS; i++) {
-        counters[i] = (counter){w, i < 4 ? i : -1, &stop};
+        counters[i] = (counter){w, i < 4 ? i : -1, &stop, &together};
         assert_int_equal(
             pthread_create(&threads[i], NULL, i < THREADS ? count : scrape, &counters[i]), 0);
     }
     for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
     atomic_store(&stop, true);
+    pthread_barrier_destroy(&together);
     pthread_join(threads[THREADS], NULL);
     int64_t total = 0;
     uint64_t seen = 0, sum = 0;
