@@ -1,0 +1,18 @@
+/* Options of a compilation, and what the machine is. Room private; any thread. */
+#ifndef GB_GPU_CPU_OPTIONS_H
+#define GB_GPU_CPU_OPTIONS_H
+
+#include "base/buf.h"
+#include "gpu/gpu.h"
+
+/* Every option is on the list: 0, or GB_EINVAL naming it and the list. */
+int gbi_options_check(const gb_module_spec *spec);
+
+/* -std=... of the options, or "-std=c++17". Borrowed. */
+const char *gbi_options_standard(const gb_module_spec *spec);
+bool gbi_options_fast_math(const gb_module_spec *spec);
+
+/* Appends what -march=native depends on: vendor, family, model and features of this processor. */
+int gbi_machine(gb_buf *key);
+
+#endif

@@ -1,0 +1,2 @@
+/* <cuda_runtime.h>: what device code uses of it is built in. */
+#pragma once

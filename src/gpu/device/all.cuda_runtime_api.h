@@ -1,0 +1,2 @@
+/* <cuda_runtime_api.h>: what device code uses of it is built in. */
+#pragma once

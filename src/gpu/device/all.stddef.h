@@ -1,0 +1,11 @@
+/* <stddef.h> for device code; size_t is built in. */
+#ifndef GPUBRIDGE_STDDEF_H
+#define GPUBRIDGE_STDDEF_H
+typedef long ptrdiff_t;
+#ifndef NULL
+#define NULL 0
+#endif
+#ifndef offsetof
+#define offsetof(type, member) __builtin_offsetof(type, member)
+#endif
+#endif

@@ -1,0 +1,2 @@
+/* <stdio.h>: what device code uses of it is built in. */
+#pragma once

@@ -1,0 +1,2 @@
+/* <vector_types.h>: what device code uses of it is built in. */
+#pragma once

@@ -1,0 +1,289 @@
+/* What the generated wrapper of a module is made of: types as the compiler sees them, and the loops
+ * that run a kernel over blocks and threads. C++11, so that every -std of the list will do. */
+#pragma once
+
+/* ---- types: enum gb_type_code of gpu.h ---- */
+
+template <typename T> struct __gb_type {
+    enum { code = 0, lanes = 1 };
+    static const char *name()
+    {
+        /* "... [T = Body]" (clang), "... [with T = Body]" (gcc) */
+        static char text[256];
+        const char *at = __PRETTY_FUNCTION__;
+        size_t size = 0;
+        while (*at && !(at[0] == 'T' && at[1] == ' ' && at[2] == '=' && at[3] == ' ')) at++;
+        if (!*at) return "?";
+        for (at += 4; at[size]; size++) {
+        }
+        size = size > sizeof text ? sizeof text - 1 : size - 1; /* without the bracket */
+        const char anonymous[] = "(anonymous namespace)::", other[] = "{anonymous}::";
+        char *to = text;
+        for (size_t i = 0; i < size;) {
+            if (i + sizeof anonymous - 1 <= size && !memcmp(at + i, anonymous, sizeof anonymous - 1))
+                i += sizeof anonymous - 1;
+            else if (i + sizeof other - 1 <= size && !memcmp(at + i, other, sizeof other - 1))
+                i += sizeof other - 1;
+            else
+                *to++ = at[i++];
+        }
+        *to = 0;
+        return text;
+    }
+};
+#define __GB_TYPE(type, number)                                                                    \
+    template <> struct __gb_type<type> {                                                           \
+        enum { code = number, lanes = 1 };                                                         \
+        static const char *name()                                                                  \
+        {                                                                                          \
+            return #type;                                                                          \
+        }                                                                                          \
+    };
+__GB_TYPE(bool, 1)
+__GB_TYPE(char, 2)
+__GB_TYPE(signed char, 2)
+__GB_TYPE(unsigned char, 3)
+__GB_TYPE(short, 4)
+__GB_TYPE(unsigned short, 5)
+__GB_TYPE(int, 6)
+__GB_TYPE(unsigned int, 7)
+__GB_TYPE(long, 8)
+__GB_TYPE(unsigned long, 9)
+__GB_TYPE(long long, 8)
+__GB_TYPE(unsigned long long, 9)
+__GB_TYPE(float, 10)
+__GB_TYPE(double, 11)
+#undef __GB_TYPE
+#define __GB_LANES(type, base, n)                                                                  \
+    template <> struct __gb_type<type> {                                                           \
+        enum { code = __gb_type<base>::code, lanes = n };                                          \
+        static const char *name()                                                                  \
+        {                                                                                          \
+            return #type;                                                                          \
+        }                                                                                          \
+    };
+#define __GB_VECTORS(type, base)                                                                   \
+    __GB_LANES(type##1, base, 1)                                                                   \
+    __GB_LANES(type##2, base, 2)                                                                   \
+    __GB_LANES(type##3, base, 3)                                                                   \
+    __GB_LANES(type##4, base, 4)
+__GB_VECTORS(char, signed char)
+__GB_VECTORS(uchar, unsigned char)
+__GB_VECTORS(short, short)
+__GB_VECTORS(ushort, unsigned short)
+__GB_VECTORS(int, int)
+__GB_VECTORS(uint, unsigned int)
+__GB_VECTORS(long, long)
+__GB_VECTORS(ulong, unsigned long)
+__GB_VECTORS(longlong, long long)
+__GB_VECTORS(ulonglong, unsigned long long)
+__GB_VECTORS(float, float)
+__GB_VECTORS(double, double)
+__GB_LANES(dim3, unsigned int, 3)
+#undef __GB_VECTORS
+#undef __GB_LANES
+
+/* An enum counts as the integer of its size. */
+template <typename T, bool = __is_enum(T)> struct __gb_code {
+    enum { code = __gb_type<T>::code };
+};
+template <typename T> struct __gb_code<T, true> {
+    enum { code = sizeof(T) == 1 ? 2 : sizeof(T) == 2 ? 4 : sizeof(T) == 4 ? 6 : 8 };
+};
+
+template <typename T> struct __gb_size {
+    enum { bytes = sizeof(T) };
+};
+template <> struct __gb_size<void> {
+    enum { bytes = 0 };
+};
+
+template <typename T> struct __gb_plain {
+    typedef T type;
+    enum { is_const = 0 };
+};
+template <typename T> struct __gb_plain<const T> {
+    typedef T type;
+    enum { is_const = 1 };
+};
+template <typename T> struct __gb_plain<volatile T> {
+    typedef T type;
+    enum { is_const = 0 };
+};
+template <typename T> struct __gb_plain<const volatile T> {
+    typedef T type;
+    enum { is_const = 1 };
+};
+
+template <typename T> struct __gb_reflect {
+    static void fill(gb_cpu_param *out, const char *name)
+    {
+        typedef typename __gb_plain<T>::type plain;
+        out->name = name;
+        out->type = __gb_type<plain>::name();
+        out->code = __gb_code<plain>::code;
+        out->lanes = __gb_type<plain>::lanes;
+        out->pointer = 0;
+        out->is_const = __gb_plain<T>::is_const;
+        out->size = sizeof(T);
+        out->element = 0;
+    }
+};
+template <typename T> struct __gb_reflect<T *> {
+    static void fill(gb_cpu_param *out, const char *name)
+    {
+        typedef typename __gb_plain<T>::type plain;
+        out->name = name;
+        out->type = __gb_type<plain>::name();
+        out->code = __gb_code<plain>::code;
+        out->lanes = __gb_type<plain>::lanes;
+        out->pointer = 1;
+        out->is_const = __gb_plain<T>::is_const;
+        out->size = sizeof(T *);
+        out->element = __gb_size<plain>::bytes;
+    }
+};
+template <typename T> struct __gb_reflect<T *const> : __gb_reflect<T *> {
+};
+/* An array is described by its element; how many there are follows from the whole size. */
+template <typename T, size_t N> struct __gb_reflect<T[N]> : __gb_reflect<T> {
+};
+template <typename T, size_t N> struct __gb_reflect<const T[N]> : __gb_reflect<const T> {
+};
+
+template <typename T> __gb_fn void __gb_global(gb_cpu_global *out, const char *name, T &variable)
+{
+    out->name = name;
+    out->address = (void *)&variable;
+    out->bytes = sizeof(T);
+    __gb_reflect<T>::fill(&out->type, name);
+}
+
+template <typename T>
+__gb_fn void __gb_member(gb_cpu_field *out, const char *name, size_t offset)
+{
+    gb_cpu_param param;
+    __gb_reflect<T>::fill(&param, name);
+    out->name = name;
+    out->type = param.type;
+    out->code = param.pointer ? 9 : param.code; /* a pointer reads as an address */
+    out->lanes = param.pointer ? 1 : param.lanes;
+    out->offset = (unsigned int)offset;
+    out->count = param.size ? (unsigned int)(sizeof(T) / param.size) : 1;
+}
+
+/* ---- running ---- */
+
+static void __gb_bind_shared();
+
+__gb_fn void __gb_begin(const gb_cpu_range *range)
+{
+    __gb_services = range->services;
+    __gb_shared = range->shared;
+    gridDim = dim3(range->grid.x, range->grid.y, range->grid.z);
+    blockDim = dim3(range->block.x, range->block.y, range->block.z);
+    __gb_bind_shared();
+}
+
+__gb_fn void __gb_enter_block(const gb_cpu_range *range, unsigned long block)
+{
+    unsigned long rest = block / range->grid.x;
+    blockIdx.x = (unsigned int)(block - rest * range->grid.x);
+    blockIdx.z = (unsigned int)(rest / range->grid.y);
+    blockIdx.y = (unsigned int)(rest - (unsigned long)blockIdx.z * range->grid.y);
+}
+
+static void __gb_where(gb_cpu_dim *block, gb_cpu_dim *thread)
+{
+    block->x = blockIdx.x, block->y = blockIdx.y, block->z = blockIdx.z;
+    thread->x = threadIdx.x, thread->y = threadIdx.y, thread->z = threadIdx.z;
+}
+
+template <int... I> struct __gb_list {
+};
+template <int N, int... I> struct __gb_count : __gb_count<N - 1, N - 1, I...> {
+};
+template <int... I> struct __gb_count<0, I...> {
+    typedef __gb_list<I...> type;
+};
+
+/* Plain: the threads of a block may run in SIMD lanes; the compiler need not prove it. */
+template <typename T, T F, bool Plain> struct __gb_entry;
+
+#define __GB_ENTRY(exception)                                                                      \
+    template <typename... A, void (*F)(A...) exception, bool Plain>                                \
+    struct __gb_entry<void (*)(A...) exception, F, Plain> {                                        \
+        enum { count = sizeof...(A) };                                                             \
+        static void fill(gb_cpu_param *out, const char *const *names)                              \
+        {                                                                                          \
+            int i = 0, order[] = {0, (__gb_reflect<A>::fill(out + i, names[i]), i++)...};          \
+            (void)order, (void)out, (void)names;                                                   \
+        }                                                                                          \
+        template <int... I> __gb_fn void unpack(const gb_cpu_range *range, __gb_list<I...>)        \
+        {                                                                                          \
+            blocks(range, *(A *)range->params[I]...);                                              \
+        }                                                                                          \
+        __gb_fn void blocks(const gb_cpu_range *range, A... a)                                     \
+        {                                                                                          \
+            const unsigned int wide = range->block.x, high = range->block.y;                       \
+            const unsigned int deep = range->block.z;                                              \
+            const unsigned long last = range->first + range->count;                                \
+            for (unsigned long block = range->first; block < last; block++) {                      \
+                if (*range->stop) return;                                                          \
+                *range->progress = block;                                                          \
+                __gb_enter_block(range, block);                                                    \
+                for (unsigned int z = 0; z < deep; z++)                                            \
+                    for (unsigned int y = 0; y < high; y++) {                                      \
+                        threadIdx.z = z;                                                           \
+                        threadIdx.y = y;                                                           \
+                        row(wide, a...);                                                           \
+                    }                                                                              \
+            }                                                                                      \
+        }                                                                                          \
+        __gb_fn void row(unsigned int wide, A... a)                                                \
+        {                                                                                          \
+            if (Plain) {                                                                           \
+                __GB_PARALLEL                                                                      \
+                for (unsigned int x = 0; x < wide; x++) {                                          \
+                    threadIdx.x = x;                                                               \
+                    F(a...);                                                                       \
+                }                                                                                  \
+            } else {                                                                               \
+                for (unsigned int x = 0; x < wide; x++) {                                          \
+                    threadIdx.x = x;                                                               \
+                    F(a...);                                                                       \
+                }                                                                                  \
+            }                                                                                      \
+        }                                                                                          \
+        static void run(const gb_cpu_range *range)                                                 \
+        {                                                                                          \
+            __gb_begin(range);                                                                     \
+            unpack(range, typename __gb_count<sizeof...(A)>::type());                              \
+        }                                                                                          \
+        static void begin_block(const gb_cpu_range *range, __gb_uint64 block)                      \
+        {                                                                                          \
+            __gb_begin(range);                                                                     \
+            __gb_enter_block(range, block);                                                        \
+        }                                                                                          \
+        template <int... I> __gb_fn void one(const gb_cpu_range *range, __gb_list<I...>)           \
+        {                                                                                          \
+            F(*(A *)range->params[I]...);                                                          \
+        }                                                                                          \
+        static void thread(const gb_cpu_range *range, __gb_uint32 index)                           \
+        {                                                                                          \
+            unsigned int rest = index / range->block.x;                                            \
+            threadIdx.x = index - rest * range->block.x;                                           \
+            threadIdx.z = rest / range->block.y;                                                   \
+            threadIdx.y = rest - threadIdx.z * range->block.y;                                     \
+            one(range, typename __gb_count<sizeof...(A)>::type());                                 \
+        }                                                                                          \
+    };
+#ifdef __clang__
+#define __GB_PARALLEL _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define __GB_PARALLEL _Pragma("GCC ivdep")
+#endif
+__GB_ENTRY()
+#ifdef __cpp_noexcept_function_type
+__GB_ENTRY(noexcept)
+#endif

@@ -1,0 +1,159 @@
+/* The text that is compiled: the preprocessed input without its #define lines, with dynamic shared
+ * memory as pointers and macros in #pragma unroll resolved. Newlines stay, so lines stay. */
+#include "gpu/source_room.h"
+
+#include "base/err.h"
+
+#include <ctype.h>
+#include <string.h>
+
+typedef struct {
+    gb_source *source;
+    gb_buf *out;
+    const char *done; /* input up to here is in out */
+    int rc;
+} writer;
+
+static void put(writer *w, const char *text, size_t size)
+{
+    if (w->rc == 0) w->rc = gb_buf_put(w->out, text, size);
+}
+
+static void puts_text(writer *w, const char *text)
+{
+    put(w, text, strlen(text));
+}
+
+/* Copies the input up to `to`, but for #define and #undef lines. */
+static void copy_until(writer *w, const char *to)
+{
+    while (w->done < to) {
+        const char *end = memchr(w->done, '\n', (size_t)(to - w->done));
+        end = end ? end + 1 : to;
+        bool whole = w->done == w->source->text || w->done[-1] == '\n';
+        bool macro = whole && (strncmp(w->done, "#define", 7) == 0 ||
+                               strncmp(w->done, "#undef", 6) == 0);
+        if (macro)
+            puts_text(w, "\n");
+        else
+            put(w, w->done, (size_t)(end - w->done));
+        w->done = end;
+    }
+}
+
+/* Drops the input up to `to`, keeping its line ends. */
+static void drop_until(writer *w, const char *to)
+{
+    for (; w->done < to; w->done++)
+        if (*w->done == '\n') puts_text(w, "\n");
+}
+
+static void put_tokens(writer *w, uint32_t at, uint32_t end)
+{
+    for (; at < end; at++) {
+        put(w, w->source->tokens.at[at].text, w->source->tokens.at[at].size);
+        puts_text(w, " ");
+    }
+}
+
+/* extern __shared__ float name[]; with `at` at extern. Returns the token behind it, or `at` when it
+ * is something else. */
+static uint32_t dynamic_shared(writer *w, uint32_t at, bool inside, const gbi_space *space)
+{
+    gb_source *source = w->source;
+    const gb_token *tokens = source->tokens.at;
+    uint32_t end = at, open = 0;
+    bool shared = false;
+    while (tokens[end].kind != GB_TOKEN_END && !gbi_token_is(&tokens[end], ";") &&
+           !gbi_token_is(&tokens[end], "{")) {
+        if (gbi_token_is(&tokens[end], "__shared__")) shared = true;
+        if (gbi_token_is(&tokens[end], "[") && !open) open = end;
+        end++;
+    }
+    if (!shared || !open || !gbi_token_is(&tokens[open + 1], "]")) return at;
+    uint32_t name = open - 1;
+    copy_until(w, tokens[at].text);
+    if (!inside) puts_text(w, "static thread_local ");
+    for (uint32_t i = at; i < name; i++) {
+        if (gbi_token_is(&tokens[i], "__shared__") || gbi_token_is(&tokens[i], "extern")) continue;
+        if (gbi_token_is(&tokens[i], "__align__") || gbi_token_is(&tokens[i], "alignas") ||
+            gbi_token_is(&tokens[i], "__attribute__")) {
+            i = gbi_skip_pair(source, i + 1, name) - 1; /* the memory is aligned to 128 */
+            continue;
+        }
+        put_tokens(w, i, i + 1);
+    }
+    puts_text(w, inside ? "(*const " : "(*");
+    put_tokens(w, name, name + 1);
+    puts_text(w, ") ");
+    put_tokens(w, open + 2, end);
+    if (inside) puts_text(w, "= (decltype(");
+    if (inside) put_tokens(w, name, name + 1);
+    if (inside) puts_text(w, ")) __gb_shared");
+    drop_until(w, tokens[end].text);
+    if (inside) return end;
+    gb_source_name entry = {space->scope, space->open, space->close, NULL};
+    entry.name = gbi_source_copy(source, tokens[name].text, tokens[name].size);
+    if (!entry.name || GBI_PUSH(source, source->shared, entry) < 0) w->rc = GB_ENOMEM;
+    return end;
+}
+
+static const gbi_macro *macro_at(const gb_source *source, const char *name, size_t size,
+                                 size_t offset)
+{
+    const gbi_macro *found = NULL;
+    for (uint32_t i = 0; i < source->macros.count; i++) {
+        const gbi_macro *macro = &source->macros.at[i];
+        if (macro->offset > offset) break;
+        if (macro->name_size == size && memcmp(macro->name, name, size) == 0) found = macro;
+    }
+    return found && found->value ? found : NULL;
+}
+
+static void expand(writer *w, const char *at, const char *end, size_t offset, int depth)
+{
+    while (at < end) {
+        const char *from = at;
+        if (!isalpha((unsigned char)*at) && *at != '_') {
+            put(w, at++, 1);
+            continue;
+        }
+        while (at < end && (isalnum((unsigned char)*at) || *at == '_')) at++;
+        const gbi_macro *macro = macro_at(w->source, from, (size_t)(at - from), offset);
+        if (macro && depth < 16)
+            expand(w, macro->value, macro->value + macro->value_size, offset, depth + 1);
+        else
+            put(w, from, (size_t)(at - from));
+    }
+}
+
+/* The preprocessor leaves #pragma unroll N as it is, and N is gone when the text is compiled. */
+static void pragma(writer *w, const gb_token *token)
+{
+    const char *end = token->text + token->size;
+    const char *word = memmem(token->text, token->size, "unroll", 6);
+    if (!word) return;
+    copy_until(w, word + 6);
+    expand(w, word + 6, end, (size_t)(token->text - w->source->text), 0);
+    w->done = end;
+}
+
+int gb_source_rewrite(gb_source *source, gb_buf *out)
+{
+    writer w = {source, out, source->text, 0};
+    uint32_t chunk = 0;
+    for (uint32_t at = 0; at < source->tokens.count && w.rc == 0; at++) {
+        const gb_token *token = &source->tokens.at[at];
+        while (chunk < source->chunks.count && source->chunks.at[chunk].last <= at) chunk++;
+        if (token->kind == GB_TOKEN_PRAGMA) pragma(&w, token);
+        if (token->kind != GB_TOKEN_NAME || !gbi_token_is(token, "extern")) continue;
+        const gbi_chunk *within = chunk < source->chunks.count ? &source->chunks.at[chunk] : NULL;
+        bool inside = within && within->has_body && within->first < at;
+        const gbi_space *space = &source->spaces.at[within ? within->space : 0];
+        uint32_t next = dynamic_shared(&w, at, inside, space);
+        if (next > at) at = next - 1;
+    }
+    copy_until(&w, source->text + source->bytes);
+    if (w.rc == 0) w.rc = gb_buf_put(out, "\n", 1);
+    return w.rc;
+}
