@@ -156,6 +156,7 @@ static void test_misuse(void **state)
     expect_assert_failure(gb_ledger_release(w->ledger, a));
     expect_assert_failure(gb_ledger_release(w->ledger, 0));
     expect_assert_failure(gb_ledger_release(w->ledger, b + 1));
+    expect_assert_failure(gb_ledger_release(w->ledger, b + 100000000));
     expect_assert_failure(reserve(w, 0, 0, DEVICES, 1, 0, &none));
     expect_assert_failure(reserve(w, 0, 0, 0, -1, 0, &none));
     assert_int_equal(gb_ledger_owner(w->ledger, 0, 0).bytes, 10); /* the rest still works */
@@ -197,6 +198,7 @@ static void test_many_owners(void **state)
     world *w = *state;
     enum { MANY = 20000 };
     gb_reservation *held = calloc(MANY, sizeof *held);
+    int64_t bytes = 0;
     for (int round = 0; round < 2; round++) {
         for (uint64_t i = 0; i < MANY; i++)
             assert_int_equal(reserve(w, i % TENANTS, i, 1, i < 1000, 1, &held[i]), 0);
@@ -205,6 +207,8 @@ static void test_many_owners(void **state)
             assert_int_equal(gb_ledger_owner(w->ledger, i % TENANTS, i).launches, 1);
         for (uint64_t i = 0; i < MANY; i++) gb_ledger_release(w->ledger, held[(i * 7919) % MANY]);
         assert_int_equal(gb_ledger_rows(w->ledger, NULL, 0), 0);
+        assert_true(round == 0 || bytes == atomic_load(&w->mem.bytes)); /* slots are used again */
+        bytes = atomic_load(&w->mem.bytes);
     }
     free(held);
 }
@@ -216,7 +220,7 @@ static void test_no_memory(void **state)
     int rc = GB_ENOMEM, nth;
     for (nth = 1; rc < 0; nth++) { /* every allocation of a first reservation fails in turn */
         atomic_store(&w->mem.fail_at, nth);
-        rc = reserve(w, 1, 1, 0, 10, 1, &held[0]);
+        rc = reserve(w, 1, (uint64_t)nth, 0, 10, 1, &held[0]); /* no row may stay behind */
         assert_true(rc == 0 || rc == GB_ENOMEM);
         if (rc < 0) assert_int_equal(gb_ledger_rows(w->ledger, NULL, 0), 0);
     }
