@@ -14,12 +14,11 @@ void *gbi_source_alloc(gb_source *source, size_t size)
     size = (size + 15) & ~(size_t)15;
     gbi_arena_block *block = source->arena;
     if (!block || block->size - block->used < size) {
-        size_t bytes = sizeof *block + (size > ARENA_BYTES ? size : ARENA_BYTES);
+        size_t bytes = sizeof *block + 16 + (size > ARENA_BYTES ? size : ARENA_BYTES);
         block = gb_mem_alloc(source->mem, bytes);
         if (!block) return NULL;
         *block = (gbi_arena_block){source->arena, bytes, (sizeof *block + 15) & ~(size_t)15};
         source->arena = block;
-        if (block->size - block->used < size) return gb_err_set(GB_ENOMEM, "out of memory"), NULL;
     }
     void *at = (char *)block + block->used;
     block->used += size;
