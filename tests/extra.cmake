@@ -23,3 +23,10 @@ endforeach()
 if(GB_FUZZ) # coverage in the library, so that libFuzzer sees where an input went
   target_compile_options(gb_objects PRIVATE -fsanitize=fuzzer-no-link)
 endif()
+
+# tests/tidy: the rules of the house, read from the tree.
+foreach(rule floors sizes banned luacheck)
+  add_test(NAME tidy.${rule} COMMAND ${LUAJIT_PROGRAM} ${CMAKE_CURRENT_SOURCE_DIR}/tidy/tidy.lua ${rule}
+           ${CMAKE_SOURCE_DIR})
+  set_tests_properties(tidy.${rule} PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77)
+endforeach()

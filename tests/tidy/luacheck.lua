@@ -1,0 +1,7 @@
+-- What luacheck knows of this project.
+std = "luajit"
+max_line_length = 100
+read_globals = { "gb" }
+files["tests/**/*_spec.lua"] = { std = "+busted" }
+files["tests/tidy/luacheck.lua"] = { ignore = { "111", "112", "113" } }
+unused_args = false
