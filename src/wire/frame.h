@@ -5,8 +5,8 @@
  *     2  kind      the caller's
  *     3  flags     the caller's
  *     4  length    of the payload, 32 bits, little-endian
- *     8  checksum  the low 32 bits of XXH64 over the payload, little-endian; the first 8 bytes of
- *                  the header, read as a little-endian number, are its seed, so it covers them too
+ *     8  checksum  the low 32 bits of gb_checksum over the payload, little-endian; the first 8
+ *                  bytes of the header, as a little-endian number, are its seed, so it covers them
  *
  * No I/O. One thread per buffer. Errors: GB_EINVAL (the detail says which field and what was
  * found), GB_ENOMEM. A frame that is not all there yet is no error: "need more".
