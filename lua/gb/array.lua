@@ -304,7 +304,7 @@ local function make(kind, n, pinned)
   return a
 end
 
--- Both are called by tail calls: level is counted from themselves.
+-- Both are called by tail calls: level is that of error() here.
 local function from_list(kind, list, pinned, level)
   local n = #list
   local a, message, code = make(kind, n, pinned)
@@ -360,6 +360,12 @@ function M.array(type_name, what, options)
     error(("the count of an array is an integer from 0, got %s"):format(types.show(what)), 2)
   end
   return make(kind, what, pinned)
+end
+
+--- An array of a type object from a Lua list: for buffers. level: of the user's line, counted from the caller.
+function M.from(kind, list, level)
+  local a, message, code = from_list(kind, list, false, level + 2)
+  return a, message, code
 end
 
 -- ---- passing ----

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/err.h"
+#include "lua/state.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -24,8 +25,9 @@ typedef struct type_row {
 
 /* One per state, in a userdata that the registry holds. */
 typedef struct arrays {
-    gb_mem *mem;
-    kind *kinds; /* by the C type number of a cdata */
+    gb_mem *mem;    /* of the tables here, which end with the state */
+    gb_mem *blocks; /* of the arrays' bytes: a block may be sent away and outlive this state */
+    kind *kinds;    /* by the C type number of a cdata */
     uint32_t kinds_room;
     type_row *types; /* the structs, by id - GBL_TYPE_STRUCTS */
     uint32_t type_count, types_room;
@@ -356,10 +358,10 @@ static int array_new(lua_State *L)
     double bytes = size * count;
     if (bytes >= 0x1p62) bytes = 0x1p62; /* refused below, by name */
     drive(L, room, (int64_t)bytes < SLACK_BYTES ? (int64_t)bytes : SLACK_BYTES);
-    gb_block *block = gb_block_new(room->mem, (size_t)bytes);
+    gb_block *block = gb_block_new(room->blocks, (size_t)bytes);
     if (!block) {
         drive(L, room, -1); /* what is unreachable may be what is missing */
-        block = gb_block_new(room->mem, (size_t)bytes);
+        block = gb_block_new(room->blocks, (size_t)bytes);
     }
     if (!block) return gbl_push_error(L, GB_ENOMEM, gb_err_detail());
     adopt(L, room, array, block, 0, (int64_t)count, type);
@@ -375,10 +377,10 @@ static int array_copy(lua_State *L)
     size_t offset = (size_t)luaL_checknumber(L, 3), bytes = (size_t)luaL_checknumber(L, 4);
     offset += (size_t)((char *)from->data - (char *)from->block->data);
     drive(L, room, (int64_t)bytes);
-    gb_block *block = gb_block_copy(room->mem, from->block, offset, bytes);
+    gb_block *block = gb_block_copy(room->blocks, from->block, offset, bytes);
     if (!block) {
         drive(L, room, -1);
-        block = gb_block_copy(room->mem, from->block, offset, bytes);
+        block = gb_block_copy(room->blocks, from->block, offset, bytes);
     }
     if (!block) return gbl_push_error(L, GB_ENOMEM, gb_err_detail());
     adopt(L, room, array, block, 0, (int64_t)luaL_checknumber(L, 5), from->type);
@@ -416,7 +418,7 @@ gb_block *gbl_array_send(lua_State *L, gbl_array *array, bool move, size_t *offs
         *offset = at;
     } else {
         size_t bytes = (size_t)array->count * gbl_type_size(L, array->type);
-        sent = gb_block_copy(room->mem, array->block, at, bytes);
+        sent = gb_block_copy(room->blocks, array->block, at, bytes);
         *offset = 0;
     }
     if (sent && move) release(room, array, GBL_ARRAY_MOVED);
@@ -529,6 +531,7 @@ void gbl_open_array(lua_State *L)
     arrays *room = lua_newuserdata(L, sizeof *room);
     memset(room, 0, sizeof *room);
     room->mem = gbl_mem(L);
+    room->blocks = gbl_of(L)->config.mem;
     lua_newtable(L);
     lua_pushcfunction(L, room_gc);
     lua_setfield(L, -2, "__gc");

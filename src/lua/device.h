@@ -1,0 +1,161 @@
+/* Devices as the Lua room uses them: what gpu.c (devices, buffers, queues), launch.c (kernels and
+ * launches) and job.c (operations under way) share. One set per state, on its worker's thread.
+ */
+#ifndef GB_LUA_DEVICE_H
+#define GB_LUA_DEVICE_H
+
+#include "lua/array.h"
+
+enum {
+    GBL_LANES = 32,    /* queues per device that grains share */
+    GBL_ARGS_MAX = 64, /* parameters of one kernel */
+    GBL_TEMP_CLASSES = 40,
+    GBL_VALUES_BYTES = 4096, /* all parameters of a kernel together: CUDA's own bound */
+};
+
+/* A device buffer of 2^n bytes that stands for a host array during a launch. */
+typedef struct gbl_temp {
+    gb_buffer *buffer;
+    struct gbl_temp *next;
+    uint8_t class;
+} gbl_temp;
+
+/* The queue of one grain, as long as something of it is under way; then another grain may have it.
+ */
+typedef struct gbl_lane {
+    gb_queue *queue;
+    uint64_t owner; /* slot and generation of the activation */
+    uint32_t jobs;
+} gbl_lane;
+
+typedef struct gbl_device {
+    gb_device *device;
+    int threads_max, shared_max; /* of one block */
+    bool in_place;               /* its kernels can work on host memory */
+    int lane_count;
+    gbl_lane lanes[GBL_LANES];
+    gbl_temp *temps[GBL_TEMP_CLASSES];
+    int64_t temp_bytes; /* of the idle ones */
+} gbl_device;
+
+typedef struct gbl_job gbl_job;
+
+/* Counted: by the state and by every job under way. */
+typedef struct gbl_devices {
+    uint32_t refs;
+    int count;
+    gb_mem *mem;
+    gb_gpu *gpu;
+    gbl_job *free, *stranded;
+    uint32_t free_count;
+    gbl_device at[];
+} gbl_devices;
+
+/* One operation under way: keeps alive what it uses. */
+struct gbl_job {
+    gbl_devices *room;
+    gbl_job *next;
+    gbl_device *device;
+    gbl_lane *lane; /* NULL: a queue of the user's */
+    gb_queue *queue;
+    gb_module *module;
+    int rc; /* something failed while commands were being queued */
+    char *message;
+    int block_count, buffer_count, temp_count;
+    gb_block *blocks[GBL_ARGS_MAX];
+    gb_buffer *buffers[GBL_ARGS_MAX];
+    gbl_temp *temps[GBL_ARGS_MAX];
+};
+
+typedef struct gbl_queue {
+    gb_queue *queue; /* NULL: closed */
+    gbl_device *device;
+} gbl_queue;
+
+/* ---- job.c ---- */
+
+gbl_devices *gbl_devices_new(lua_State *L); /* NULL: out of memory */
+void gbl_devices_unref(gbl_devices *room);
+
+/* A job on the queue of the running grain, or on a queue of the user's (not NULL). NULL: the detail
+ * says why. */
+gbl_job *gbl_job_new(lua_State *L, gbl_devices *room, gbl_device *device, gb_queue *queue);
+void gbl_job_free(gbl_job *job); /* nothing was queued, or all of it has ended */
+void gbl_job_keep_block(gbl_job *job, gb_block *block);    /* takes a reference of its own */
+void gbl_job_keep_buffer(gbl_job *job, gb_buffer *buffer); /* takes a reference of its own */
+int gbl_job_temp(gbl_job *job, size_t bytes, gb_buffer **out);
+
+/* Notes a failure of a command: later ones are pointless, but what was queued must end first. */
+void gbl_job_fail(gbl_job *job, int rc);
+
+/* Ends a C function: waits until all that was queued has ended (or gives a future). The job is
+ * gone afterwards. Errors come as nil, message, code. */
+int gbl_job_finish(lua_State *L, gbl_job *job, bool future);
+
+/* ---- gpu.c ---- */
+
+gbl_devices *gbl_devices_of(lua_State *L);
+gbl_device *gbl_device_here(lua_State *L, gbl_devices *room); /* where a launch from here runs */
+gbl_queue *gbl_queue_at(lua_State *L, int index);             /* NULL: no queue */
+
+/* Raises at a level of the Lua stack: 1 is who called the C function. */
+int gbl_raise_at(lua_State *L, int level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Pushes a buffer handle that takes over one reference of buffer (and of module unless NULL). */
+void gbl_buffer_push_new(lua_State *L, gb_buffer *buffer, gb_module *module, int64_t count,
+                         uint32_t type, uint32_t flags);
+
+/* ---- kernels (kernel.c), their arguments (args.c) and launches (launch.c) ---- */
+
+/* A kernel on one device: the signature ready for the walk. */
+typedef struct gbl_bound {
+    gb_module *module; /* a reference, or NULL: not loaded there */
+    gb_kernel *kernel;
+    const gb_param *params;
+    int count;
+    uint32_t expect[GBL_ARGS_MAX]; /* the array type a pointer or struct parameter takes; 0: any */
+} gbl_bound;
+
+typedef struct gbl_kernel {
+    int device_count;
+    gbl_bound at[]; /* by device */
+} gbl_kernel;
+
+/* One argument after the checks. */
+typedef struct gbl_use {
+    gbl_array *array;
+    gbl_buffer *buffer;
+    bool written;
+} gbl_use;
+
+typedef struct gbl_walk {
+    lua_State *L;
+    int level; /* of the user's line */
+    const gbl_bound *bound;
+    gbl_use uses[GBL_ARGS_MAX];
+    gb_arg args[GBL_ARGS_MAX];
+    size_t values_size;
+    _Alignas(16) char values[GBL_VALUES_BYTES];
+} gbl_walk;
+
+enum { GBL_FIRST_ARGUMENT = 3 /* launch(kernel, shape, arguments...) */ };
+
+/* The kernel at index 1; raises when there is none. */
+gbl_kernel *gbl_check_kernel(lua_State *L);
+
+/* Walks the arguments of a launch against w->bound; raises at w->level. Takes nothing. */
+void gbl_check_arguments(gbl_walk *w);
+
+int gbl_refuse(const gbl_walk *w, int at, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The userdata at an index if its metatable is the registry's of that name. */
+void *gbl_userdata_at(lua_State *L, int index, const char *key);
+
+/* Each adds to the native table on top; called by gbl_open_gpu. */
+void gbl_open_args(lua_State *L);
+void gbl_open_kernel(lua_State *L);
+void gbl_open_launch(lua_State *L);
+
+#endif

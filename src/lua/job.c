@@ -1,0 +1,255 @@
+/* Operations under way on devices: what they keep alive, the queues they run on, the device buffers
+ * that stand for host arrays. */
+#include "lua/device.h"
+
+#include "base/check.h"
+#include "base/err.h"
+#include "lua/state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    FREE_JOBS_MAX = 256,
+    TEMP_CLASS_MIN = 8,              /* 256 bytes */
+    TEMP_IDLE_BYTES_MAX = 256 << 20, /* more is given back at once */
+};
+
+/* ---- the room ---- */
+
+gbl_devices *gbl_devices_new(lua_State *L)
+{
+    gb_gpu *gpu = gbl_gpu(L);
+    int count = gb_gpu_device_count(gpu);
+    gb_mem *mem = gbl_of(L)->config.mem; /* jobs may outlive the Lua state */
+    gbl_devices *room = gb_mem_zalloc(mem, sizeof *room + (size_t)count * sizeof *room->at);
+    if (!room) return NULL;
+    room->refs = 1;
+    room->mem = mem;
+    room->gpu = gpu;
+    room->count = count;
+    for (int i = 0; i < count; i++) {
+        gb_device_info info;
+        room->at[i].device = gb_gpu_device(gpu, i);
+        gb_device_get_info(room->at[i].device, &info);
+        room->at[i].threads_max = info.threads_per_block_max;
+        room->at[i].shared_max = info.shared_bytes_max;
+        room->at[i].in_place = strcmp(info.backend, "cpu") == 0;
+    }
+    return room;
+}
+
+static void free_temp(gbl_devices *room, gbl_temp *temp)
+{
+    gb_buffer_unref(temp->buffer);
+    gb_mem_free(room->mem, temp, sizeof *temp);
+}
+
+static void free_device(gbl_devices *room, gbl_device *device)
+{
+    for (int i = 0; i < device->lane_count; i++) gb_queue_close(device->lanes[i].queue);
+    for (int class = 0; class < GBL_TEMP_CLASSES; class ++) {
+        gbl_temp *next;
+        for (gbl_temp *temp = device->temps[class]; temp; temp = next) {
+            next = temp->next;
+            free_temp(room, temp);
+        }
+    }
+}
+
+static void release_job(gbl_job *job);
+
+void gbl_devices_unref(gbl_devices *room)
+{
+    if (--room->refs) return;
+    gbl_job *next;
+    for (gbl_job *job = room->stranded; job; job = next) {
+        next = job->next;
+        release_job(job);
+        gb_mem_free(room->mem, job, sizeof *job);
+    }
+    for (gbl_job *job = room->free; job; job = next) {
+        next = job->next;
+        gb_mem_free(room->mem, job, sizeof *job);
+    }
+    for (int i = 0; i < room->count; i++) free_device(room, &room->at[i]);
+    gb_mem_free(room->mem, room, sizeof *room + (size_t)room->count * sizeof *room->at);
+}
+
+/* ---- lanes ----
+ * Commands of one grain run in order; those of different grains need not. A lane belongs to a grain
+ * while a job of it is under way. Only when all are taken do grains share. */
+static gbl_lane *lane_for(lua_State *L, gbl_device *device)
+{
+    gb_call *turn = gbl_turn(gbl_of(L));
+    uint64_t owner =
+        turn && turn->act ? (uint64_t)turn->act->slot << 32 | turn->act->generation : UINT64_MAX;
+    gbl_lane *idle = NULL;
+    for (int i = 0; i < device->lane_count; i++) {
+        gbl_lane *lane = &device->lanes[i];
+        if (lane->owner == owner) return lane;
+        if (lane->jobs == 0 && !idle) idle = lane;
+    }
+    if (!idle && device->lane_count < GBL_LANES) {
+        gbl_lane *lane = &device->lanes[device->lane_count];
+        if (gb_queue_open(&lane->queue, device->device) < 0) return NULL;
+        device->lane_count++;
+        idle = lane;
+    }
+    if (!idle) return &device->lanes[owner % GBL_LANES];
+    idle->owner = owner;
+    return idle;
+}
+
+/* ---- jobs ---- */
+
+gbl_job *gbl_job_new(lua_State *L, gbl_devices *room, gbl_device *device, gb_queue *queue)
+{
+    gbl_lane *lane = queue ? NULL : lane_for(L, device);
+    if (!queue && !lane) return NULL;
+    gbl_job *job = room->free;
+    if (job) {
+        room->free = job->next;
+        room->free_count--;
+    } else {
+        job = gb_mem_alloc(room->mem, sizeof *job);
+        if (!job) return NULL;
+    }
+    job->room = room;
+    room->refs++;
+    job->device = device;
+    job->lane = lane;
+    job->queue = queue ? queue : lane->queue;
+    if (lane) lane->jobs++;
+    job->next = NULL;
+    job->module = NULL;
+    job->rc = 0;
+    job->message = NULL;
+    job->block_count = job->buffer_count = job->temp_count = 0;
+    return job;
+}
+
+static void release_job(gbl_job *job)
+{
+    for (int i = 0; i < job->block_count; i++) gb_block_unref(job->blocks[i]);
+    for (int i = 0; i < job->buffer_count; i++) gb_buffer_unref(job->buffers[i]);
+    gbl_device *device = job->device;
+    for (int i = 0; i < job->temp_count; i++) {
+        gbl_temp *temp = job->temps[i];
+        int64_t bytes = (int64_t)1 << temp->class;
+        if (device->temp_bytes + bytes > TEMP_IDLE_BYTES_MAX) {
+            free_temp(job->room, temp);
+            continue;
+        }
+        device->temp_bytes += bytes;
+        temp->next = device->temps[temp->class];
+        device->temps[temp->class] = temp;
+    }
+    if (job->module) gb_module_unref(job->module);
+    if (job->lane) job->lane->jobs--;
+    free(job->message);
+}
+
+void gbl_job_free(gbl_job *job)
+{
+    gbl_devices *room = job->room;
+    release_job(job);
+    if (room->free_count < FREE_JOBS_MAX) {
+        job->next = room->free;
+        room->free = job;
+        room->free_count++;
+    } else {
+        gb_mem_free(room->mem, job, sizeof *job);
+    }
+    gbl_devices_unref(room);
+}
+
+void gbl_job_keep_block(gbl_job *job, gb_block *block)
+{
+    GB_CHECK(job->block_count < GBL_ARGS_MAX);
+    job->blocks[job->block_count++] = gb_block_ref(block);
+}
+
+void gbl_job_keep_buffer(gbl_job *job, gb_buffer *buffer)
+{
+    GB_CHECK(job->buffer_count < GBL_ARGS_MAX);
+    job->buffers[job->buffer_count++] = gb_buffer_ref(buffer);
+}
+
+int gbl_job_temp(gbl_job *job, size_t bytes, gb_buffer **out)
+{
+    GB_CHECK(job->temp_count < GBL_ARGS_MAX);
+    uint8_t class = TEMP_CLASS_MIN;
+    while (class < GBL_TEMP_CLASSES - 1 && ((size_t)1 << class) < bytes) class ++;
+    if (((size_t)1 << class) < bytes)
+        return gb_err_set(GB_ENOMEM, "out of memory: a device buffer of %zu bytes", bytes);
+    gbl_device *device = job->device;
+    gbl_temp *temp = device->temps[class];
+    if (temp) {
+        device->temps[class] = temp->next;
+        device->temp_bytes -= (int64_t)1 << class;
+    } else {
+        temp = gb_mem_zalloc(job->room->mem, sizeof *temp);
+        if (!temp) return GB_ENOMEM;
+        temp->class = class;
+        int rc =
+            gb_buffer_open(&temp->buffer, device->device, (size_t)1 << class, GB_BUFFER_DEVICE);
+        if (rc < 0) {
+            gb_mem_free(job->room->mem, temp, sizeof *temp);
+            return rc;
+        }
+    }
+    job->temps[job->temp_count++] = temp;
+    *out = temp->buffer;
+    return 0;
+}
+
+void gbl_job_fail(gbl_job *job, int rc)
+{
+    if (job->rc < 0) return;
+    job->rc = rc;
+    job->message = strdup(gb_err_detail());
+}
+
+static int job_results(lua_State *L, gbl_wait *wait, int rc)
+{
+    gbl_job *job = wait->user;
+    if (job->rc < 0) return gbl_push_error(L, job->rc, job->message);
+    if (rc < 0) return gbl_push_error(L, rc, wait->op.detail);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static void job_drop(gbl_wait *wait)
+{
+    gbl_job_free(wait->user);
+}
+
+/* The commands are queued and cannot be told when they end: what they use stays until the state
+ * closes. Only when the host is out of memory. */
+static void job_strand(gbl_job *job)
+{
+    job->next = job->room->stranded;
+    job->room->stranded = job;
+    if (job->lane) job->lane->jobs--;
+    job->lane = NULL;
+    gbl_devices_unref(job->room); /* the list is the room's own */
+}
+
+int gbl_job_finish(lua_State *L, gbl_job *job, bool future)
+{
+    gbl_wait *wait = gbl_wait_new(L);
+    if (!wait) {
+        job_strand(job);
+        return gbl_push_error(L, GB_ENOMEM, gb_err_detail());
+    }
+    int started = gb_queue_signal(job->queue, &wait->op);
+    if (started == GB_ENOMEM && gb_device_queue_depth(job->device->device) > 0) {
+        job_strand(job);
+    } else {
+        wait->user = job;
+        wait->results = job_results;
+        wait->drop = job_drop;
+    }
+    return future ? gbl_wait_future(L, wait, started) : gbl_wait_finish(L, wait, started);
+}
