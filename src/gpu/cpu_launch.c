@@ -47,13 +47,13 @@ static int bucket_of(uint64_t threads)
     return bucket < GBI_COST_BUCKETS ? bucket : GBI_COST_BUCKETS - 1;
 }
 
-/* A larger measurement counts at once, a smaller one little by little. */
+/* A larger measurement counts at once, a smaller one by half: the first run is a cold one. */
 static void learn(gbi_cpu_kernel *kernel, uint64_t threads, uint64_t ns)
 {
     _Atomic uint32_t *cost = &kernel->cost_ns[bucket_of(threads)];
     uint32_t now = ns < UINT32_MAX ? (uint32_t)ns + 1 : UINT32_MAX;
     uint32_t old = atomic_load_explicit(cost, memory_order_relaxed);
-    if (old && now < old) now = old - (old - now) / 8;
+    if (old && now < old) now = old - (old - now) / 2;
     if (now != old) atomic_store_explicit(cost, now, memory_order_relaxed);
 }
 
@@ -236,6 +236,7 @@ int gbi_cpu_launch_start(gbi_cpu_queue *queue, gbi_command *command)
     gbi_cpu *cpu = queue->device->cpu;
     pool_work *work = gb_mem_zalloc(cpu->mem, sizeof *work);
     if (!work) return GB_ENOMEM;
+    gbi_trap_install();
     uint64_t blocks = blocks_of(command), threads = (uint64_t)gbi_pool_threads(cpu->pool);
     uint64_t cost = predict(command->u.launch.impl, threads_of(command));
     uint64_t chunk = blocks / (threads * 16);

@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -125,7 +126,7 @@ static void run_blocks(void *arg)
         return;
     }
     uint32_t threads = range->block.x * range->block.y * range->block.z;
-    for (uint64_t i = 0; i < range->count && !*range->stop; i++) {
+    for (uint64_t i = 0; i < range->count && !__atomic_load_n(range->stop, __ATOMIC_RELAXED); i++) {
         runner->progress = range->first + i;
         runner->kernel->begin_block(range, range->first + i);
         gbi_fibers_run(&runner->fibers, threads, run_thread, runner);
@@ -142,9 +143,11 @@ static void explain(gbi_runner *runner, char *text, size_t room)
         snprintf(what, sizeof what, "%s", runner->trap_text);
     else if (gbi_fibers_is_guard(&runner->fibers, runner->trap.address))
         snprintf(what, sizeof what, "the thread's stack of %d KB is full", GBI_FIBER_STACK >> 10);
+    else if (runner->trap.code == SI_KERNEL) /* no address of this machine's format */
+        snprintf(what, sizeof what, "%s (address unknown)", gbi_trap_text(&runner->trap));
     else
-        snprintf(what, sizeof what, "%s (address %p)", gbi_trap_text(&runner->trap),
-                 runner->trap.address);
+        snprintf(what, sizeof what, "%s (address 0x%llx)", gbi_trap_text(&runner->trap),
+                 (unsigned long long)(uintptr_t)runner->trap.address);
     snprintf(text, room, "kernel '%s' trapped: %s in block (%u,%u,%u), thread (%u,%u,%u)",
              runner->kernel->name, what, block.x, block.y, block.z, thread.x, thread.y, thread.z);
 }

@@ -15,23 +15,30 @@ enum { STACK_BYTES = 64 << 10 };
 static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 enum { SIGNALS = sizeof signals / sizeof signals[0] };
 static struct sigaction previous[SIGNALS];
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* for installing */
+static bool has_key;
 static pthread_key_t stack_key;
 static _Thread_local gbi_trap *current __attribute__((tls_model("initial-exec")));
 static _Thread_local bool prepared __attribute__((tls_model("initial-exec")));
+static _Thread_local bool chaining __attribute__((tls_model("initial-exec")));
 
+/* Somebody who came after us may pass on to us what we pass on to him: the second time around the
+ * default action ends it. */
 static void chain(int signal, siginfo_t *info, void *context)
 {
+    static const struct sigaction none = {.sa_handler = SIG_DFL};
     for (int i = 0; i < SIGNALS; i++) {
         if (signals[i] != signal) continue;
-        const struct sigaction *old = &previous[i];
+        const struct sigaction *old = chaining ? &none : &previous[i];
+        chaining = true;
         if (old->sa_flags & SA_SIGINFO) {
             old->sa_sigaction(signal, info, context);
         } else if (old->sa_handler == SIG_DFL || old->sa_handler == SIG_IGN) {
-            sigaction(signal, old, NULL); /* the instruction runs again and ends the process */
+            sigaction(signal, &none, NULL); /* the instruction runs again and ends the process */
         } else {
             old->sa_handler(signal);
         }
+        chaining = false;
         return;
     }
 }
@@ -40,7 +47,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 {
     gbi_trap *trap = current;
     /* si_code > 0: raised by the instruction itself, not sent by somebody with kill */
-    if (!trap || info->si_code <= 0) {
+    if (!trap || chaining || info->si_code <= 0) {
         chain(signal, info, context);
         return;
     }
@@ -58,21 +65,28 @@ static void free_stack(void *stack)
     munmap(stack, STACK_BYTES);
 }
 
-static void install(void)
+void gbi_trap_install(void)
 {
-    pthread_key_create(&stack_key, free_stack);
-    struct sigaction action = {.sa_sigaction = on_fault};
+    struct sigaction action = {.sa_sigaction = on_fault}, now;
     /* NODEFER: the signal is not blocked after the jump, so no mask has to be saved per launch */
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
     sigemptyset(&action.sa_mask);
-    for (int i = 0; i < SIGNALS; i++) sigaction(signals[i], &action, &previous[i]);
+    pthread_mutex_lock(&lock);
+    if (!has_key) has_key = pthread_key_create(&stack_key, free_stack) == 0;
+    for (int i = 0; i < SIGNALS; i++) {
+        sigaction(signals[i], NULL, &now);
+        if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == on_fault) continue;
+        previous[i] = now;
+        sigaction(signals[i], &action, NULL);
+    }
+    pthread_mutex_unlock(&lock);
 }
 
 void gbi_trap_prepare(void)
 {
     if (prepared) return;
     prepared = true;
-    pthread_once(&once, install);
+    gbi_trap_install();
     stack_t now;
     if (sigaltstack(NULL, &now) == 0 && !(now.ss_flags & SS_DISABLE)) return;
     void *stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
@@ -80,7 +94,7 @@ void gbi_trap_prepare(void)
     if (stack == MAP_FAILED) return; /* faults are still caught, stack overflows are not */
     stack_t own = {.ss_sp = stack, .ss_size = STACK_BYTES};
     sigaltstack(&own, NULL);
-    pthread_setspecific(stack_key, stack);
+    if (has_key) pthread_setspecific(stack_key, stack);
 }
 
 bool gbi_trap_run(gbi_trap *trap, void (*body)(void *arg), void *arg)

@@ -18,6 +18,10 @@ typedef struct gbi_trap {
     void *arg;
 } gbi_trap;
 
+/* Makes sure that the handlers are ours, also when somebody has set others since (those are called
+ * for faults that are not ours). A few system calls: before launches on the pool. */
+void gbi_trap_install(void);
+
 /* Once per thread that runs kernels: handlers, and a stack for them unless the thread has one (it
  * is freed with the thread). Cheap when done already. */
 void gbi_trap_prepare(void);

@@ -92,6 +92,7 @@ void gb_gpu_close(gb_gpu *gpu)
     gb_mem_discharge(mem, atomic_load(&gpu->room.bytes));
     gpu->room.parent = NULL;
     gb_mem_discharge(mem, (int64_t)sizeof *gpu);
+    atomic_fetch_sub(&mem->blocks, 1);
 }
 
 bool gb_gpu_busy(gb_gpu *gpu)

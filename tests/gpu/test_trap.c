@@ -1,0 +1,280 @@
+/* Faults, assertions, deadlocks, overflows, runaways: the launch fails, everything else goes on. */
+#include "kit_engine.h"
+
+#include "base/err.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { TEXT = 1024 };
+
+static gb_buffer *device_buffer(kit_engine *kit, size_t bytes)
+{
+    gb_buffer *buffer = NULL;
+    assert_int_equal(gb_buffer_open(&buffer, kit->device, bytes, GB_BUFFER_DEVICE), 0);
+    return buffer;
+}
+
+/* Later launches work. */
+static void assert_works(kit_engine *kit, gb_buffer *data)
+{
+    int64_t index = 3;
+    int value = 77, got = 0;
+    gb_arg args[] = {KIT_BUFFER(data), KIT_VALUE(index), KIT_VALUE(value)};
+    assert_int_equal(kit_launch(kit->queue, kit_kernel(kit, "poke"), 4, 32, args, 3), 0);
+    assert_int_equal(gb_queue_download(kit->queue, &got, data, 12, 4), 0);
+    assert_int_equal(kit_finish(kit->queue, NULL, 0), 0);
+    assert_int_equal(got, 77);
+}
+
+static void poke(kit_engine *kit, gb_buffer *data, int64_t index, char *text)
+{
+    int value = 1;
+    gb_arg args[] = {KIT_BUFFER(data), KIT_VALUE(index), KIT_VALUE(value)};
+    assert_int_equal(kit_launch(kit->queue, kit_kernel(kit, "poke"), 1, 8, args, 3), 0);
+    assert_int_equal(kit_finish(kit->queue, text, TEXT), GB_ETRAP);
+}
+
+static void a_wild_write(void **state)
+{
+    kit_engine kit;
+    char text[TEXT];
+    kit_engine_open(&kit, 2, 1, 0);
+    gb_buffer *data = device_buffer(&kit, 1000);
+    poke(&kit, data, -(INT64_C(1) << 40), text);
+    assert_non_null(strstr(text, "kernel 'poke' trapped: invalid memory access (address 0x"));
+    assert_non_null(strstr(text, "in block (0,0,0), thread (7,0,0)"));
+    poke(&kit, data, INT64_C(1) << 60, text);
+    assert_works(&kit, data);
+    for (int i = 0; i < 20; i++) poke(&kit, data, 256, text); /* the line after the last one */
+    poke(&kit, data, -1024, text);                            /* before the first page */
+    assert_works(&kit, data);
+    gb_buffer *large = device_buffer(&kit, 3 << 20);
+    poke(&kit, large, (3 << 20) / 4, text);
+    poke(&kit, large, -1024, text);
+    assert_works(&kit, large);
+    gb_buffer_unref(data);
+    gb_buffer_unref(large);
+    kit_engine_close(&kit);
+}
+
+static void a_fault_on_the_calling_thread(void **state)
+{
+    kit_engine kit;
+    char text[TEXT];
+    kit_engine_open(&kit, 2, 1, 0);
+    gb_buffer *data = device_buffer(&kit, 1000);
+    for (int i = 0; i < 20; i++) assert_works(&kit, data);
+    int64_t index = INT64_C(1) << 42;
+    int value = 77;
+    gb_arg args[] = {KIT_BUFFER(data), KIT_VALUE(index), KIT_VALUE(value)};
+    assert_int_equal(kit_launch(kit.queue, kit_kernel(&kit, "poke"), 4, 32, args, 3), 0);
+    assert_int_equal(kit_finish(kit.queue, text, TEXT), GB_ETRAP);
+    assert_non_null(strstr(text, "invalid memory access"));
+    assert_works(&kit, data);
+    gb_buffer_unref(data);
+    kit_engine_close(&kit);
+}
+
+static void what_follows_a_fault_is_not_run(void **state)
+{
+    kit_engine kit;
+    char text[TEXT];
+    kit_engine_open(&kit, 2, 1, 0);
+    gb_buffer *data = device_buffer(&kit, 1000);
+    int64_t index = INT64_C(1) << 42;
+    int value = 77, got = -1;
+    gb_arg args[] = {KIT_BUFFER(data), KIT_VALUE(index), KIT_VALUE(value)};
+    assert_int_equal(kit_launch(kit.queue, kit_kernel(&kit, "poke"), 4, 32, args, 3), 0);
+    assert_int_equal(gb_queue_download(kit.queue, &got, data, 0, 4), 0);
+    assert_int_equal(kit_finish(kit.queue, text, TEXT), GB_ETRAP);
+    assert_int_equal(got, -1);
+    assert_int_equal(kit_finish(kit.queue, NULL, 0), 0);
+    gb_buffer_unref(data);
+    kit_engine_close(&kit);
+}
+
+static void division_and_assertion(void **state)
+{
+    kit_engine kit;
+    char text[TEXT];
+    kit_engine_open(&kit, 2, 1, 0);
+    gb_buffer *data = device_buffer(&kit, 1000);
+    int by = 0;
+    gb_arg args[] = {KIT_BUFFER(data), KIT_VALUE(by)};
+    assert_int_equal(kit_launch(kit.queue, kit_kernel(&kit, "divide"), 1, 8, args, 2), 0);
+    assert_int_equal(kit_finish(kit.queue, text, TEXT), GB_ETRAP);
+#if defined(__x86_64__)
+    assert_non_null(strstr(text, "kernel 'divide' trapped: integer division by zero"));
+#endif
+    assert_int_equal(kit_launch(kit.queue, kit_kernel(&kit, "assert"), 2, 8, args, 2), 0);
+    assert_int_equal(kit_finish(kit.queue, text, TEXT), GB_ETRAP);
+    assert_non_null(strstr(text, "kernel 'assert' trapped: data.cu:7: assertion"));
+    assert_non_null(strstr(text, ", thread (0,0,0)"));
+    assert_works(&kit, data);
+    gb_buffer_unref(data);
+    kit_engine_close(&kit);
+}
+
+static void faults_among_fibers(void **state)
+{
+    kit_engine kit;
+    char text[TEXT];
+    kit_engine_open(&kit, 2, 1, 0);
+    gb_buffer *data = device_buffer(&kit, 4096);
+    gb_arg args[] = {KIT_BUFFER(data)};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(kit_launch(kit.queue, kit_kernel(&kit, "sync_fault"), 4, 64, args, 1), 0);
+        assert_int_equal(kit_finish(kit.queue, text, TEXT), GB_ETRAP);
+        assert_non_null(strstr(text, "(address 0x8) in block"));
+        assert_non_null(strstr(text, "thread (5,0,0)"));
+        assert_int_equal(kit_launch(kit.queue, kit_kernel(&kit, "stuck"), 1, 64, NULL, 0), 0);
+        assert_int_equal(kit_finish(kit.queue, text, TEXT), GB_ETRAP);
+        assert_non_null(strstr(text, "deadlock: 32 threads wait at __syncthreads and 32 in warp"));
+    }
+    int rounds = 3;
+    float in[256], got[256];
+    for (int i = 0; i < 256; i++) in[i] = (float)i;
+    gb_arg reverse[] = {KIT_BUFFER(data), KIT_VALUE(rounds)};
+    assert_int_equal(gb_queue_upload(kit.queue, data, 0, in, sizeof in), 0);
+    assert_int_equal(kit_launch(kit.queue, kit_kernel(&kit, "reverse"), 4, 64, reverse, 2), 0);
+    assert_int_equal(gb_queue_download(kit.queue, got, data, 0, sizeof got), 0);
+    assert_int_equal(kit_finish(kit.queue, NULL, 0), 0);
+    for (int i = 0; i < 256; i++) assert_true(got[i] == (float)(i / 64 * 64 + 63 - i % 64));
+    gb_buffer_unref(data);
+    kit_engine_close(&kit);
+}
+
+static void a_stack_overflow(void **state)
+{
+    kit_engine kit;
+    char text[TEXT];
+    kit_engine_open(&kit, 1, 1, 0);
+    gb_buffer *data = device_buffer(&kit, 64);
+    int depth = 1 << 20;
+    gb_arg args[] = {KIT_BUFFER(data), KIT_VALUE(depth)};
+    assert_int_equal(kit_launch(kit.queue, kit_kernel(&kit, "overflow"), 1, 8, args, 2), 0);
+    assert_int_equal(kit_finish(kit.queue, text, TEXT), GB_ETRAP);
+    assert_non_null(strstr(text, "stack"));
+    assert_non_null(strstr(text, "thread (3,0,0)"));
+    depth = 20;
+    assert_int_equal(kit_launch(kit.queue, kit_kernel(&kit, "overflow"), 1, 8, args, 2), 0);
+    assert_int_equal(kit_finish(kit.queue, NULL, 0), 0);
+    gb_buffer_unref(data);
+    kit_engine_close(&kit);
+}
+
+static int launch_bounded(kit_engine *kit, const char *name, uint32_t grid, gb_buffer *data,
+                          uint64_t bound_ns)
+{
+    gb_launch launch = {.grid = {grid, 1, 1}, .block = {1, 1, 1}, .bound_ns = bound_ns};
+    gb_arg args[] = {KIT_BUFFER(data)};
+    return gb_queue_launch(kit->queue, kit_kernel(kit, name), &launch, args, 1);
+}
+
+static void a_long_launch_is_stopped_at_its_bound(void **state)
+{
+    kit_engine kit;
+    char text[TEXT];
+    kit_engine_open(&kit, 2, 1, 0);
+    gb_buffer *data = device_buffer(&kit, 1000);
+    assert_int_equal(launch_bounded(&kit, "slow", 200000, data, 20000000), 0);
+    assert_int_equal(kit_finish(kit.queue, text, TEXT), GB_ETIMEDOUT);
+    assert_non_null(strstr(text, "kernel 'slow' is a runaway: it ran past its bound of 0.02 s"));
+    assert_works(&kit, data);
+    gb_buffer_unref(data);
+    kit_engine_close(&kit);
+}
+
+static void a_runaway_that_comes_back(void **state)
+{
+    kit_engine kit;
+    char text[TEXT];
+    kit_engine_open(&kit, 2, 1, 0);
+    gb_buffer *data = device_buffer(&kit, 1000), *other = device_buffer(&kit, 1000);
+    assert_int_equal(launch_bounded(&kit, "endless", 1, data, 10000000), 0);
+    assert_int_equal(kit_finish(kit.queue, text, TEXT), GB_ETIMEDOUT);
+    assert_non_null(strstr(text, "its thread and buffers are given up"));
+    for (int i = 0; i < 5; i++) assert_works(&kit, other);
+    gb_buffer_unref(data); /* still held by the runaway */
+    gb_device_info info;
+    gb_device_get_info(kit.device, &info);
+    assert_int_equal(info.memory_total - info.memory_free, 2000);
+    kit_gate = 1;
+    do { /* nothing tells when it is out; it comes out */
+        gb_device_get_info(kit.device, &info);
+    } while (info.memory_total - info.memory_free != 1000);
+    gb_buffer_unref(other);
+    kit_engine_close(&kit);
+}
+
+/* In a child: what a runaway leaves behind is a leak by design. */
+static void closing_does_not_wait_for_a_runaway(void **state)
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        kit_engine kit;
+        kit_engine_open(&kit, 2, 1, 0);
+        gb_buffer *data = device_buffer(&kit, 1000);
+        launch_bounded(&kit, "endless", 1, data, 10000000);
+        gb_buffer_unref(data);
+        kit_engine_close_lost(&kit);
+        _exit(kit_endless_runs == 1 ? 0 : 3);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+/* A fault that is not ours goes where it went before. */
+static sigjmp_buf outside;
+
+static void on_outside(int signal)
+{
+    siglongjmp(outside, 1);
+}
+
+static void other_faults_are_passed_on(void **state)
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        signal(SIGSEGV, on_outside);
+        kit_engine kit;
+        kit_engine_open(&kit, 1, 1, 0);
+        gb_buffer *data = device_buffer(&kit, 1000);
+        assert_works(&kit, data);
+        if (sigsetjmp(outside, 1) == 0) {
+            *(volatile int *)16 = 1;
+            _exit(1);
+        }
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(other_faults_are_passed_on), /* first: it forks before handlers exist */
+        cmocka_unit_test(closing_does_not_wait_for_a_runaway),
+        cmocka_unit_test(a_wild_write),
+        cmocka_unit_test(a_fault_on_the_calling_thread),
+        cmocka_unit_test(what_follows_a_fault_is_not_run),
+        cmocka_unit_test(division_and_assertion),
+        cmocka_unit_test(faults_among_fibers),
+        cmocka_unit_test(a_stack_overflow),
+        cmocka_unit_test(a_long_launch_is_stopped_at_its_bound),
+        cmocka_unit_test(a_runaway_that_comes_back),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
