@@ -56,7 +56,6 @@ static void before_switch(gbi_fibers *fibers, uint32_t from, uint32_t to)
     __sanitizer_start_switch_fiber(&checks[from].fake, bottom, bytes);
 #else
     (void)from;
-    if (to != OS_THREAD && !checks[to].tsan) checks[to].tsan = __tsan_create_fiber(0);
     if (from == OS_THREAD) checks[OS_THREAD].tsan = __tsan_get_current_fiber();
     __tsan_switch_to_fiber(checks[to].tsan, 0);
 #endif
@@ -151,6 +150,9 @@ int gbi_fibers_reserve(gbi_fibers *fibers, uint32_t count)
             gbi_fiber *fiber = &fibers->all[fibers->ready];
             fiber->index = fibers->ready;
             fiber->sp = gbi_fiber_fresh(top_of(fibers, fiber->index), fibers);
+#if defined(__SANITIZE_THREAD__)
+            fibers->checks[fiber->index].tsan = __tsan_create_fiber(0);
+#endif
             fibers->ready++;
         }
     }

@@ -16,7 +16,11 @@
 enum {
     GBI_FIBERS_MAX = 1024,
     GBI_WARP = 32,
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    GBI_FIBER_STACK = 256 << 10, /* their frames are larger */
+#else
     GBI_FIBER_STACK = 64 << 10, /* of one fiber; a page without access lies below it */
+#endif
     GBI_FIBER_GROUP = 32        /* stacks that are mapped together */
 };
 

@@ -16,6 +16,7 @@
 /* ---- the image: C written as the compile side would write C++ ---- */
 
 _Atomic int kit_gate;
+_Atomic uintptr_t kit_nowhere; /* 0, as far as the compiler does not know */
 _Atomic int kit_endless_runs;
 
 static _Thread_local gb_cpu_dim thread_index, block_index;
@@ -198,7 +199,7 @@ sync_fault_thread(const gb_cpu_range *range, uint32_t thread)
 {
     thread_index.x = thread;
     barrier(range);
-    if (thread == 5) *(volatile int *)8 = 1;
+    if (thread == 5) *(volatile int *)(uintptr_t)(kit_nowhere + 8) = 1;
     barrier(range);
 }
 
@@ -321,7 +322,7 @@ void kit_engine_close_lost(kit_engine *kit)
     gb_mem_fini(&kit->mem);
 }
 
-gb_kernel *kit_kernel(kit_engine *kit, const char *name)
+gb_kernel *kit_engine_kernel(kit_engine *kit, const char *name)
 {
     gb_kernel *kernel = gb_module_kernel(kit->module, name);
     assert_non_null(kernel);

@@ -21,7 +21,7 @@ void kit_engine_close(kit_engine *kit); /* checks that all memory is back */
 /* A runaway is left behind: the account must be at zero all the same. */
 void kit_engine_close_lost(kit_engine *kit);
 
-gb_kernel *kit_kernel(kit_engine *kit, const char *name);
+gb_kernel *kit_engine_kernel(kit_engine *kit, const char *name);
 gb_module *kit_adopt(gb_device *device); /* the image once more, on another device */
 
 /* Signals the queue and waits: rc; detail (NULL: not wanted) takes the text. */
@@ -51,6 +51,7 @@ double kit_uniform(uint64_t *state); /* -1 .. 1 */
 
 /* Set by a test to let the kernels `gate` and `endless` go on. */
 extern _Atomic int kit_gate;
+extern _Atomic uintptr_t kit_nowhere; /* 0, unknown to the compiler */
 extern _Atomic int kit_endless_runs; /* threads inside `endless` */
 
 #endif

@@ -34,7 +34,7 @@ static void saxpy_end_to_end(void **state)
     gb_arg args[] = {KIT_VALUE(a), KIT_BUFFER(dx), KIT_BUFFER(dy), KIT_VALUE(n)};
     assert_int_equal(gb_queue_upload(kit.queue, dx, 0, x, N * 4), 0);
     assert_int_equal(gb_queue_upload(kit.queue, dy, 0, y, N * 4), 0);
-    assert_int_equal(kit_launch(kit.queue, kit_kernel(&kit, "saxpy"), 391, 256, args, 4), 0);
+    assert_int_equal(kit_launch(kit.queue, kit_engine_kernel(&kit, "saxpy"), 391, 256, args, 4), 0);
     memset(got, 0xff, N * 4);
     assert_int_equal(gb_queue_download(kit.queue, got, dy, 0, N * 4), 0);
     gb_buffer_unref(dx); /* the commands keep them */
@@ -57,7 +57,7 @@ static void small_launches_become_inline(void **state)
     int n = 64;
     gb_arg args[] = {KIT_VALUE(a), KIT_BUFFER(x), KIT_BUFFER(y), KIT_VALUE(n)};
     assert_int_equal(gb_queue_fill(kit.queue, x, 0, &one, 4, 64), 0);
-    gb_kernel *saxpy = kit_kernel(&kit, "saxpy");
+    gb_kernel *saxpy = kit_engine_kernel(&kit, "saxpy");
     int ready = 0;
     for (int i = 0; i < 50; i++) {
         assert_int_equal(kit_launch(kit.queue, saxpy, 1, 64, args, 4), 0);
@@ -83,7 +83,7 @@ static void commands_run_in_order(void **state)
     kit_engine kit;
     kit_engine_open(&kit, 3, 1, 0);
     gb_buffer *data = device_buffer(&kit, 4096);
-    gb_kernel *gate = kit_kernel(&kit, "gate");
+    gb_kernel *gate = kit_engine_kernel(&kit, "gate");
     int first = 10, second = 20, got[3] = {-1, -1, -1};
     gb_arg args[] = {KIT_BUFFER(data)};
     int rc = gb_queue_fill(kit.queue, data, 0, &first, 4, 1024);
@@ -115,7 +115,7 @@ static void closing_a_queue_runs_what_is_queued(void **state)
     gb_queue *queue = NULL;
     assert_int_equal(gb_queue_open(&queue, kit.device), 0);
     gb_arg args[] = {KIT_BUFFER(data)};
-    assert_int_equal(kit_launch(queue, kit_kernel(&kit, "gate"), 1, 4, args, 1), 0);
+    assert_int_equal(kit_launch(queue, kit_engine_kernel(&kit, "gate"), 1, 4, args, 1), 0);
     gb_event *event = NULL;
     assert_int_equal(gb_event_open(&event, kit.device), 0);
     assert_int_equal(gb_event_query(event), 0);
@@ -149,7 +149,7 @@ static void many_queues_wait_for_each_other(void **state)
         assert_int_equal(gb_event_open(&events[i], kit.device), 0);
     }
     gb_arg args[] = {KIT_BUFFER(data)};
-    gb_kernel *gate = kit_kernel(&kit, "gate");
+    gb_kernel *gate = kit_engine_kernel(&kit, "gate");
     for (int round = 0; round < ROUNDS; round++) {
         for (int i = 0; i < QUEUES; i++) {
             if (round || i)
@@ -209,7 +209,7 @@ static void wrong_calls_are_refused(void **state)
     gb_device *second = gb_gpu_device(kit.gpu, 1);
     assert_non_null(second);
     assert_int_equal(gb_buffer_open(&other, second, 64, GB_BUFFER_DEVICE), 0);
-    gb_kernel *saxpy = kit_kernel(&kit, "saxpy");
+    gb_kernel *saxpy = kit_engine_kernel(&kit, "saxpy");
     float a = 1;
     int n = 1;
     int64_t wide = 1;
@@ -251,7 +251,7 @@ static void cancelling_stops_a_launch(void **state)
     gb_arg args[] = {KIT_BUFFER(data)};
     enum { BLOCKS = 200000 }; /* 20 s on two threads */
     int got = -1, after = -1;
-    assert_int_equal(kit_launch(kit.queue, kit_kernel(&kit, "slow"), BLOCKS, 1, args, 1), 0);
+    assert_int_equal(kit_launch(kit.queue, kit_engine_kernel(&kit, "slow"), BLOCKS, 1, args, 1), 0);
     assert_int_equal(gb_queue_download(kit.queue, &got, data, 0, 4), 0);
     kit_op op;
     kit_op_init(&op);
