@@ -36,6 +36,7 @@ int gbl_raise(lua_State *L, const char *format, ...) __attribute__((format(print
 typedef struct gbl_wait gbl_wait;
 struct gbl_wait {
     gb_op op;
+    uint64_t timeout_ns; /* the waiter gets ETIMEDOUT then and op.cancelled is set; 0: only its turn's deadline */
     void *user;                                             /* the binding's */
     int (*results)(lua_State *L, gbl_wait *wait, int rc);   /* pushes, returns how many; NULL: the default */
     void (*drop)(gbl_wait *wait);                           /* releases user; NULL: nothing to release */

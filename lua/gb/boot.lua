@@ -1,0 +1,34 @@
+-- The first module of every state: what the C half calls, and the globals that know how to wait.
+local core = require "gb.core"
+local array = require "gb.array"
+
+ipairs, pairs = array.ipairs, array.pairs
+
+require "gb.coroutine"
+require "gb.loader"
+require "gb.grain"
+local ref = require "gb.ref"
+local near = require "gb.near"
+
+-- The error value of a turn that failed: message, code, traceback or nil.
+local fail = require "gb.fail"
+function core.on_error(value, traceback)
+  if fail.is(value) then return value.message, value.code, nil end
+  if type(value) ~= "string" then
+    value = type(value) == "table" and "an error value that is a table" or tostring(value)
+  end
+  return value, "ERAISED", traceback
+end
+
+function core.no_method(type_name, method, methods)
+  local names = {}
+  for name, value in pairs(methods) do
+    if type(value) == "function" and not name:find("^_") and not name:find("^on_") then
+      names[#names + 1] = name
+    end
+  end
+  return type_name .. ": " .. near.unknown("method", method, names)
+end
+
+core.make_ref = ref.make
+require "gb.worker"

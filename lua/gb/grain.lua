@@ -1,0 +1,180 @@
+-- gb.grain: defining a grain type, and what `self` can do.
+local core = require "gb.core"
+local near = require "gb.near"
+local units = require "gb.units"
+local ref = require "gb.ref"
+local loader = require "gb.loader"
+
+local M = { classes = {} }
+
+local placements = { random = 0, hash = 1, ["local"] = 2, least = 3, stateless = 4 }
+local reentrancies = { [false] = 0, [true] = 1, chain = 2 }
+local known_options = { placement = true, storage = true, save = true, kernels = true, reentrant = true,
+  keep_alive = true, idle = true, max_queue = true, max_activations = true }
+
+--- Names that no grain can define or assign: on references and on self.
+M.reserved = { tell = true, async = true, with = true, id = true, key = true, ref = true, timer = true,
+  reminder = true, save_state = true, load_state = true, clear_state = true, deactivate = true, publish = true,
+  device = true, kernels = true, state = true }
+
+-- ---- self ----
+
+local Base = {}
+
+function Base:id()
+  local key, name = core.self_key(self)
+  return name .. "/" .. ref.key_text(key)
+end
+
+function Base:key() return (core.self_key(self)) end
+
+function Base:ref()
+  local key, name = core.self_key(self)
+  return ref.make(name, key)
+end
+
+function Base:deactivate() return core.self_deactivate(self) end
+
+local timer_meta = { __gb = "timer" }
+timer_meta.__index = {
+  stop = function(self) return core.self_timer_stop({ __act = self.act }, self.id) end,
+}
+
+local timer_options = { after = true, every = true, call = true, args = true }
+
+function Base:timer(options)
+  near.check_options("self:timer", options, timer_options, 2)
+  if type(options.call) ~= "string" then error("self:timer needs call = \"method\"", 2) end
+  local every = options.every and units.seconds(options.every, "every", 2) or 0
+  local after = options.after and units.seconds(options.after, "after", 2) or every
+  if every == 0 and not options.after then error("self:timer needs after, every or both", 2) end
+  if options.every and every < 1e-3 then error("self:timer: every is at least 1ms", 2) end
+  local args = options.args or {}
+  if type(args) ~= "table" then error("self:timer: args is a list", 2) end
+  local id, message, code = core.self_timer(self, options.call, after, every, unpack(args, 1, table.maxn(args)))
+  if not id then return nil, message, code end
+  return setmetatable({ id = id, act = self.__act }, timer_meta)
+end
+
+local function not_yet(what)
+  return function() return nil, what .. " is not in this version yet", "ENOTYET" end
+end
+
+Base.reminder = not_yet("self:reminder (durable reminders)")
+Base.save_state = not_yet("self:save_state (stores)")
+Base.load_state = not_yet("self:load_state (stores)")
+Base.clear_state = not_yet("self:clear_state (stores)")
+
+function Base:publish(topic, ...)
+  return require("gb.subscribe").publish(self, topic, ...)
+end
+
+-- ---- definitions ----
+
+local function check_methods_guard(methods, name)
+  return {
+    __index = methods,
+    __newindex = function(class, key, value)
+      if M.reserved[key] then
+        error(("%s:%s is built in and cannot be redefined"):format(name, tostring(key)), 2)
+      end
+      methods[key] = value
+      local own = M.classes[class]
+      if own and own.type_id then core.changed(own.type_id) end
+    end,
+    __tostring = function() return "grain " .. name end,
+    __gb = "grain",
+  }
+end
+
+local function instance_meta(methods, name)
+  local meta = { __index = methods, __gb = "self" }
+  function meta.__newindex(self, key, value)
+    if M.reserved[key] and key ~= "state" then
+      error(("self.%s of %s is built in and cannot be assigned"):format(tostring(key), name), 2)
+    end
+    rawset(self, key, value)
+  end
+  return meta
+end
+
+-- The options as numbers for the C half; raises at the line of gb.grain.
+local function digest(name, options, level)
+  near.check_options("gb.grain", options, known_options, level)
+  local placement = options.placement or "random"
+  if type(placement) == "table" and placement.placement_code then
+    placement = placement.fallback or "random"
+  elseif not placements[placement] then
+    error(near.unknown("placement", placement, near.keys(placements)), level + 1)
+  end
+  local reentrant = options.reentrant
+  if reentrant == nil then reentrant = false end
+  if not reentrancies[reentrant] then error("reentrant is false, true or \"chain\"", level + 1) end
+  if options.storage ~= nil or options.save ~= nil then
+    error(("%s: storage and save are not in this version yet (ENOTYET: stores)"):format(name), level + 1)
+  end
+  local queue = options.max_queue or 1024
+  if type(queue) ~= "number" or queue < 1 or queue > 1e6 or queue ~= math.floor(queue) then
+    error("max_queue is an integer from 1 to 1000000", level + 1)
+  end
+  local most = options.max_activations or 16
+  if type(most) ~= "number" or most < 1 or most > 1024 or most ~= math.floor(most) then
+    error("max_activations is an integer from 1 to 1024", level + 1)
+  end
+  local idle = units.seconds(options.idle or "10m", "idle", level + 1)
+  return { placement_code = placements[placement], reentrant_code = reentrancies[reentrant],
+    keep_alive = options.keep_alive and true or false, idle_s = idle, max_queue = queue, stateless_max = most }
+end
+
+--- gb.grain(name, options): a class to put methods on.
+function M.define(name, options, level)
+  level = level or 2
+  options = options or {}
+  if type(name) ~= "string" or not name:match("^[%a][%w_.%-]*$") then
+    error("gb.grain takes a name of letters, digits and _ . - : gb.grain(\"Counter\", { ... })", level)
+  end
+  local digested = digest(name, options, level)
+  local methods = setmetatable({}, { __index = Base })
+  local class = setmetatable({}, check_methods_guard(methods, name))
+  local source = debug.getinfo(level, "S").source
+  local module, loading = loader.module_of(source)
+  local meta = instance_meta(methods, name)
+  meta.__gb_options, meta.__gb_methods = options, methods
+  local id, message = core.define(name, module and module.file or "", not module, digested, methods, meta)
+  if not id then error(message, level) end
+  M.classes[class] = { name = name, type_id = id }
+  methods._gb_deliver = require("gb.subscribe").deliver
+  if loading then
+    loading.types[#loading.types + 1] = function() core.ready(id) end
+  else
+    core.ready(id)
+  end
+  return class
+end
+
+--- The name behind a class or a name; raises at `level`.
+function M.name_of(type_or_name, what, level)
+  if type(type_or_name) == "string" then return type_or_name end
+  local own = type(type_or_name) == "table" and M.classes[type_or_name]
+  if own then return own.name end
+  error(("%s takes a grain type: its name or what gb.grain returned, got %s"):format(what, type(type_or_name)),
+    level + 1)
+end
+
+-- The hooks of a complete class, asked for once by the C half when its first activation is made.
+function core.complete(meta)
+  local methods, options = meta.__gb_methods, meta.__gb_options
+  local activate, deactivate = rawget(methods, "on_activate"), rawget(methods, "on_deactivate")
+  if options.kernels then
+    local user = activate
+    function activate(self)
+      local gb = require "gb"
+      rawset(self, "device", gb.device())
+      rawset(self, "kernels", assert(gb.kernels { file = options.kernels }))
+      if user then return user(self) end
+    end
+  end
+  return activate, deactivate
+end
+
+return M

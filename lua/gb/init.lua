@@ -1,0 +1,136 @@
+-- The module users require: "gb".
+local core = require "gb.core"
+local near = require "gb.near"
+local units = require "gb.units"
+local ref = require "gb.ref"
+local grain = require "gb.grain"
+local future = require "gb.future"
+local fail = require "gb.fail"
+local worker = require "gb.worker"
+local array = require "gb.array"
+
+local gb = { log = require "gb.log", config = core.config or {} }
+local place = core.place()
+
+-- ---- grains ----
+
+function gb.grain(name, options) return grain.define(name, options, 3) end
+
+function gb.get(type_or_name, key)
+  return ref.get(grain.name_of(type_or_name, "gb.get", 2), key, 2)
+end
+
+local function check_ref(value, what)
+  if not ref.is(value) then error(what .. " takes a reference (from gb.get) first", 3) end
+end
+
+function gb.call(target, method, ...)
+  check_ref(target, "gb.call")
+  if type(method) ~= "string" then error("gb.call takes the name of a method", 2) end
+  return getmetatable(target).__index[method](target, ...)
+end
+
+function gb.tell(target, ...)
+  check_ref(target, "gb.tell")
+  return target:tell(...)
+end
+
+function gb.async(target, ...)
+  check_ref(target, "gb.async")
+  return target:async(...)
+end
+
+gb.fail = fail.raise
+gb.all, gb.any, gb.settled = future.all, future.any, future.settled
+
+function gb.keys(type_or_name)
+  local lists, message, code = worker.ask_all("keys", grain.name_of(type_or_name, "gb.keys", 2))
+  if not lists then return nil, message, code end
+  local keys = {}
+  for _, list in ipairs(lists) do
+    for _, key in ipairs(list) do keys[#keys + 1] = key end
+  end
+  return keys
+end
+
+function gb.count(type_or_name)
+  local counts, message, code = worker.ask_all("count", grain.name_of(type_or_name, "gb.count", 2))
+  if not counts then return nil, message, code end
+  local sum = 0
+  for _, count in ipairs(counts) do sum = sum + count end
+  return sum
+end
+
+function gb.subscribe(target, topic, handler)
+  return require("gb.subscribe").subscribe(target, topic, handler, 3)
+end
+
+-- ---- turns ----
+
+function gb.sleep(duration) return core.sleep(units.seconds(duration, "gb.sleep", 2)) end
+
+function gb.spawn(fn, ...)
+  if type(fn) ~= "function" then error("gb.spawn takes a function, got " .. type(fn), 2) end
+  return core.spawn(fn, ...)
+end
+
+gb.monotonic, gb.time, gb.deadline, gb.cancelled = core.monotonic, core.time, core.deadline, core.cancelled
+
+function gb.context()
+  local trace, bag = core.context()
+  return { trace = trace, tenant = "default", bag = bag and core.decode(bag) or {} }
+end
+
+function gb.silo()
+  return { name = place.silo or "local", worker = place.worker, workers = place.workers }
+end
+
+-- ---- values ----
+
+local function kind_of(value)
+  local kind = type(value)
+  if kind == "cdata" then
+    return array.classify(value) or kind
+  elseif kind == "table" or kind == "userdata" then
+    local meta = debug.getmetatable(value)
+    return type(meta) == "table" and rawget(meta, "__gb") or kind
+  end
+  return kind
+end
+gb.type = kind_of
+
+-- ---- what is loaded when it is used, and what is not there yet ----
+
+local parts = {
+  array = function() return array.new end,
+  move = function() return array.move end,
+  kernels = function() return require("gb.kernels").open end,
+  buffer = function() return require("gb.buffer").new end,
+  queue = function() return require("gb.kernels").queue end,
+  device = function() return require("gb.kernels").device end,
+  devices = function() return require("gb.kernels").devices end,
+  test = function() return require "gb.test" end,
+}
+
+local function not_yet(name, feature)
+  return function() return nil, ("gb.%s (%s) is not in this version yet"):format(name, feature), "ENOTYET" end
+end
+
+parts.plan = function() return not_yet("plan", "plans and graphs") end
+parts.batch = function() return not_yet("batch", "batch grains") end
+parts.pipeline = function() return not_yet("pipeline", "pipelines") end
+parts.catalog = function() return { register = not_yet("catalog.register", "the kernel catalog") } end
+parts.label = function() return not_yet("label", "placement by label") end
+
+setmetatable(gb, { __index = function(t, name)
+  local part = parts[name]
+  if not part then
+    local known = near.keys(parts)
+    for _, own in ipairs(near.keys(t)) do known[#known + 1] = own end
+    error(near.unknown("field of gb", name, known), 2)
+  end
+  t[name] = part()
+  return t[name]
+end })
+
+return gb

@@ -1,0 +1,42 @@
+-- The grain that stands for this worker: "$worker0", "$worker1", ... Questions to all workers are calls to these.
+local core = require "gb.core"
+local subscribe = require "gb.subscribe"
+
+local M = {}
+
+local place = core.place()
+local methods = {}
+
+function methods.keys(_, name)
+  local id = core.type_id(name)
+  return id and core.keys(id) or {}
+end
+
+function methods.count(_, name)
+  local id = core.type_id(name)
+  return id and core.count(id) or 0
+end
+
+function methods.memory() return { core.memory() } end
+
+function methods.add(_, ...) return subscribe.add(...) end
+function methods.remove(_, ...) return subscribe.remove(...) end
+function methods.spread(_, ...) return subscribe.spread(...) end
+function methods.deliver(_, ...) return subscribe.deliver_script(...) end
+
+local meta = { __index = methods, __gb = "self", __gb_options = {}, __gb_methods = methods }
+local id = assert(core.define("$worker" .. place.worker, "", true,
+  { placement_code = 0, reentrant_code = 1, keep_alive = true, max_queue = 100000 }, methods, meta))
+core.ready(id)
+
+--- The results of one method on every worker, in order; nil, message, code when one fails.
+function M.ask_all(method, ...)
+  local ref, future = require "gb.ref", require "gb.future"
+  local futures = {}
+  for i = 0, place.workers - 1 do
+    futures[#futures + 1] = ref.make("$worker" .. i, 0):async(method, ...)
+  end
+  return future.all(futures)
+end
+
+return M

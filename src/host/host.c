@@ -1,0 +1,442 @@
+#include "host/host.h"
+
+#include "base/check.h"
+#include "gpu/gpu.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { SYSTEM_PERIOD_MS = 500, OPS_WAIT_MS = 5000 };
+
+void gb_config_init(gb_config *config, size_t size)
+{
+    gb_config fresh = {.size = size, .workers = -1, .spin_us = -1, .log_level = -1};
+    memset(config, 0, size);
+    memcpy(config, &fresh, size < sizeof fresh ? size : sizeof fresh);
+}
+
+/* ---- opening ---- */
+
+static int check_config(gb_config *config)
+{
+    if (config->size == 0 || config->size > 4096)
+        return gb_err_set(GB_EINVAL, "config.size: call gb_config_init(&config, sizeof config) first");
+    if (config->workers < -1 || config->workers > GB_WORKERS_MAX)
+        return gb_err_set(GB_EINVAL, "config.workers: -1 (one per core), 0 (driven by gb_poll) or 1 to %d, not %d",
+                          GB_WORKERS_MAX, config->workers);
+    if (config->workers == -1) {
+        long cores = sysconf(_SC_NPROCESSORS_ONLN);
+        config->workers = cores < 1 ? 1 : cores > GB_WORKERS_MAX ? GB_WORKERS_MAX : (int)cores;
+    }
+    if (config->log_level < -1 || config->log_level > GB_LOG_OFF)
+        return gb_err_set(GB_EINVAL, "config.log_level: -1 to 4, not %d", config->log_level);
+    if (config->call_timeout_ms < 0 || config->stuck_ms < 0)
+        return gb_err_set(GB_EINVAL, "config.call_timeout_ms and stuck_ms must not be negative");
+    return 0;
+}
+
+static void log_sink(void *user, gb_log_level level, const char *line)
+{
+    gb_host *host = user;
+    host->config.log(host->config.log_user, (int)level, line);
+}
+
+static bool gpu_busy(void *user)
+{
+    return gb_gpu_busy(user);
+}
+
+static int open_silo(gb_host *host)
+{
+    const gb_config *config = &host->config;
+    gb_silo_config silo = {
+        .mem = &host->mem,
+        .sys = host->sys,
+        .log = &host->log,
+        .workers = config->workers ? config->workers : 1,
+        .spin_ns = (uint64_t)((config->spin_us < 0 ? 50 : config->spin_us) * 1e3),
+        .call_timeout_ns = (uint64_t)(config->call_timeout_ms * 1e6),
+        .stuck_ns = (uint64_t)(config->stuck_ms * 1e6),
+        .busy = gpu_busy,
+        .busy_user = host->gpu,
+    };
+    int rc = gb_silo_open(&host->silo, &silo);
+    if (rc < 0) return rc;
+    /* Each worker's own grain is known before any worker runs, so that all can ask all. */
+    gb_type_options options;
+    gb_type_options_init(&options);
+    options.reentrant = GB_REENTRANT_YES;
+    options.keep_alive = true;
+    options.queue_max = 100000;
+    for (int i = 0; i < silo.workers && rc >= 0; i++) {
+        char name[32];
+        gb_type *type;
+        snprintf(name, sizeof name, "$worker%d", i);
+        rc = gb_type_define(&type, host->silo, name, "", &gbl_kind, i, &options);
+    }
+    return rc;
+}
+
+static int open_state(gb_host *host, int index)
+{
+    gbl_config config = {
+        .silo = host->silo,
+        .gpu = host->gpu,
+        .mem = &host->mem,
+        .app_dir = host->config.app_dir,
+        .script_dir = host->config.script_dir,
+        .virtual_time = host->config.virtual_time,
+        .lua_bytes_max = host->config.lua_bytes_max,
+    };
+    int rc = gbl_state_open(&host->states[index], host->silo->workers[index], &config);
+    if (rc < 0) {
+        int none = 0;
+        if (atomic_compare_exchange_strong(&host->open_rc, &none, rc))
+            snprintf(host->open_detail, sizeof host->open_detail, "%s", gb_err_detail());
+    }
+    atomic_fetch_add(&host->opened, 1);
+    return rc;
+}
+
+typedef struct thread_start {
+    gb_host *host;
+    int index;
+} thread_start;
+
+static void *worker_main(void *argument)
+{
+    thread_start start = *(thread_start *)argument;
+    free(argument);
+    gb_worker *worker = start.host->silo->workers[start.index];
+    if (open_state(start.host, start.index) < 0) return NULL;
+    gb_worker_loop(worker, &start.host->stop);
+    return NULL;
+}
+
+static int start_workers(gb_host *host, int first)
+{
+    int count = host->silo->worker_count;
+    host->thread_first = first;
+    for (int i = first; i < count; i++) {
+        thread_start *start = malloc(sizeof *start);
+        if (!start) return gb_err_set(GB_ENOMEM, "out of memory: a worker");
+        *start = (thread_start){host, i};
+        if (pthread_create(&host->threads[i], NULL, worker_main, start) != 0) {
+            free(start);
+            return gb_err_set(GB_ENOMEM, "the system starts no more threads (worker %d)", i);
+        }
+        host->thread_count++;
+    }
+    for (int i = 0; i < first && i < count; i++) open_state(host, i);
+    return 0;
+}
+
+/* Looks at the workers every so often; has no Lua. */
+static void *system_main(void *argument)
+{
+    gb_host *host = argument;
+    gb_watch watch = {0};
+    pthread_mutex_lock(&host->system_lock);
+    while (!atomic_load(&host->stop)) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += SYSTEM_PERIOD_MS * 1000000L;
+        until.tv_sec += until.tv_nsec / 1000000000L;
+        until.tv_nsec %= 1000000000L;
+        pthread_cond_timedwait(&host->system_wake, &host->system_lock, &until);
+        if (!atomic_load(&host->stop)) gb_watch_look(&watch, host->silo);
+    }
+    pthread_mutex_unlock(&host->system_lock);
+    return NULL;
+}
+
+static int open_rest(gb_host *host, int driven)
+{
+    const gb_config *config = &host->config;
+    int rc = config->virtual_time ? gb_sys_sim_open(&host->sys, &host->mem, config->seed)
+                                  : gb_sys_open(&host->sys, &host->mem);
+    if (rc < 0) return rc;
+    gb_gpu_config gpu = {
+        .mem = &host->mem,
+        .log = &host->log,
+        .cache_dir = config->cache_dir,
+        .compiler = config->compiler,
+        .threads = config->kernel_threads,
+        .cpu_devices = config->cpu_devices,
+        .sanitize = config->sanitize != 0,
+    };
+    if ((rc = gb_gpu_open(&host->gpu, &gpu)) < 0 || (rc = open_silo(host)) < 0) return rc;
+    int count = host->silo->worker_count;
+    host->states = gb_mem_zalloc(&host->mem, (size_t)count * sizeof *host->states);
+    host->threads = gb_mem_zalloc(&host->mem, (size_t)count * sizeof *host->threads);
+    if (!host->states || !host->threads) return GB_ENOMEM;
+    rc = start_workers(host, config->workers == 0 || config->virtual_time ? count : driven);
+    if (rc < 0) return rc;
+    if (!config->virtual_time) {
+        if (pthread_create(&host->system_thread, NULL, system_main, host) != 0)
+            return gb_err_set(GB_ENOMEM, "the system starts no more threads");
+        host->system_started = true;
+    }
+    return 0;
+}
+
+/* Failures of states on other threads: waits until all have tried. Driven hosts need not wait for success. */
+static int wait_opened(gb_host *host)
+{
+    while (atomic_load(&host->opened) < host->thread_count + host->thread_first) {
+        struct timespec moment = {0, 50000};
+        nanosleep(&moment, NULL);
+    }
+    int rc = atomic_load(&host->open_rc);
+    return rc < 0 ? gb_err_set(rc, "%s", host->open_detail) : 0;
+}
+
+int gbi_host_open(gb_host **out, const gb_config *given, int driven)
+{
+    gb_config config;
+    gb_config_init(&config, sizeof config);
+    memcpy(&config, given, given->size < sizeof config ? given->size : sizeof config);
+    int rc = check_config(&config);
+    if (rc < 0) return rc;
+    gb_host *host = calloc(1, sizeof *host);
+    if (!host) return gb_err_set(GB_ENOMEM, "out of memory: a host");
+    host->config = config;
+    gb_mem_init(&host->mem, "host", NULL, 0);
+    host->log.level = config.log_level < 0 ? GB_LOG_INFO : (gb_log_level)config.log_level;
+    host->log.sink = config.log ? log_sink : NULL;
+    host->log.user = host;
+    pthread_mutex_init(&host->system_lock, NULL);
+    pthread_cond_init(&host->system_wake, NULL);
+    rc = open_rest(host, driven);
+    if (rc >= 0 && driven == 0) rc = wait_opened(host);
+    if (rc >= 0 && (rc = atomic_load(&host->open_rc)) < 0) gb_err_set(rc, "%s", host->open_detail);
+    if (rc < 0) {
+        char detail[1024];
+        snprintf(detail, sizeof detail, "%s", gb_err_detail());
+        gb_close(host, 0);
+        return gb_err_set(rc, "%s", detail);
+    }
+    *out = host;
+    return 0;
+}
+
+int gb_open(gb_host **out, const gb_config *config)
+{
+    return gbi_host_open(out, config, 0);
+}
+
+/* ---- driving ---- */
+
+/* Nothing is left at this time: who waits for quiet goes on, else time moves. False: nothing will ever happen. */
+static bool move_time(gb_host *host)
+{
+    gb_silo *silo = host->silo;
+    bool woken = false;
+    for (int i = 0; i < silo->worker_count; i++) woken |= gbl_wake_idlers(host->states[i]);
+    if (woken) return true;
+    uint64_t next = GB_FOREVER;
+    for (int i = 0; i < silo->worker_count; i++) {
+        uint64_t one = gb_worker_next(silo->workers[i]);
+        if (one < next) next = one;
+    }
+    if (next == GB_FOREVER) return gb_sim_held(host->sys) > 0;
+    gb_sim_advance_to(host->sys, next);
+    return true;
+}
+
+bool gbi_host_run(gb_host *host, atomic_bool *stop)
+{
+    if (!host->config.virtual_time) {
+        gb_worker_loop(host->silo->workers[0], stop);
+        return true;
+    }
+    while (!atomic_load(stop)) {
+        gb_silo_settle(host->silo);
+        if (atomic_load(stop)) return true;
+        if (!move_time(host)) return false;
+    }
+    return true;
+}
+
+static uint64_t real_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * GB_SEC + (uint64_t)t.tv_nsec;
+}
+
+/* Drives what this thread has to drive, for a moment. */
+static void drive(gb_host *host, uint64_t wait_ns)
+{
+    if (host->config.virtual_time) {
+        gb_silo_settle(host->silo);
+        return;
+    }
+    bool any = false;
+    for (int i = 0; i < host->thread_first; i++) any |= gb_worker_pass(host->silo->workers[i], GB_MS);
+    if (any) return;
+    if (host->thread_first > 0) {
+        gb_worker_wait(host->silo->workers[0], gb_now(host->sys) + wait_ns);
+    } else {
+        struct timespec moment = {0, (long)wait_ns};
+        nanosleep(&moment, NULL);
+    }
+}
+
+bool gbi_host_settle(gb_host *host, int wait_ms)
+{
+    uint64_t until = real_now() + (uint64_t)wait_ms * GB_MS;
+    while (!gb_silo_quiet(host->silo)) {
+        if (real_now() >= until) return false;
+        drive(host, GB_MS / 5);
+    }
+    return true;
+}
+
+int gb_poll(gb_host *host, int64_t work_us, int64_t wait_us)
+{
+    if (host->thread_first == 0) return 0;
+    uint64_t until = real_now() + (uint64_t)work_us * 1000;
+    bool any = false;
+    do {
+        if (!gb_worker_pass(host->silo->workers[0], (uint64_t)work_us * 1000)) break;
+        any = true;
+    } while (real_now() < until);
+    if (!any && wait_us > 0) {
+        gb_worker_wait(host->silo->workers[0], gb_now(host->sys) + (uint64_t)wait_us * 1000);
+        gb_worker_pass(host->silo->workers[0], (uint64_t)work_us * 1000);
+    }
+    return 0;
+}
+
+int gb_poll_fd(gb_host *host)
+{
+    return host->thread_first ? host->sys->door->loop_fd(host->silo->workers[0]->loop) : -1;
+}
+
+/* ---- closing ---- */
+
+typedef struct drain {
+    gb_node node;
+    gb_timer timer;
+    gb_worker *worker;
+    atomic_int *left;
+    bool done;
+} drain;
+
+static void drain_look(drain *d)
+{
+    if (gb_worker_drain(d->worker)) {
+        d->done = true;
+        atomic_fetch_sub(d->left, 1);
+        return;
+    }
+    gb_timer_add(&d->worker->timers, &d->timer, d->worker->now, d->worker->now + GB_MS / 2);
+}
+
+static void drain_timer(gb_timer *timer)
+{
+    drain_look(GB_CONTAINER(timer, drain, timer));
+}
+
+static void drain_start(gb_node *node, void *reader)
+{
+    (void)reader;
+    drain_look(GB_CONTAINER(node, drain, node));
+}
+
+/* Ends all activations with their hooks, on their own workers, within the time. */
+static void drain_all(gb_host *host, int drain_ms, drain *drains, atomic_int *left)
+{
+    int count = host->silo->worker_count;
+    for (int i = 0; i < count; i++) {
+        drain *d = &drains[i];
+        d->worker = host->silo->workers[i];
+        d->left = left;
+        d->node.run = drain_start;
+        gb_timer_init(&d->timer, drain_timer);
+        gb_worker_post(d->worker, &d->node);
+    }
+    uint64_t until = real_now() + (uint64_t)drain_ms * GB_MS;
+    while (atomic_load(left) > 0 && real_now() < until) {
+        drive(host, GB_MS / 5);
+        if (host->config.virtual_time) move_time(host);
+    }
+}
+
+static void stop_threads(gb_host *host)
+{
+    pthread_mutex_lock(&host->system_lock);
+    atomic_store(&host->stop, true);
+    pthread_cond_signal(&host->system_wake);
+    pthread_mutex_unlock(&host->system_lock);
+    for (int i = 0; i < host->thread_count; i++) {
+        int index = host->thread_first + i;
+        gb_loop_wake(host->silo->workers[index]->loop);
+        pthread_join(host->threads[index], NULL);
+    }
+    if (host->system_started) pthread_join(host->system_thread, NULL);
+}
+
+/* Kernels and copies that still run hold memory of the states: they are asked to end, and waited for. */
+static bool wait_ops(gb_host *host)
+{
+    uint64_t until = real_now() + (uint64_t)OPS_WAIT_MS * GB_MS;
+    for (;;) {
+        bool any = false;
+        for (int i = 0; i < host->silo->worker_count; i++)
+            any |= host->states[i] && gbl_ops_under_way(host->states[i]);
+        if (!any) return true;
+        if (real_now() >= until) return false;
+        for (int i = 0; i < host->silo->worker_count; i++) {
+            gb_worker_pass(host->silo->workers[i], GB_MS);
+            gb_worker_wait(host->silo->workers[i], gb_now(host->sys) + GB_MS);
+        }
+    }
+}
+
+void gb_close(gb_host *host, int drain_ms)
+{
+    if (!host) return;
+    gb_silo *silo = host->silo;
+    drain *drains = NULL;
+    atomic_int left = silo ? silo->worker_count : 0;
+    if (silo && host->states && atomic_load(&host->open_rc) == 0 && drain_ms > 0) {
+        drains = calloc((size_t)silo->worker_count, sizeof *drains);
+        if (drains) {
+            gbi_host_settle(host, drain_ms);
+            drain_all(host, drain_ms, drains, &left);
+        }
+    }
+    if (silo) stop_threads(host);
+    for (int i = 0; silo && drains && i < silo->worker_count; i++)
+        gb_timer_stop(&silo->workers[i]->timers, &drains[i].timer);
+    bool ended = true;
+    if (silo && host->states) {
+        ended = wait_ops(host);
+        if (ended) {
+            gb_silo_stop(silo);
+            for (int i = 0; i < silo->worker_count; i++)
+                if (host->states[i]) gbl_state_close(host->states[i]);
+        }
+    }
+    free(drains);
+    if (!ended) { /* a kernel that never ends holds them: better a leak than memory taken away under it */
+        gb_log_put(&host->log, GB_LOG_ERROR, 0, NULL, "closed while a kernel still runs: its host's memory is kept");
+        return;
+    }
+    if (host->gpu) gb_gpu_close(host->gpu);
+    if (silo) {
+        gb_mem_free(&host->mem, host->states, (size_t)silo->worker_count * sizeof *host->states);
+        gb_mem_free(&host->mem, host->threads, (size_t)silo->worker_count * sizeof *host->threads);
+        gb_silo_close(silo);
+    }
+    if (host->sys) gb_sys_close(host->sys);
+    gb_mem_fini(&host->mem);
+    pthread_mutex_destroy(&host->system_lock);
+    pthread_cond_destroy(&host->system_wake);
+    free(host);
+}

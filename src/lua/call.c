@@ -1,0 +1,438 @@
+/* Calls from Lua: c:method(...), c:tell, c:async. The short way (the target is here and idle) moves the arguments from
+ * one coroutine to another; every other way goes through bytes.
+ *
+ * A reference is a table { key, handle of its activation or nil, options or nil } with its type's metatable.
+ */
+#include "lua/state.h"
+
+#include "base/check.h"
+#include "base/err.h"
+
+#include <string.h>
+
+enum { REF_KEY = 1, REF_HANDLE = 2, REF_OPTIONS = 3, ARGS_MAX = 200 };
+
+/* with{ ... } as C reads it: a table with these fields at fixed places. */
+enum { OPTION_TIMEOUT_NS = 1, OPTION_PRIORITY = 2, OPTION_BAG = 3 };
+
+/* ---- failures and results ---- */
+
+int gbl_push_failure(lua_State *L, int rc, const char *message)
+{
+    lua_checkstack(L, 4);
+    lua_pushnil(L);
+    lua_pushstring(L, message && *message ? message : gb_err_text(rc));
+    lua_pushstring(L, gb_err_name(rc));
+    return 3;
+}
+
+static bool all_scalar(lua_State *L, int first, int last)
+{
+    for (int i = first; i <= last; i++)
+        if (lua_type(L, i) > LUA_TSTRING || lua_type(L, i) == LUA_TLIGHTUSERDATA) return false;
+    return true;
+}
+
+typedef struct transfer {
+    gb_call *call;
+    gbl_state *state;
+    lua_State *from, *to;
+    int count;
+    const char *what;
+} transfer;
+
+/* Protected: tables go by copy, what is special by bytes. */
+static int transfer_values(lua_State *L)
+{
+    transfer *t = lua_touserdata(L, 1);
+    int count = t->count;
+    if (gbl_copy(t->from, 1, count)) {
+        lua_checkstack(L, count + 1);
+        lua_xmove(t->from, t->to, count);
+        return t->to == L ? count : 0;
+    }
+    gbl_packer to = {&t->call->bytes, &t->call->blocks, &t->call->block_count};
+    t->call->bytes.size = 0;
+    int rc = gbl_encode(t->from, 1, count, &to, t->what);
+    if (rc >= 0) rc = gbl_decode(t->to, t->call->bytes.data, t->call->bytes.size, t->call->blocks,
+                                 t->call->block_count);
+    t->count = rc;
+    return t->to == L && rc > 0 ? rc : 0;
+}
+
+static int decode_values(lua_State *L)
+{
+    transfer *t = lua_touserdata(L, 1);
+    t->count = gbl_decode(t->to, t->call->bytes.data, t->call->bytes.size, t->call->blocks, t->call->block_count);
+    return t->to == L && t->count > 0 ? t->count : 0;
+}
+
+/* Runs one of the two; the values end up on t->to, which may be the state's main thread. */
+static int protected_transfer(transfer *t, gbl_run run)
+{
+    int top = lua_gettop(t->to), rc = gbl_protect(t->state, run, t);
+    if (rc < 0) {
+        t->count = rc;
+        lua_settop(t->to, top);
+    }
+    if (t->count < 0) return gbl_push_failure(t->to, t->count, gb_err_detail());
+    return t->count;
+}
+
+int gbl_push_results(gbl_state *state, gb_call *call, lua_State *to)
+{
+    if (call->rc < 0) return gbl_push_failure(to, call->rc, call->message);
+    gbl_co *co = call->body;
+    int count = 0;
+    if (co) {
+        lua_State *from = co->L;
+        count = lua_gettop(from);
+        if (__builtin_expect(count > 0, 1)) {
+            if (all_scalar(from, 1, count)) {
+                if (count > 8) lua_checkstack(to, count + 1);
+                lua_xmove(from, to, count);
+                return count;
+            }
+            transfer t = {call, state, from, to, count, "result"};
+            lua_checkstack(to, count + 8);
+            return protected_transfer(&t, GBL_RUN_TRANSFER);
+        }
+    } else if (call->bytes.size > 0) {
+        transfer t = {call, state, NULL, to, 0, "result"};
+        count = protected_transfer(&t, GBL_RUN_DECODE);
+    }
+    if (count == 0) {
+        lua_pushboolean(to, 1); /* a method that returns nothing answers true */
+        count = 1;
+    }
+    return count;
+}
+
+/* ---- answers ---- */
+
+/* The caller is parked on this call and nothing else can wake it. */
+static void answer_caller(gb_call *call)
+{
+    gb_call *turn = call->caller;
+    if (turn->serial != call->caller_serial || !(turn->state & GB_AT_PARKED)) return; /* it was killed */
+    gbl_co *co = turn->body;
+    co->pushed = gbl_push_results(call->origin->body, call, co->L);
+    gb_turn_wake(turn);
+}
+
+static void answer_future(gb_call *call)
+{
+    gbl_state *state = call->origin->body;
+    lua_State *L = state->L;
+    int top = lua_gettop(L), count = gbl_push_results(state, call, L);
+    gbl_future_finish(state, call->user, L, count);
+    lua_settop(L, top);
+}
+
+/* ---- the target of a reference ---- */
+
+typedef struct target {
+    gbl_state *state;
+    gb_type *type;
+    const gb_sym *method;
+    gb_key key;
+    gb_act *act; /* here, or NULL */
+} target;
+
+static gb_key key_at(lua_State *L, int index)
+{
+    size_t size;
+    if (lua_type(L, index) == LUA_TNUMBER) return gb_key_number((int64_t)lua_tonumber(L, index));
+    const char *text = lua_tolstring(L, index, &size);
+    return gb_key_text(text ? text : "", size);
+}
+
+/* Looks the activation up here, by the handle that the reference keeps or by key (borrowed from the reference). */
+static void find_act(lua_State *L, int ref, target *to)
+{
+    gbl_state *state = to->state;
+    lua_rawgeti(L, ref, REF_HANDLE);
+    if (lua_type(L, -1) == LUA_TNUMBER) {
+        gb_act *act = gbl_act_of(state, lua_tonumber(L, -1));
+        if (act && act->type == to->type && act->state != GB_ACT_FORWARD) {
+            lua_pop(L, 1);
+            to->act = act;
+            return;
+        }
+    }
+    lua_pop(L, 1);
+    lua_rawgeti(L, ref, REF_KEY);
+    to->key = key_at(L, -1);
+    to->act = NULL;
+    if (to->type->options.placement == GB_PLACE_STATELESS) return;
+    gb_act *act = gb_act_find(state->worker, to->type, to->key);
+    if (!act || act->state == GB_ACT_FORWARD) return;
+    lua_pushnumber(L, gbl_handle(act));
+    lua_rawseti(L, ref, REF_HANDLE);
+    to->act = act;
+}
+
+static uint64_t deadline_of(gbl_state *state, gb_call *turn, uint64_t timeout_ns)
+{
+    uint64_t now = state->worker->now;
+    uint64_t deadline = timeout_ns >= GB_FOREVER - now ? GB_FOREVER : now + timeout_ns;
+    if (turn && turn->deadline < deadline) deadline = turn->deadline;
+    return deadline;
+}
+
+/* What travels along and what with{} says. */
+static void set_options(lua_State *L, int ref, gbl_state *state, gb_call *call)
+{
+    gb_call *turn = gbl_turn(state);
+    uint64_t timeout_ns = state->worker->silo->config.call_timeout_ns;
+    if (turn) {
+        call->caller = turn;
+        call->caller_serial = turn->serial;
+        call->context = turn->context;
+        if (call->context.bag) gb_block_ref(call->context.bag);
+    }
+    lua_rawgeti(L, ref, REF_OPTIONS);
+    if (lua_type(L, -1) == LUA_TTABLE) {
+        lua_rawgeti(L, -1, OPTION_TIMEOUT_NS);
+        if (lua_type(L, -1) == LUA_TNUMBER) {
+            double ns = lua_tonumber(L, -1);
+            timeout_ns = ns >= 1.8e19 ? GB_FOREVER : (uint64_t)ns;
+        }
+        lua_rawgeti(L, -2, OPTION_PRIORITY);
+        call->priority = (int8_t)lua_tointeger(L, -1);
+        lua_rawgeti(L, -3, OPTION_BAG);
+        size_t size;
+        const char *bag = lua_tolstring(L, -1, &size);
+        if (bag) {
+            if (call->context.bag) gb_block_unref(call->context.bag);
+            call->context.bag = gb_block_new(state->worker->silo->mem, size);
+            if (call->context.bag) memcpy(call->context.bag->data, bag, size);
+        }
+        lua_pop(L, 3);
+    }
+    lua_pop(L, 1);
+    call->deadline = deadline_of(state, turn, timeout_ns);
+}
+
+/* ---- the short way ---- */
+
+/* A body with the method, self and the arguments first .. last of L (which it takes when they are on top). NULL: the
+ * bytes' way must be gone. */
+static gbl_co *make_body(lua_State *L, target *to, int first, int last)
+{
+    gbl_state *state = to->state;
+    int fn = gbl_method(state, gbl_type_of(state, to->type), to->method), count = last - first + 1;
+    if (fn < 0) return NULL;
+    bool scalar = all_scalar(L, first, last);
+    if (!scalar) {
+        if (!gbl_copy(L, first, count)) return NULL;
+    } else if (lua_gettop(L) != last) {
+        for (int i = first; i <= last; i++) lua_pushvalue(L, i);
+    }
+    gbl_co *co = gbl_co_take(state);
+    if (!co) return NULL;
+    if (count > 8) lua_checkstack(co->L, count + 8);
+    lua_rawgeti(co->L, LUA_REGISTRYINDEX, fn);
+    gbl_push_self(state, co->L, to->act);
+    lua_xmove(L, co->L, count);
+    co->pushed = count + 1;
+    return co;
+}
+
+static gb_call *new_call(lua_State *L, int ref, target *to, uint8_t flags)
+{
+    gb_call *call = gb_call_new(to->state->worker);
+    if (!call) return NULL;
+    call->type = to->type;
+    call->method = to->method;
+    call->flags = flags;
+    set_options(L, ref, to->state, call);
+    return call;
+}
+
+/* Begins a call to an idle activation of this worker. NULL: it cannot go this way. */
+static gb_call *call_short(lua_State *L, int ref, target *to, int first, int last, uint8_t flags,
+                           void (*done)(gb_call *), void *user)
+{
+    if (!to->act || !gb_act_idle(to->act)) return NULL;
+    gbl_co *co = make_body(L, to, first, last);
+    if (!co) return NULL;
+    gb_call *call = new_call(L, ref, to, flags);
+    if (!call) {
+        gbl_co_close(to->state, co);
+        return NULL;
+    }
+    call->body = co;
+    call->done = done;
+    call->user = user;
+    gb_call_begin_at(call, to->act);
+    return call;
+}
+
+/* ---- the way of bytes ---- */
+
+static int call_long(lua_State *L, int ref, target *to, int first, int last, uint8_t flags,
+                     void (*done)(gb_call *), void *user, gb_call **out)
+{
+    gb_call *call = new_call(L, ref, to, flags);
+    if (!call) return GB_EBUSY;
+    call->done = done;
+    call->user = user;
+    if (to->act) to->key = gb_act_key(to->act);
+    int rc = gb_call_set_key(call, to->key);
+    gbl_packer packer = {&call->bytes, &call->blocks, &call->block_count};
+    if (rc >= 0 && last >= first) rc = gbl_encode(L, first, last - first + 1, &packer, "argument");
+    if (rc >= 0) rc = gb_call_send(call);
+    if (rc < 0) {
+        gb_call_drop(call);
+        return rc;
+    }
+    *out = rc == GB_OP_PENDING ? call : NULL;
+    return rc;
+}
+
+/* nil, message, code for a call that did not start; wrong arguments are the caller's bug and raise. */
+static int not_started(lua_State *L, int rc)
+{
+    if (rc == GB_EINVAL) return gbl_raise(L, "%s", gb_err_detail());
+    return gbl_push_failure(L, rc, gb_err_detail());
+}
+
+static void target_init(lua_State *L, int ref, target *to, uint32_t type_id, uint32_t sym_id)
+{
+    to->state = gbl_of(L);
+    to->type = gb_type_at(to->state->worker->silo, type_id);
+    to->method = gbl_sym(to->state, sym_id);
+    find_act(L, ref, to);
+}
+
+static void check_ref(lua_State *L, const char *method)
+{
+    if (lua_type(L, 1) == LUA_TTABLE) {
+        lua_rawgeti(L, 1, REF_KEY);
+        int type = lua_type(L, -1);
+        lua_pop(L, 1);
+        if (type == LUA_TNUMBER || type == LUA_TSTRING) return;
+    }
+    gbl_raise(L, "call '%s' on a reference with a colon: ref:%s(...)", method, method);
+}
+
+/* ref:method(...): upvalues type id, symbol id. */
+static int ref_method(lua_State *L)
+{
+    target to;
+    int last = lua_gettop(L);
+    uint32_t sym_id = (uint32_t)lua_tonumber(L, lua_upvalueindex(2));
+    gbl_state *state = gbl_of(L);
+    if (lua_type(L, 1) != LUA_TTABLE) check_ref(L, gbl_sym(state, sym_id)->text);
+    gbl_check_park(L, gbl_sym(state, sym_id)->text);
+    target_init(L, 1, &to, (uint32_t)lua_tonumber(L, lua_upvalueindex(1)), sym_id);
+    lua_settop(L, last < 1 ? 1 : last);
+    gb_call *call = call_short(L, 1, &to, 2, last, 0, answer_caller, NULL);
+    if (!call) {
+        int rc = call_long(L, 1, &to, 2, last, 0, answer_caller, NULL, &call);
+        if (rc < 0) return not_started(L, rc);
+    }
+    gbl_park(L, call);
+    return gbl_yield(L);
+}
+
+/* core.send(ref, type id, symbol id, mode, ...): mode "tell" or "async". */
+static void tell_done(gb_call *call)
+{
+    gb_call *turn = call->caller;
+    if (turn->serial != call->caller_serial || !(turn->state & GB_AT_PARKED)) return;
+    gbl_co *co = turn->body;
+    if (call->rc < 0) {
+        co->pushed = gbl_push_failure(co->L, call->rc, call->message);
+    } else {
+        lua_pushboolean(co->L, 1);
+        co->pushed = 1;
+    }
+    gb_turn_wake(turn);
+}
+
+static int core_tell(lua_State *L)
+{
+    target to;
+    int last = lua_gettop(L);
+    uint32_t type_id = (uint32_t)luaL_checknumber(L, 2), sym_id = (uint32_t)luaL_checknumber(L, 3);
+    gbl_check_park(L, "tell");
+    target_init(L, 1, &to, type_id, sym_id);
+    lua_settop(L, last);
+    gb_call *call = call_short(L, 1, &to, 4, last, GB_CALL_ONEWAY, NULL, NULL);
+    if (call) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    int rc = call_long(L, 1, &to, 4, last, GB_CALL_ONEWAY, tell_done, NULL, &call);
+    if (rc < 0) return not_started(L, rc);
+    if (rc == GB_OP_READY) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    gbl_park(L, NULL);
+    return gbl_yield(L);
+}
+
+static int core_async(lua_State *L)
+{
+    target to;
+    int last = lua_gettop(L);
+    uint32_t type_id = (uint32_t)luaL_checknumber(L, 2), sym_id = (uint32_t)luaL_checknumber(L, 3);
+    gbl_pending *pending = gbl_future_new(L);
+    int future = lua_gettop(L);
+    target_init(L, 1, &to, type_id, sym_id);
+    lua_settop(L, future);
+    gb_call *call = call_short(L, 1, &to, 4, last, 0, answer_future, pending);
+    if (!call) {
+        int rc = call_long(L, 1, &to, 4, last, 0, answer_future, pending, &call);
+        if (rc < 0) {
+            int count = gbl_push_failure(L, rc, gb_err_detail());
+            gbl_future_finish(to.state, pending, L, count);
+            if (rc == GB_EINVAL) return gbl_raise(L, "%s", gb_err_detail());
+            lua_settop(L, future);
+            return 1;
+        }
+    }
+    gbl_future_set_call(pending, call);
+    lua_settop(L, future);
+    return 1;
+}
+
+/* core.method(type id, name): the closure that ref:name(...) runs. */
+static int core_method(lua_State *L)
+{
+    gbl_state *state = gbl_of(L);
+    size_t size;
+    const char *name = luaL_checklstring(L, 2, &size);
+    const gb_sym *sym = gb_sym_get(state->worker->silo, name, size);
+    if (!sym) return luaL_error(L, "out of memory");
+    gbl_push_sym(state, L, sym);
+    lua_pushvalue(L, 1);
+    lua_pushnumber(L, sym->id);
+    lua_pushcclosure(L, ref_method, 2);
+    return 1;
+}
+
+/* core.sym(name): the number of an interned name. */
+static int core_sym(lua_State *L)
+{
+    gbl_state *state = gbl_of(L);
+    size_t size;
+    const char *name = luaL_checklstring(L, 1, &size);
+    const gb_sym *sym = gb_sym_get(state->worker->silo, name, size);
+    if (!sym) return luaL_error(L, "out of memory");
+    gbl_push_sym(state, L, sym);
+    lua_pushnumber(L, sym->id);
+    return 1;
+}
+
+void gbl_open_call(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"method", core_method}, {"sym", core_sym}, {"tell", core_tell}, {"async", core_async}, {NULL, NULL}};
+    luaL_register(L, NULL, functions);
+    gbl_protect_add(L, GBL_RUN_TRANSFER, transfer_values);
+    gbl_protect_add(L, GBL_RUN_DECODE, decode_values);
+}

@@ -1,0 +1,318 @@
+/* Grains in Lua, as the grain room sees them (grain/kind.h). */
+#include "lua/state.h"
+
+#include "base/check.h"
+#include "base/err.h"
+
+#include <string.h>
+
+static gbl_state *state_of(gb_call *call)
+{
+    return atomic_load_explicit(&call->at, memory_order_relaxed)->body;
+}
+
+/* ---- instances ---- */
+
+static int chunk_of(gbl_state *state, uint32_t slot, bool make)
+{
+    uint32_t chunk = slot / GB_ACTS_PER_CHUNK;
+    if (chunk >= state->chunk_count) {
+        if (!make) return 0;
+        uint32_t count = state->chunk_count ? state->chunk_count * 2 : 16;
+        while (count <= chunk) count *= 2;
+        int *refs = gb_mem_realloc(&state->mem, state->chunk_refs, state->chunk_count * sizeof *refs,
+                                   count * sizeof *refs);
+        if (!refs) return GB_ENOMEM;
+        memset(refs + state->chunk_count, 0, (count - state->chunk_count) * sizeof *refs);
+        state->chunk_refs = refs;
+        state->chunk_count = count;
+    }
+    if (!state->chunk_refs[chunk] && make) {
+        lua_createtable(state->L, GB_ACTS_PER_CHUNK, 0);
+        state->chunk_refs[chunk] = luaL_ref(state->L, LUA_REGISTRYINDEX);
+    }
+    return state->chunk_refs[chunk];
+}
+
+void gbl_push_self(gbl_state *state, lua_State *L, const gb_act *act)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, state->chunk_refs[act->slot / GB_ACTS_PER_CHUNK]);
+    lua_rawgeti(L, -1, (int)(act->slot % GB_ACTS_PER_CHUNK) + 1);
+    lua_replace(L, -2);
+}
+
+void gbl_type_forget(gbl_state *state, gbl_type *own)
+{
+    lua_State *L = state->L;
+    for (uint32_t i = 0; i < own->fn_count; i++)
+        if (own->fn_refs[i] > 0) luaL_unref(L, LUA_REGISTRYINDEX, own->fn_refs[i]);
+    if (own->fn_refs) memset(own->fn_refs, 0, own->fn_count * sizeof *own->fn_refs);
+    if (own->activate_ref) luaL_unref(L, LUA_REGISTRYINDEX, own->activate_ref);
+    if (own->deactivate_ref) luaL_unref(L, LUA_REGISTRYINDEX, own->deactivate_ref);
+    own->activate_ref = own->deactivate_ref = 0;
+    own->complete = false;
+}
+
+static int ref_or_none(lua_State *L)
+{
+    if (lua_isfunction(L, -1)) return luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_pop(L, 1);
+    return 0;
+}
+
+/* Asks the Lua half for the hooks of a class that has all its methods now. */
+static void complete_type(lua_State *L, gbl_state *state, gbl_type *own)
+{
+    struct gb_type_local *local = &own->type->local[state->worker->index];
+    lua_rawgeti(L, LUA_REGISTRYINDEX, state->core_ref);
+    lua_getfield(L, -1, "complete");
+    lua_rawgeti(L, LUA_REGISTRYINDEX, own->meta_ref);
+    lua_call(L, 1, 2);
+    own->deactivate_ref = ref_or_none(L);
+    own->activate_ref = ref_or_none(L);
+    lua_pop(L, 1);
+    local->has_activate = own->activate_ref != 0;
+    local->has_deactivate = own->deactivate_ref != 0;
+    own->complete = true;
+}
+
+typedef struct instance {
+    gbl_state *state;
+    gb_act *act;
+    int rc;
+} instance;
+
+static int open_protected(lua_State *L)
+{
+    instance *in = lua_touserdata(L, 1);
+    gbl_type *own = gbl_type_of(in->state, in->act->type);
+    int chunk = chunk_of(in->state, in->act->slot, true);
+    if (chunk < 0) {
+        in->rc = chunk;
+        return 0;
+    }
+    if (!own->complete && own->type != in->state->root_type) complete_type(L, in->state, own);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, chunk);
+    lua_createtable(L, 0, 2);
+    lua_newtable(L);
+    lua_setfield(L, -2, "state");
+    lua_pushnumber(L, gbl_handle(in->act));
+    lua_setfield(L, -2, GBL_HANDLE);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, own->meta_ref);
+    lua_setmetatable(L, -2);
+    lua_rawseti(L, -2, (int)(in->act->slot % GB_ACTS_PER_CHUNK) + 1);
+    return 0;
+}
+
+static int kind_open(gb_worker *worker, gb_act *act)
+{
+    instance in = {worker->body, act, 0};
+    int rc = gbl_protect(in.state, GBL_RUN_OPEN, &in);
+    return rc < 0 ? rc : in.rc;
+}
+
+static void kind_close(gb_worker *worker, gb_act *act)
+{
+    gbl_state *state = worker->body;
+    int chunk = chunk_of(state, act->slot, false);
+    if (chunk <= 0) return;
+    lua_rawgeti(state->L, LUA_REGISTRYINDEX, chunk);
+    lua_pushnil(state->L);
+    lua_rawseti(state->L, -2, (int)(act->slot % GB_ACTS_PER_CHUNK) + 1);
+    lua_pop(state->L, 1);
+}
+
+/* ---- methods ---- */
+
+/* The registry reference of a method of a type, or -1. */
+int gbl_method(gbl_state *state, gbl_type *own, const gb_sym *sym)
+{
+    if (sym->id >= own->fn_count) {
+        uint32_t count = own->fn_count ? own->fn_count : 32;
+        while (count <= sym->id) count *= 2;
+        int *refs = gb_mem_realloc(&state->mem, own->fn_refs, own->fn_count * sizeof *refs, count * sizeof *refs);
+        if (!refs) return -1;
+        memset(refs + own->fn_count, 0, (count - own->fn_count) * sizeof *refs);
+        own->fn_refs = refs;
+        own->fn_count = count;
+    }
+    if (own->fn_refs[sym->id]) return own->fn_refs[sym->id];
+    lua_State *L = state->L;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, own->class_ref);
+    lua_pushlstring(L, sym->text, sym->size);
+    lua_rawget(L, -2);
+    if (lua_isfunction(L, -1)) {
+        own->fn_refs[sym->id] = luaL_ref(L, LUA_REGISTRYINDEX);
+        lua_pop(L, 1);
+    } else {
+        own->fn_refs[sym->id] = -1;
+        lua_pop(L, 2);
+    }
+    return own->fn_refs[sym->id];
+}
+
+static void fail_no_method(gbl_state *state, gb_call *call, gbl_type *own)
+{
+    lua_State *L = state->L;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, state->core_ref);
+    lua_getfield(L, -1, "no_method");
+    lua_pushstring(L, call->type->name->text);
+    lua_pushstring(L, call->method->text);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, own->class_ref);
+    const char *text = "no such method";
+    if (lua_pcall(L, 3, 1, 0) == 0 && lua_isstring(L, -1)) text = lua_tostring(L, -1);
+    gb_call_fail(call, GB_ENOMETHOD, "%s", text);
+    lua_pop(L, 2);
+}
+
+static int unpack_protected(lua_State *L)
+{
+    gb_call *call = lua_touserdata(L, 1);
+    gbl_state *state = gbl_of(L);
+    gbl_co *co = call->body;
+    gbl_type *own = gbl_type_of(state, call->type);
+    int fn = !(call->flags & GB_CALL_HOOK)                     ? gbl_method(state, own, call->method)
+             : call->act->state == GB_ACT_STOPPING ? own->deactivate_ref
+                                                   : own->activate_ref;
+    if (fn <= 0) {
+        fail_no_method(state, call, own);
+        return 0;
+    }
+    lua_rawgeti(co->L, LUA_REGISTRYINDEX, fn);
+    gbl_push_self(state, co->L, call->act);
+    co->pushed = 1;
+    if (call->flags & GB_CALL_HOOK) {
+        if (call->act->state == GB_ACT_STOPPING) {
+            lua_pushstring(co->L, gb_end_name(call->act->end));
+            co->pushed = 2;
+        }
+        return 0;
+    }
+    if (call->bytes.size == 0) return 0;
+    int count = gbl_decode(co->L, call->bytes.data, call->bytes.size, call->blocks, call->block_count);
+    if (count < 0)
+        gb_call_fail(call, count, "%s", gb_err_detail());
+    else
+        co->pushed += count;
+    return 0;
+}
+
+static int kind_unpack(gb_call *call)
+{
+    gbl_state *state = state_of(call);
+    gbl_co *co = gbl_co_take(state);
+    if (!co) return GB_ENOMEM;
+    call->body = co;
+    int rc = gbl_protect(state, GBL_RUN_UNPACK, call);
+    if (rc < 0) gb_call_fail(call, rc, "%s", gb_err_detail());
+    if (call->rc < 0) {
+        call->body = NULL;
+        gbl_co_close(state, co);
+        return call->rc;
+    }
+    call->bytes.size = 0;
+    return 0;
+}
+
+/* ---- running ---- */
+
+/* The error value on top of a dead coroutine becomes results on a fresh one, or a failure of the call. */
+static int turn_failed(gbl_state *state, gb_call *turn, gbl_co *dead)
+{
+    lua_State *L = state->L;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, state->core_ref);
+    lua_getfield(L, -1, "on_error");
+    lua_remove(L, -2);
+    lua_pushvalue(dead->L, -1);
+    lua_xmove(dead->L, L, 1);
+    luaL_traceback(L, dead->L, NULL, 0);
+    int rc = lua_pcall(L, 2, 3, 0); /* message, code, traceback */
+    if (rc != 0) {
+        lua_pushliteral(L, "ERAISED");
+        lua_pushnil(L);
+    }
+    gbl_co_close(state, dead);
+    turn->body = NULL;
+    const char *message = lua_tostring(L, -3);
+    if (turn->flags & (GB_CALL_HOOK | GB_CALL_ONEWAY | GB_CALL_TICK)) {
+        const char *traceback = lua_tostring(L, -1);
+        char id[256];
+        gb_key_print(id, sizeof id, turn->type, gb_act_key(turn->act));
+        if (!(turn->flags & GB_CALL_HOOK))
+            gb_log_put(state->worker->silo->config.log, GB_LOG_WARN, gb_wall(state->worker->silo->sys), NULL,
+                       "%s:%s raised and nobody waits for it: %s\n%s", id, turn->method ? turn->method->text : "?",
+                       message ? message : "?", traceback ? traceback : "");
+        gb_call_fail(turn, GB_ERAISED, "%s", message ? message : "an error that is no string");
+        lua_pop(L, 3);
+        return GB_ERAISED;
+    }
+    gbl_co *co = gbl_co_take(state);
+    if (!co) {
+        gb_call_fail(turn, GB_ERAISED, "%s", message ? message : "?");
+        lua_pop(L, 3);
+        return GB_ERAISED;
+    }
+    lua_pushnil(co->L);
+    lua_xmove(L, co->L, 3);
+    if (lua_isnil(co->L, -1)) lua_pop(co->L, 1);
+    turn->body = co;
+    return GB_RUN_DONE;
+}
+
+static int kind_run(gb_call *turn)
+{
+    gbl_co *co = turn->body;
+    gbl_state *state = state_of(turn);
+    int pushed = co->pushed;
+    co->pushed = 0;
+    state->parked = false;
+    int rc = lua_resume(co->L, pushed);
+    if (rc == 0) return GB_RUN_DONE;
+    if (rc == LUA_YIELD) {
+        if (__builtin_expect(state->parked, 1)) return GB_RUN_PARKED;
+        lua_pushliteral(co->L, "coroutine.yield outside of a coroutine of your own (a grain waits with gb.sleep, "
+                               "calls and futures)");
+    }
+    return turn_failed(state, turn, co);
+}
+
+static int kind_pack(gb_call *call)
+{
+    gbl_co *co = call->body;
+    call->bytes.size = 0;
+    gbl_packer to = {&call->bytes, &call->blocks, &call->block_count};
+    return gbl_encode(co->L, 1, lua_gettop(co->L), &to, "result");
+}
+
+static void kind_drop(gb_call *call)
+{
+    gbl_state *state = state_of(call);
+    gbl_co *co = call->body;
+    call->body = NULL;
+    if (lua_status(co->L) == 0)
+        gbl_co_give(state, co);
+    else
+        gbl_co_close(state, co);
+}
+
+static int kind_load(gb_worker *worker, gb_type *type)
+{
+    return gbl_load_type(worker->body, type);
+}
+
+const gb_kind gbl_kind = {
+    .name = "lua",
+    .load = kind_load,
+    .open = kind_open,
+    .close = kind_close,
+    .unpack = kind_unpack,
+    .run = kind_run,
+    .pack = kind_pack,
+    .drop = kind_drop,
+};
+
+void gbl_open_kind(lua_State *L)
+{
+    gbl_protect_add(L, GBL_RUN_OPEN, open_protected);
+    gbl_protect_add(L, GBL_RUN_UNPACK, unpack_protected);
+}

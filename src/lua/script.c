@@ -1,0 +1,143 @@
+/* Scripts: files that run as turns of a worker's root, and the driver's side of virtual time. */
+#include "lua/script.h"
+
+#include "base/check.h"
+#include "base/err.h"
+#include "lua/state.h"
+
+#include <string.h>
+
+typedef struct script {
+    gbl_script_fn *done;
+    void *user;
+    gbl_state *state;
+} script;
+
+static void script_done(gb_call *call)
+{
+    script *s = call->user;
+    gbl_state *state = s->state;
+    gbl_co *co = call->body;
+    const char *message = NULL, *traceback = NULL;
+    int rc = call->rc;
+    if (rc < 0) {
+        message = call->message;
+    } else if (co && lua_gettop(co->L) >= 3 && lua_isnil(co->L, 1)) { /* it raised: nil, message, code, traceback */
+        const char *code = lua_tostring(co->L, 3);
+        rc = code && gb_err_code(code) ? gb_err_code(code) : GB_ERAISED;
+        message = lua_tostring(co->L, 2);
+        traceback = lua_gettop(co->L) >= 4 ? lua_tostring(co->L, 4) : NULL;
+    }
+    s->done(s->user, rc, message, traceback);
+    gb_mem_free(&state->mem, s, sizeof *s);
+}
+
+static int start(gbl_state *state, int args, gbl_script_fn *done, void *user)
+{
+    script *s = gb_mem_alloc(&state->mem, sizeof *s);
+    if (!s) return GB_ENOMEM;
+    *s = (script){done, user, state};
+    int rc = gbl_spawn(state, state->L, args, state->root, script_done, s);
+    if (rc < 0) gb_mem_free(&state->mem, s, sizeof *s);
+    return rc;
+}
+
+/* A script's own nil, message, code is not a failure of the script: only what it raises is. */
+static const char wrap[] = "local fn = ...\n"
+                           "return function(...) fn(...) end\n";
+
+int gbl_script_run(gbl_state *state, const char *path, const char *chunk_name, int argc, char **argv,
+                   gbl_script_fn *done, void *user)
+{
+    lua_State *L = state->L;
+    int top = lua_gettop(L);
+    if (luaL_loadbuffer(L, wrap, sizeof wrap - 1, "=gb") != 0) return GB_ENOMEM;
+    int rc = gbl_load_file(L, path, chunk_name);
+    if (rc < 0) {
+        lua_settop(L, top);
+        return rc;
+    }
+    lua_call(L, 1, 1);
+    lua_createtable(L, argc, 1);
+    lua_pushstring(L, path);
+    lua_rawseti(L, -2, 0);
+    for (int i = 0; i < argc; i++) {
+        lua_pushstring(L, argv[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_setglobal(L, "arg");
+    lua_checkstack(L, argc + 8);
+    for (int i = 0; i < argc; i++) lua_pushstring(L, argv[i]);
+    rc = start(state, argc, done, user);
+    lua_settop(L, top);
+    return rc;
+}
+
+int gbl_call_core(gbl_state *state, const char *name, int argc, const char **argv, gbl_script_fn *done, void *user)
+{
+    lua_State *L = state->L;
+    int top = lua_gettop(L);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, state->core_ref);
+    lua_getfield(L, -1, name);
+    lua_remove(L, -2);
+    GB_CHECK(lua_isfunction(L, -1));
+    lua_checkstack(L, argc + 8);
+    for (int i = 0; i < argc; i++) lua_pushstring(L, argv[i]);
+    int rc = start(state, argc, done, user);
+    lua_settop(L, top);
+    return rc;
+}
+
+/* ---- virtual time ---- */
+
+typedef struct idler {
+    gb_list link;
+    gbl_ticket ticket;
+} idler;
+
+/* core.idle(): waits until nothing is left to do at this time. Only in a simulated world. */
+static int core_idle(lua_State *L)
+{
+    gbl_state *state = gbl_of(L);
+    gbl_check_park(L, "idle");
+    idler *wait = gb_mem_alloc(&state->mem, sizeof *wait);
+    if (!wait) return luaL_error(L, "out of memory");
+    wait->ticket = gbl_park(L, NULL);
+    gb_list_push(&state->idlers, &wait->link);
+    return gbl_yield(L);
+}
+
+bool gbl_wake_idlers(gbl_state *state)
+{
+    gb_list woken;
+    gb_list_init(&woken);
+    for (gb_list *link; (link = gb_list_shift(&state->idlers));) gb_list_push(&woken, link);
+    bool any = false;
+    for (gb_list *link; (link = gb_list_shift(&woken));) {
+        idler *wait = GB_CONTAINER(link, idler, link);
+        if (gbl_ticket_valid(&wait->ticket)) {
+            lua_pushboolean(gbl_ticket_stack(&wait->ticket), 1);
+            gbl_wake(&wait->ticket, 1);
+            any = true;
+        }
+        gb_mem_free(&state->mem, wait, sizeof *wait);
+    }
+    return any;
+}
+
+void gbl_idlers_close(gbl_state *state)
+{
+    for (gb_list *link; (link = gb_list_shift(&state->idlers));)
+        gb_mem_free(&state->mem, GB_CONTAINER(link, idler, link), sizeof(idler));
+}
+
+bool gbl_ops_under_way(gbl_state *state)
+{
+    return !gb_list_empty(&state->op_waits);
+}
+
+void gbl_open_script(lua_State *L)
+{
+    static const luaL_Reg functions[] = {{"idle", core_idle}, {NULL, NULL}};
+    luaL_register(L, NULL, functions);
+}

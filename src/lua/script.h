@@ -1,0 +1,46 @@
+/* What the host asks of the Lua room: states, scripts, virtual time. On the thread of the state's worker. */
+#ifndef GB_LUA_SCRIPT_H
+#define GB_LUA_SCRIPT_H
+
+#include "grain/grain.h"
+#include "grain/kind.h"
+
+#include <stdbool.h>
+
+struct gb_gpu;
+typedef struct gbl_state gbl_state;
+
+typedef struct gbl_config {
+    gb_silo *silo;
+    struct gb_gpu *gpu;
+    gb_mem *mem;
+    const char *app_dir;    /* or NULL */
+    const char *script_dir; /* or NULL */
+    bool virtual_time;      /* gb.test may move it */
+    int64_t lua_bytes_max;  /* of each state; 0: no cap */
+} gbl_config;
+
+extern const gb_kind gbl_kind;
+
+int gbl_state_open(gbl_state **out, gb_worker *worker, const gbl_config *config);
+
+/* After gb_silo_stop, with no op under way (gbl_ops_under_way). */
+void gbl_state_close(gbl_state *state);
+
+/* The end of a script: 0, or a negative code with a message and, when it raised, a traceback (or NULL). */
+typedef void gbl_script_fn(void *user, int rc, const char *message, const char *traceback);
+
+/* Starts a file as a turn. GB_ENOENT, or GB_EINVAL with the syntax error as detail: done never runs then. */
+int gbl_script_run(gbl_state *state, const char *path, const char *chunk_name, int argc, char **argv,
+                   gbl_script_fn *done, void *user);
+
+/* Starts a function of the native table as a turn, with text arguments. */
+int gbl_call_core(gbl_state *state, const char *name, int argc, const char **argv, gbl_script_fn *done, void *user);
+
+/* Simulated worlds: wakes turns that wait for quiet; false when there are none. */
+bool gbl_wake_idlers(gbl_state *state);
+
+/* Work of other rooms that has not come back. */
+bool gbl_ops_under_way(gbl_state *state);
+
+#endif

@@ -1,0 +1,172 @@
+/* What the files of the Lua room share: the state of one worker. Its own thread only. */
+#ifndef GB_LUA_STATE_H
+#define GB_LUA_STATE_H
+
+#include "grain/grain.h"
+#include "grain/kind.h"
+#include "lua/lua.h"
+#include "lua/script.h"
+
+/* A pooled coroutine: the body of a turn. */
+typedef struct gbl_co {
+    lua_State *L;
+    int ref;           /* anchors L in the registry */
+    int pushed;        /* values on L that the next resume takes */
+    uint32_t park_seq; /* changes with every park: a ticket for an older one is void */
+    struct gbl_co *next;
+} gbl_co;
+
+/* One grain type as this state sees it: type->local[worker].body. */
+typedef struct gbl_type {
+    gb_type *type;
+    int class_ref;
+    int meta_ref;    /* metatable of instances */
+    int *fn_refs;    /* by symbol id: a registry reference, 0 not looked up, -1 none */
+    uint32_t fn_count;
+    bool ready;      /* the module that defines it has run to its end */
+    bool complete;   /* hooks are looked up: with the first activation */
+    int activate_ref, deactivate_ref; /* or 0 */
+} gbl_type;
+
+/* Permission to wake a turn that is parked now. */
+typedef struct gbl_ticket {
+    gb_call *turn;
+    uint32_t serial, park_seq;
+} gbl_ticket;
+
+struct gbl_state {
+    lua_State *L; /* the main thread of the state: never runs user code that waits */
+    gb_worker *worker;
+    gbl_config config;
+    gb_mem mem;             /* the arrays and buffers of this state */
+    int64_t lua_bytes, lua_bytes_max; /* what LuaJIT itself holds; 0: no cap */
+    lua_Alloc alloc;        /* LuaJIT's own */
+    void *alloc_user;
+    gbl_co *free;
+    uint32_t free_count;
+    int *chunk_refs;        /* tables of 1,024 instances, by activation slot */
+    uint32_t chunk_count;
+    int *sym_refs;          /* by symbol id: the Lua string, 0 not made */
+    const gb_sym **syms;
+    uint32_t sym_count;
+    gb_type *root_type;
+    gb_act *root;
+    bool parked;            /* set by gbl_park, taken by the kind's run */
+    int core_ref;           /* the native table */
+    int run_refs[5];        /* by gbl_run */
+    int futures_ref;        /* pending futures, by id */
+    int future_meta_ref;
+    gb_list pending, sleepers, op_waits, idlers; /* what is under way */
+    uint64_t random[2];
+};
+
+/* ---- state.c ---- */
+
+/* C functions that are run protected so often that each has a place in the registry. */
+typedef enum { GBL_RUN_OPEN, GBL_RUN_UNPACK, GBL_RUN_TRANSFER, GBL_RUN_DECODE, GBL_RUN_OP, GBL_RUNS } gbl_run;
+
+/* Runs one with the argument as light userdata on the state's main thread: what it returns stays on that stack.
+ * 0, or GB_ENOMEM / GB_EINVAL with the detail set (nothing is left on the stack then). */
+int gbl_protect(gbl_state *state, gbl_run run, void *argument);
+void gbl_protect_add(lua_State *L, gbl_run run, lua_CFunction fn);
+
+gbl_co *gbl_co_take(gbl_state *state); /* NULL: out of memory */
+void gbl_co_give(gbl_state *state, gbl_co *co);  /* ended well: used again */
+void gbl_co_close(gbl_state *state, gbl_co *co); /* ended badly or parked: dropped */
+
+const gb_sym *gbl_sym(gbl_state *state, uint32_t id);
+void gbl_push_sym(gbl_state *state, lua_State *L, const gb_sym *sym);
+gbl_type *gbl_type_of(gbl_state *state, gb_type *type);
+uint64_t gbl_random(gbl_state *state);
+
+static inline gb_call *gbl_turn(gbl_state *state)
+{
+    return state->worker->current;
+}
+
+/* Loads a chunk from a file as a function on L: 0 or negative with the detail set. */
+int gbl_load_file(lua_State *L, const char *path, const char *chunk_name);
+
+/* ---- kind.c ---- */
+
+#define GBL_HANDLE "__act" /* the field of an instance that names its activation */
+
+/* Slot and generation in one Lua number. */
+static inline double gbl_handle(const gb_act *act)
+{
+    return (double)((uint64_t)act->generation << 26 | act->slot);
+}
+
+static inline gb_act *gbl_act_of(gbl_state *state, double handle)
+{
+    uint64_t bits = (uint64_t)handle;
+    return gb_act_at(state->worker, (uint32_t)(bits & 0x3ffffff), (uint32_t)(bits >> 26));
+}
+
+void gbl_push_self(gbl_state *state, lua_State *L, const gb_act *act);
+void gbl_type_forget(gbl_state *state, gbl_type *own); /* looks methods and hooks up again */
+int gbl_method(gbl_state *state, gbl_type *own, const gb_sym *sym); /* a registry reference, or -1 */
+
+/* ---- grain.c ---- */
+
+int gbl_load_type(gbl_state *state, gb_type *type);
+
+/* ---- turn.c ---- */
+
+/* The running turn waits. Raises when it cannot (a C function is between). Returns what the C function returns. */
+void gbl_check_park(lua_State *L, const char *what);
+gbl_ticket gbl_park(lua_State *L, gb_call *waits);
+int gbl_yield(lua_State *L);
+bool gbl_ticket_valid(const gbl_ticket *ticket);
+lua_State *gbl_ticket_stack(const gbl_ticket *ticket); /* where its results are pushed */
+void gbl_wake(const gbl_ticket *ticket, int pushed);
+
+/* Pending futures: a Lua table that a completion fills. Pushes the future. */
+typedef struct gbl_pending gbl_pending;
+gbl_pending *gbl_future_new(lua_State *L);
+/* The values are the top count of L; pops them. Frees pending and wakes who waits. */
+void gbl_future_finish(gbl_state *state, gbl_pending *pending, lua_State *L, int count);
+void gbl_future_set_call(gbl_pending *pending, gb_call *call);
+void gbl_future_set_op(gbl_pending *pending, gb_op *op);
+void gbl_waits_close(gbl_state *state);
+void gbl_idlers_close(gbl_state *state);
+
+/* Starts a function (on top of L with its arguments above) as a detached turn. done as in gb_call. */
+int gbl_spawn(gbl_state *state, lua_State *L, int args, gb_act *act, void (*done)(gb_call *), void *user);
+
+/* ---- value.c ---- */
+
+enum { GBL_DEPTH_MAX = 100, GBL_NODES_MAX = 1000000, GBL_BYTES_MAX = 64 << 20 };
+
+typedef struct gbl_packer {
+    gb_buf *bytes;
+    gb_block ***blocks;
+    uint32_t *block_count;
+} gbl_packer;
+
+/* Appends the values at index first .. first + count - 1 of L. what: "argument" or "result", for the error's path.
+ * 0, or GB_EINVAL / GB_ENOMEM with the detail set. */
+int gbl_encode(lua_State *L, int first, int count, gbl_packer *to, const char *what);
+
+/* Pushes the values: how many, or negative. Never trusts the bytes. Blocks are taken over one by one. */
+int gbl_decode(lua_State *L, const void *bytes, size_t size, gb_block **blocks, uint32_t block_count);
+
+/* Pushes deep copies of count values from index first on (positive) onto the same stack. False: nothing is pushed,
+ * and gbl_encode will say why, or can do it. May raise when out of memory. */
+bool gbl_copy(lua_State *L, int first, int count);
+
+/* ---- call.c, grain.c, misc.c ---- */
+
+void gbl_open_call(lua_State *L);
+void gbl_open_turn(lua_State *L);
+void gbl_open_grain(lua_State *L);
+void gbl_open_script(lua_State *L);
+void gbl_open_kind(lua_State *L);
+
+/* nil, message, code from a failed call onto a stack: how many. */
+int gbl_push_failure(lua_State *L, int rc, const char *message);
+
+/* The results of an ended call onto a stack: how many. */
+int gbl_push_results(gbl_state *state, gb_call *call, lua_State *to);
+
+#endif
