@@ -291,7 +291,7 @@ static const char *const always[] = {
     "-fno-trapping-math", "-ffp-contract=fast", "-fno-delete-null-pointer-checks",
     "-fno-finite-loops", "-fno-strict-aliasing", "-fno-stack-protector", "-fdiagnostics-color=never",
     "-Wno-unknown-pragmas", "-Wno-attributes", NULL};
-static const char *const clang_only[] = {"-Wno-pass-failed", "-Wno-unknown-attributes",
+static const char *const clang_only[] = {"-fdeclspec", "-Wno-pass-failed", "-Wno-unknown-attributes",
                                          "-Wno-tautological-constant-compare", "-ferror-limit=20",
                                          "-Wno-return-type-c-linkage", NULL};
 static const char *const gcc_only[] = {"-fmax-errors=20", "-fno-gnu-unique", NULL};

@@ -1,11 +1,61 @@
-/* Where this OS thread is in the grid. Internal linkage, thread_local, at namespace scope, and no
- * address is ever taken: so the compiler keeps them in registers while the loop over threads runs,
- * and the loop vectorises. As members of a struct that the kernel sees through a pointer it does
- * not. */
+/* Where this OS thread is in the grid. Twelve numbers of internal linkage, thread_local, at
+ * namespace scope, whose address nothing takes: so the compiler knows that no store of a kernel
+ * changes them, keeps them in registers while the loop over threads runs, and the loop vectorises.
+ * (Under a struct, one copy of it anywhere in the module, `uint3 t = threadIdx`, takes the address
+ * and every loop of the module is scalar.) The names that kernels use are views of them. */
 #pragma once
 
+#ifdef __clang__
+#define __GB_STATE(name)                                                                           \
+    static thread_local unsigned int __gb_##name##_x, __gb_##name##_y, __gb_##name##_z;            \
+    struct __gb_##name##_view {                                                                    \
+        enum : unsigned int { __gb_is_view };                                                      \
+        __declspec(property(get = __gb_get_x)) unsigned int x;                                     \
+        __declspec(property(get = __gb_get_y)) unsigned int y;                                     \
+        __declspec(property(get = __gb_get_z)) unsigned int z;                                     \
+        __gb_fn unsigned int __gb_get_x()                                                          \
+        {                                                                                          \
+            return __gb_##name##_x;                                                                \
+        }                                                                                          \
+        __gb_fn unsigned int __gb_get_y()                                                          \
+        {                                                                                          \
+            return __gb_##name##_y;                                                                \
+        }                                                                                          \
+        __gb_fn unsigned int __gb_get_z()                                                          \
+        {                                                                                          \
+            return __gb_##name##_z;                                                                \
+        }                                                                                          \
+        inline __attribute__((always_inline)) operator uint3() const                               \
+        {                                                                                          \
+            return uint3{__gb_##name##_x, __gb_##name##_y, __gb_##name##_z};                       \
+        }                                                                                          \
+    };
+__GB_STATE(thread)
+__GB_STATE(block)
+__GB_STATE(block_dim)
+__GB_STATE(grid_dim)
+#undef __GB_STATE
+static constexpr __gb_thread_view threadIdx = {};
+static constexpr __gb_block_view blockIdx = {};
+static constexpr __gb_block_dim_view blockDim = {};
+static constexpr __gb_grid_dim_view gridDim = {};
+#else
+/* gcc has no properties, and does not vectorise these loops either way */
 static thread_local uint3 threadIdx, blockIdx;
 static thread_local dim3 blockDim, gridDim;
+#define __gb_thread_x threadIdx.x
+#define __gb_thread_y threadIdx.y
+#define __gb_thread_z threadIdx.z
+#define __gb_block_x blockIdx.x
+#define __gb_block_y blockIdx.y
+#define __gb_block_z blockIdx.z
+#define __gb_block_dim_x blockDim.x
+#define __gb_block_dim_y blockDim.y
+#define __gb_block_dim_z blockDim.z
+#define __gb_grid_dim_x gridDim.x
+#define __gb_grid_dim_y gridDim.y
+#define __gb_grid_dim_z gridDim.z
+#endif
 
 static const int warpSize = 32;
 

@@ -54,6 +54,10 @@ struct dim3 {
     constexpr dim3(uint3 v) : x(v.x), y(v.y), z(v.z)
     {
     }
+    template <typename V, unsigned int = V::__gb_is_view> /* threadIdx and its like */
+    constexpr dim3(const V &v) : x(v.x), y(v.y), z(v.z)
+    {
+    }
     constexpr operator uint3() const
     {
         return uint3{x, y, z};

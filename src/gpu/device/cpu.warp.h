@@ -4,9 +4,9 @@
 #pragma once
 
 #define __GB_SWITCHES(result, call)                                                                \
-    uint3 __gb_here = threadIdx;                                                                   \
+    const unsigned int __gb_x = __gb_thread_x, __gb_y = __gb_thread_y, __gb_z = __gb_thread_z;           \
     result __gb_services->call;                                                                    \
-    threadIdx = __gb_here
+    __gb_thread_x = __gb_x, __gb_thread_y = __gb_y, __gb_thread_z = __gb_z
 
 __gb_fn void __syncthreads()
 {
@@ -68,7 +68,7 @@ __gb_fn int __uni_sync(unsigned int mask, int predicate)
 }
 __gb_fn unsigned int __gb_lane()
 {
-    return (threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) & 31u;
+    return (__gb_thread_x + __gb_block_dim_x * (__gb_thread_y + __gb_block_dim_y * __gb_thread_z)) & 31u;
 }
 
 template <typename T>

@@ -180,23 +180,23 @@ __gb_fn void __gb_begin(const gb_cpu_range *range)
 {
     __gb_services = range->services;
     __gb_shared = range->shared;
-    gridDim = dim3(range->grid.x, range->grid.y, range->grid.z);
-    blockDim = dim3(range->block.x, range->block.y, range->block.z);
+    __gb_grid_dim_x = range->grid.x, __gb_grid_dim_y = range->grid.y, __gb_grid_dim_z = range->grid.z;
+    __gb_block_dim_x = range->block.x, __gb_block_dim_y = range->block.y, __gb_block_dim_z = range->block.z;
     __gb_bind_shared();
 }
 
 __gb_fn void __gb_enter_block(const gb_cpu_range *range, unsigned long block)
 {
     unsigned long rest = block / range->grid.x;
-    blockIdx.x = (unsigned int)(block - rest * range->grid.x);
-    blockIdx.z = (unsigned int)(rest / range->grid.y);
-    blockIdx.y = (unsigned int)(rest - (unsigned long)blockIdx.z * range->grid.y);
+    __gb_block_x = (unsigned int)(block - rest * range->grid.x);
+    __gb_block_z = (unsigned int)(rest / range->grid.y);
+    __gb_block_y = (unsigned int)(rest - (unsigned long)__gb_block_z * range->grid.y);
 }
 
 static void __gb_where(gb_cpu_dim *block, gb_cpu_dim *thread)
 {
-    block->x = blockIdx.x, block->y = blockIdx.y, block->z = blockIdx.z;
-    thread->x = threadIdx.x, thread->y = threadIdx.y, thread->z = threadIdx.z;
+    block->x = __gb_block_x, block->y = __gb_block_y, block->z = __gb_block_z;
+    thread->x = __gb_thread_x, thread->y = __gb_thread_y, thread->z = __gb_thread_z;
 }
 
 template <int... I> struct __gb_list {
@@ -234,8 +234,8 @@ template <typename T, T F, bool Plain> struct __gb_entry;
                 __gb_enter_block(range, block);                                                    \
                 for (unsigned int z = 0; z < deep; z++)                                            \
                     for (unsigned int y = 0; y < high; y++) {                                      \
-                        threadIdx.z = z;                                                           \
-                        threadIdx.y = y;                                                           \
+                        __gb_thread_z = z;                                                           \
+                        __gb_thread_y = y;                                                           \
                         row(wide, a...);                                                           \
                     }                                                                              \
             }                                                                                      \
@@ -245,12 +245,13 @@ template <typename T, T F, bool Plain> struct __gb_entry;
             if (Plain) {                                                                           \
                 __GB_PARALLEL                                                                      \
                 for (unsigned int x = 0; x < wide; x++) {                                          \
-                    threadIdx.x = x;                                                               \
+                    __gb_thread_x = x;                                                               \
                     F(a...);                                                                       \
                 }                                                                                  \
+                __gb_thread_x = 0; /* x is not used behind the loop, or it does not vectorise */     \
             } else {                                                                               \
                 for (unsigned int x = 0; x < wide; x++) {                                          \
-                    threadIdx.x = x;                                                               \
+                    __gb_thread_x = x;                                                               \
                     F(a...);                                                                       \
                 }                                                                                  \
             }                                                                                      \
@@ -272,9 +273,9 @@ template <typename T, T F, bool Plain> struct __gb_entry;
         static void thread(const gb_cpu_range *range, __gb_uint32 index)                           \
         {                                                                                          \
             unsigned int rest = index / range->block.x;                                            \
-            threadIdx.x = index - rest * range->block.x;                                           \
-            threadIdx.z = rest / range->block.y;                                                   \
-            threadIdx.y = rest - threadIdx.z * range->block.y;                                     \
+            __gb_thread_x = index - rest * range->block.x;                                           \
+            __gb_thread_z = rest / range->block.y;                                                   \
+            __gb_thread_y = rest - __gb_thread_z * range->block.y;                                     \
             one(range, typename __gb_count<sizeof...(A)>::type());                                 \
         }                                                                                          \
     };
