@@ -47,7 +47,8 @@ typedef struct gb_source_kernel {
     bool is_template, overloaded;
     bool sync;      /* reaches a barrier, shuffle or vote, or may */
     bool plain;     /* touches no addressable locals: its threads may run in SIMD lanes */
-    bool printing;  /* reaches printf */
+    bool linear;    /* sees x only as blockIdx.x * blockDim.x + threadIdx.x */
+    bool strided;   /* ends in a grid-stride loop, which is rewritten to one round per call */
     uint32_t chunk; /* room private */
 } gb_source_kernel;
 

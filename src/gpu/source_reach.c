@@ -157,13 +157,22 @@ static const gbi_name *find(const gb_source *source, const gb_token *token)
     return &source->names.at[low];
 }
 
+/* A function that asks where it is, or block memory, which a block must have for itself. */
+static bool mentions_place(const gb_source *source, const gbi_chunk *chunk)
+{
+    static const char *const words[] = {"threadIdx", "blockIdx", "__shared__", NULL};
+    for (uint32_t i = chunk->first; i < chunk->last; i++)
+        if (gbi_token_in(&source->tokens.at[i], words)) return true;
+    return false;
+}
+
 /* Pulls what a chunk mentions into it; true when it changed. */
 static bool pull(gb_source *source, uint32_t index)
 {
     gbi_chunk *chunk = &source->chunks.at[index];
     const gbi_name *end = source->names.at + source->names.count;
-    bool before_sync = chunk->sync, before_plain = chunk->plain;
-    for (uint32_t i = chunk->first; i < chunk->last && (!chunk->sync || chunk->plain); i++) {
+    bool before_sync = chunk->sync, before_plain = chunk->plain, before_index = chunk->indexed;
+    for (uint32_t i = chunk->first; i < chunk->last; i++) {
         const gb_token *token = &source->tokens.at[i];
         if (token->kind != GB_TOKEN_NAME) continue;
         const gbi_name *name = find(source, token), *first = name;
@@ -171,14 +180,16 @@ static bool pull(gb_source *source, uint32_t index)
             const gbi_chunk *other = &source->chunks.at[name->chunk];
             chunk->sync |= other->sync;
             chunk->plain &= other->plain;
+            chunk->indexed |= other->indexed && other != chunk;
         }
     }
-    return chunk->sync != before_sync || chunk->plain != before_plain;
+    return chunk->sync != before_sync || chunk->plain != before_plain ||
+           chunk->indexed != before_index;
 }
 
 int gbi_source_close_over(gb_source *source)
 {
-    bool hidden_sync = false, hidden_unplain = false, changed = true;
+    bool hidden_sync = false, hidden_unplain = false, hidden_index = false, changed = true;
     for (uint32_t i = 0; i < source->chunks.count; i++) {
         gbi_chunk *chunk = &source->chunks.at[i];
         if (add_names(source, i) < 0) return GB_ENOMEM;
@@ -186,6 +197,8 @@ int gbi_source_close_over(gb_source *source)
         for (uint32_t k = chunk->first; k < chunk->last && !chunk->sync; k++)
             chunk->sync = source->tokens.at[k].kind == GB_TOKEN_NAME &&
                           starts(&source->tokens.at[k], sync_prefixes);
+        chunk->indexed = chunk->is_kernel ? !gbi_kernel_linear(source, chunk)
+                                          : mentions_place(source, chunk);
     }
     if (source->names.count)
         qsort(source->names.at, source->names.count, sizeof *source->names.at, compare_names);
@@ -199,11 +212,16 @@ int gbi_source_close_over(gb_source *source)
         if (!hidden) continue; /* an operator is called without its name */
         hidden_sync |= chunk->sync;
         hidden_unplain |= !chunk->plain;
+        hidden_index |= chunk->indexed;
     }
     for (uint32_t i = 0; i < source->kernels.count; i++) {
         gb_source_kernel *kernel = &source->kernels.at[i];
         kernel->sync = hidden_sync || source->chunks.at[kernel->chunk].sync;
-        kernel->plain = !hidden_unplain && source->chunks.at[kernel->chunk].plain;
+        gbi_chunk *chunk = &source->chunks.at[kernel->chunk];
+        kernel->plain = !hidden_unplain && chunk->plain;
+        kernel->linear = !hidden_index && !chunk->indexed;
+        chunk->loop = kernel->plain && !kernel->sync && !kernel->is_template ? gbi_kernel_loop(source, chunk) : 0;
+        kernel->strided = chunk->loop != 0;
     }
     return 0;
 }

@@ -138,6 +138,30 @@ static void pragma(writer *w, const gb_token *token)
     w->done = end;
 }
 
+/* for (int i = E; C; i += S) of a grid-stride loop becomes one round of it per call:
+ * for (int i = (E) + __gb_round * (S), __gb_once = 1; __gb_once && __gb_note(C); __gb_once = 0) */
+static uint32_t grid_stride(writer *w, uint32_t at)
+{
+    const gb_token *tokens = w->source->tokens.at;
+    uint32_t equals = at, test, step, close;
+    close = gbi_skip_pair(w->source, at + 1, w->source->tokens.count) - 1;
+    while (!gbi_token_is(&tokens[equals], "=")) equals++;
+    for (test = equals; !gbi_token_is(&tokens[test], ";"); test++) {
+    }
+    for (step = test + 1; !gbi_token_is(&tokens[step], ";"); step++) {
+    }
+    copy_until(w, tokens[equals + 1].text);
+    puts_text(w, "(");
+    put_tokens(w, equals + 1, test);
+    puts_text(w, ") + __gb_round * (");
+    put_tokens(w, step + 4, close);
+    puts_text(w, "), __gb_once = 1; __gb_once && __gb_note(");
+    put_tokens(w, test + 1, step);
+    puts_text(w, "); __gb_once = 0");
+    drop_until(w, tokens[close].text);
+    return close;
+}
+
 int gb_source_rewrite(gb_source *source, gb_buf *out)
 {
     writer w = {source, out, source->text, 0};
@@ -146,6 +170,8 @@ int gb_source_rewrite(gb_source *source, gb_buf *out)
         const gb_token *token = &source->tokens.at[at];
         while (chunk < source->chunks.count && source->chunks.at[chunk].last <= at) chunk++;
         if (token->kind == GB_TOKEN_PRAGMA) pragma(&w, token);
+        if (at && chunk < source->chunks.count && source->chunks.at[chunk].loop == at)
+            at = grid_stride(&w, at);
         if (token->kind != GB_TOKEN_NAME || !gbi_token_is(token, "extern")) continue;
         const gbi_chunk *within = chunk < source->chunks.count ? &source->chunks.at[chunk] : NULL;
         bool inside = within && within->has_body && within->first < at;

@@ -193,10 +193,13 @@ __gb_fn void __gb_enter_block(const gb_cpu_range *range, unsigned long block)
     __gb_block_y = (unsigned int)(rest - (unsigned long)__gb_block_z * range->grid.y);
 }
 
+/* A row of several blocks counts its threads on from block 0. */
 static void __gb_where(gb_cpu_dim *block, gb_cpu_dim *thread)
 {
-    block->x = __gb_block_x, block->y = __gb_block_y, block->z = __gb_block_z;
-    thread->x = __gb_thread_x, thread->y = __gb_thread_y, thread->z = __gb_thread_z;
+    unsigned int wide = __gb_block_dim_x ? __gb_block_dim_x : 1;
+    unsigned int x = __gb_block_x * wide + __gb_thread_x;
+    block->x = x / wide, block->y = __gb_block_y, block->z = __gb_block_z;
+    thread->x = x % wide, thread->y = __gb_thread_y, thread->z = __gb_thread_z;
 }
 
 template <int... I> struct __gb_list {
@@ -207,13 +210,22 @@ template <int... I> struct __gb_count<0, I...> {
     typedef __gb_list<I...> type;
 };
 
-/* Plain: the threads of a block may run in SIMD lanes; the compiler need not prove it. */
-template <typename T, T F, bool Plain> struct __gb_entry;
+/* Grid-stride loops run one round per call of the kernel: see source_index.c. */
+static thread_local unsigned int __gb_round, __gb_more;
+__gb_fn bool __gb_note(bool more)
+{
+    __gb_more |= (unsigned int)more;
+    return more;
+}
+
+/* Traits. Plain: the threads of a block may run in SIMD lanes; the compiler need not prove it.
+ * Linear: the threads of neighbouring blocks are one row. Strided: rounds of a grid-stride loop. */
+enum { __gb_plain_threads = 1, __gb_linear = 2, __gb_strided = 4, __gb_row_threads = 16384 };
+template <typename T, T F, int Traits> struct __gb_entry;
 
 #define __GB_ENTRY(exception)                                                                      \
-    template <typename... A, void (*F)(A...) exception, bool Plain>                                \
-    struct __gb_entry<void (*)(A...) exception, F, Plain> {                                        \
-        enum { count = sizeof...(A) };                                                             \
+    template <typename... A, void (*F)(A...) exception, int Traits>                                \
+    struct __gb_entry<void (*)(A...) exception, F, Traits> {                                       \
         static void fill(gb_cpu_param *out, const char *const *names)                              \
         {                                                                                          \
             int i = 0, order[] = {0, (__gb_reflect<A>::fill(out + i, names[i]), i++)...};          \
@@ -225,33 +237,51 @@ template <typename T, T F, bool Plain> struct __gb_entry;
         }                                                                                          \
         __gb_fn void blocks(const gb_cpu_range *range, A... a)                                     \
         {                                                                                          \
-            const unsigned int wide = range->block.x, high = range->block.y;                       \
-            const unsigned int deep = range->block.z;                                              \
-            const unsigned long last = range->first + range->count;                                \
-            for (unsigned long block = range->first; block < last; block++) {                      \
+            const unsigned long last = range->first + range->count, wide = range->block.x;         \
+            const bool rows = Traits & __gb_linear && wide * range->grid.x < 0x7fffffff;           \
+            unsigned long block = range->first, span = 1;                                          \
+            for (; block < last; block += span) {                                                  \
                 if (*range->stop) return;                                                          \
                 *range->progress = block;                                                          \
                 __gb_enter_block(range, block);                                                    \
-                for (unsigned int z = 0; z < deep; z++)                                            \
-                    for (unsigned int y = 0; y < high; y++) {                                      \
-                        __gb_thread_z = z;                                                           \
-                        __gb_thread_y = y;                                                           \
-                        row(wide, a...);                                                           \
-                    }                                                                              \
+                unsigned long begin = 0;                                                           \
+                if (rows) {                                                                        \
+                    span = __gb_row_threads / wide ? __gb_row_threads / wide : 1;                  \
+                    if (span > last - block) span = last - block;                                  \
+                    if (span > range->grid.x - __gb_block_x) span = range->grid.x - __gb_block_x;  \
+                    begin = __gb_block_x * wide;                                                   \
+                    __gb_block_x = 0;                                                              \
+                }                                                                                  \
+                lines(range, (int)begin, (int)(begin + span * wide), a...);                        \
             }                                                                                      \
         }                                                                                          \
-        __gb_fn void row(unsigned int wide, A... a)                                                \
+        __gb_fn void lines(const gb_cpu_range *range, int begin, int end, A... a)                  \
         {                                                                                          \
-            if (Plain) {                                                                           \
+            const unsigned int high = range->block.y, deep = range->block.z;                       \
+            for (unsigned int z = 0; z < deep; z++)                                                \
+                for (unsigned int y = 0; y < high; y++) {                                          \
+                    __gb_thread_z = z;                                                             \
+                    __gb_thread_y = y;                                                             \
+                    __gb_round = 0;                                                                \
+                    do {                                                                           \
+                        __gb_more = 0;                                                             \
+                        row(begin, end, a...);                                                     \
+                        __gb_round++;                                                              \
+                    } while (Traits & __gb_strided && __gb_more && !*range->stop);                 \
+                }                                                                                  \
+        }                                                                                          \
+        __gb_fn void row(int begin, int end, A... a)                                               \
+        {                                                                                          \
+            if (Traits & __gb_plain_threads) {                                                     \
                 __GB_PARALLEL                                                                      \
-                for (unsigned int x = 0; x < wide; x++) {                                          \
-                    __gb_thread_x = x;                                                               \
+                for (int x = begin; x < end; x++) {                                                \
+                    __gb_thread_x = (unsigned int)x;                                               \
                     F(a...);                                                                       \
                 }                                                                                  \
-                __gb_thread_x = 0; /* x is not used behind the loop, or it does not vectorise */     \
+                __gb_thread_x = 0; /* x is not used behind the loop, or it does not vectorise */   \
             } else {                                                                               \
-                for (unsigned int x = 0; x < wide; x++) {                                          \
-                    __gb_thread_x = x;                                                               \
+                for (int x = begin; x < end; x++) {                                                \
+                    __gb_thread_x = (unsigned int)x;                                               \
                     F(a...);                                                                       \
                 }                                                                                  \
             }                                                                                      \
@@ -273,9 +303,9 @@ template <typename T, T F, bool Plain> struct __gb_entry;
         static void thread(const gb_cpu_range *range, __gb_uint32 index)                           \
         {                                                                                          \
             unsigned int rest = index / range->block.x;                                            \
-            __gb_thread_x = index - rest * range->block.x;                                           \
-            __gb_thread_z = rest / range->block.y;                                                   \
-            __gb_thread_y = rest - __gb_thread_z * range->block.y;                                     \
+            __gb_thread_x = index - rest * range->block.x;                                         \
+            __gb_thread_z = rest / range->block.y;                                                 \
+            __gb_thread_y = rest - __gb_thread_z * range->block.y;                                 \
             one(range, typename __gb_count<sizeof...(A)>::type());                                 \
         }                                                                                          \
     };
