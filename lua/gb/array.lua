@@ -395,6 +395,7 @@ function M.adopt(block, type_name, count)
 end
 
 --- Shared with the other modules of this half.
+M.new = M.array
 M.fresh, M.make, M.is_array, M.kind_of, M.range = fresh, make, is_array, kind_of, range
 
 -- ---- iteration ----

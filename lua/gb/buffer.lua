@@ -304,4 +304,6 @@ function M.buffer(type_name, what, options)
   return d
 end
 
+M.new = M.buffer
+
 return M

@@ -352,4 +352,7 @@ function M.kernels(options)
   return K
 end
 
+M.open = M.kernels
+M.queue, M.device, M.devices = buffer.queue, buffer.device, buffer.devices
+
 return M

@@ -34,7 +34,10 @@ local function wide(v) return type(v) == "cdata" and (ffi.istype(int64, v) or ff
 M.wide = wide
 
 local function show(v)
-  if type(v) == "number" then return (("%.17g"):format(v):gsub("^(-?%d+)%.0*$", "%1")) end
+  if type(v) == "number" then
+    if floor(v) == v and v > -1e20 and v < 1e20 then return ("%.0f"):format(v) end
+    return ("%.14g"):format(v)
+  end
   if wide(v) then return (tostring(v):gsub("U?LL$", "")) end
   return type(v)
 end
