@@ -3,7 +3,12 @@
 #include "base/check.h"
 #include "base/err.h"
 
+#include <sched.h>
 #include <string.h>
+
+enum { TURNED_MAX = 16, IDLE_PER_FIRE = 64 };
+
+static void act_failed(gb_worker *worker, gb_act *act, int rc, const char *message);
 
 const char *gb_end_name(gb_end end)
 {
@@ -107,8 +112,18 @@ static int act_take_slot(gb_worker *worker, gb_type *type, gb_key key, gb_act **
     return 0;
 }
 
+/* The watch may be printing the name of what ran here last; it is quick, and seldom there. The
+ * exchange puts the end of the turn before the look at looked_at (watch.c does the reverse). */
+static void wait_for_watch(gb_worker *worker, gb_act *act)
+{
+    while (atomic_fetch_add_explicit((_Atomic(uintptr_t) *)&worker->looked_at, 0,
+                                     memory_order_acq_rel) == (uintptr_t)act)
+        sched_yield();
+}
+
 static void act_give_slot(gb_worker *worker, gb_act *act)
 {
+    wait_for_watch(worker, act);
     if (act->key_size != UINT32_MAX) gb_mem_free(&worker->mem, act->key.text, act->key_size + 1);
     act->state = GB_ACT_FREE;
     act->generation = (act->generation + 1) & 0x3ffffff; /* fits a Lua number beside the slot */
@@ -118,7 +133,9 @@ static void act_give_slot(gb_worker *worker, gb_act *act)
 
 static void count_acts(gb_worker *worker, gb_type *type, int more)
 {
-    type->local[worker->index].count += (uint32_t)more;
+    _Atomic uint32_t *count = &type->local[worker->index].count;
+    atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + (uint32_t)more,
+                          memory_order_relaxed);
     int64_t now = atomic_load_explicit(&worker->act_count, memory_order_relaxed) + more;
     atomic_store_explicit(&worker->act_count, now, memory_order_relaxed);
 }
@@ -165,18 +182,17 @@ int gb_worker_root(gb_worker *worker, gb_type *type, gb_act **out)
     int rc = act_take_slot(worker, type, gb_key_number(worker->index), &act);
     if (rc < 0) return rc;
     act->state = GB_ACT_ACTIVE;
-    worker->root = act;
+    act->root = true;
     *out = act;
     return 0;
 }
 
-void gbi_act_free(gb_worker *worker, gb_act *act)
+static void act_free(gb_worker *worker, gb_act *act)
 {
-    GB_CHECK(!act->queue && !act->room && !act->turns);
+    GB_CHECK(!act->queue && !act->room && !act->turns && !act->timers);
     gb_list_unlink(&act->idle);
-    if (act != worker->root)
-        gb_map_remove(&worker->acts, gb_key_hash(act->type, gb_act_key(act)), act->slot);
-    if (act->state != GB_ACT_FORWARD && act != worker->root) {
+    gb_map_remove(&worker->acts, gb_key_hash(act->type, gb_act_key(act)), act->slot);
+    if (act->state != GB_ACT_FORWARD && !act->bare) {
         act->type->kind->close(worker, act);
         count_acts(worker, act->type, -1);
     }
@@ -188,7 +204,7 @@ void gb_act_each(gb_worker *worker, gb_type *type, void (*fn)(gb_act *act, void 
     for (uint32_t i = 0; i < worker->chunk_count; i++)
         for (int k = 0; k < GB_ACTS_PER_CHUNK; k++) {
             gb_act *act = &worker->chunks[i][k];
-            if (act->state == GB_ACT_FREE || act->state == GB_ACT_FORWARD || act == worker->root)
+            if (act->state == GB_ACT_FREE || act->state == GB_ACT_FORWARD || act->root || act->bare)
                 continue;
             if (!type || act->type == type) fn(act, user);
         }
@@ -210,11 +226,12 @@ static int hook_start(gb_worker *worker, gb_act *act, const gb_sym *name)
 
 void gbi_act_start(gb_worker *worker, gb_act *act)
 {
-    if (act->type->local[worker->index].has_activate) {
-        if (hook_start(worker, act, worker->silo->sym_activate) == 0) return;
+    if (!act->type->local[worker->index].has_activate) {
+        act->state = GB_ACT_ACTIVE;
+        gbi_act_settle(worker, act);
+    } else if (hook_start(worker, act, worker->silo->sym_activate) < 0) {
+        act_failed(worker, act, GB_ENOMEM, gb_err_detail());
     }
-    act->state = GB_ACT_ACTIVE;
-    gbi_act_settle(worker, act);
 }
 
 /* Calls that wait at an activation that failed to start are answered with its error. */
@@ -223,7 +240,7 @@ static void queue_fail(gb_worker *worker, gb_act *act, int rc, const char *messa
     gb_call *call;
     while ((call = gbi_call_dequeue(worker, act))) {
         gb_call_fail(call, rc, "%s", message ? message : gb_err_text(rc));
-        gbi_call_answer(worker, call);
+        gbi_call_refuse(worker, call);
     }
 }
 
@@ -239,21 +256,46 @@ typedef struct unforward {
     bool back;
 } unforward;
 
+/* They came too late for this activation: a new one serves them. Not for ever, since a grain may
+ * end itself each time that it starts. Ticks end with their activation. */
+static void turn_away(gb_worker *worker, gb_call *call)
+{
+    if (call->rc >= 0) {
+        gbi_call_arrive(worker, call);
+        return;
+    }
+    gbi_call_return(call);
+}
+
+/* Takes it off the activation; rc says whether it may go on. */
+static void detach(gb_worker *worker, gb_act *act, gb_call *call)
+{
+    if (call->flags & GB_CALL_ONEWAY) gb_timer_stop(&worker->timers, &call->timer);
+    call->state &= (uint8_t) ~(GB_AT_QUEUED | GB_AT_ROOM);
+    call->act = NULL;
+    call->hops = 0;
+    gb_key key = gb_act_key(act); /* the twin of a one-way call has none of its own */
+    if (call->flags & GB_CALL_TICK)
+        gb_call_fail(call, GB_ECANCELED, "its grain was deactivated");
+    else if (++call->turned > TURNED_MAX)
+        gb_call_fail(call, GB_EBUSY, "its grain ended %d times before the call could begin",
+                     TURNED_MAX);
+    else if (!gb_key_equal(call->key, key) && gb_call_set_key(call, key) < 0)
+        gb_call_fail(call, GB_ENOMEM, "%s", gb_err_detail());
+}
+
 static void act_gone(gb_worker *worker, gb_act *act)
 {
-    gb_call *rest[] = {act->queue,
-                       act->room}; /* they came too late for this one: a new one serves them */
+    gb_call *rest[] = {act->queue, act->room};
     act->queue = act->queue_last = act->room = act->room_last = NULL;
     act->queued = 0;
-    gbi_act_free(worker, act);
+    for (int i = 0; i < 2; i++)
+        for (gb_call *call = rest[i]; call; call = call->next) detach(worker, act, call);
+    act_free(worker, act);
     for (int i = 0; i < 2; i++)
         for (gb_call *call = rest[i], *next; call; call = next) {
             next = call->next;
-            if (call->flags & GB_CALL_ONEWAY) gb_timer_stop(&worker->timers, &call->timer);
-            call->state &= (uint8_t) ~(GB_AT_QUEUED | GB_AT_ROOM);
-            call->act = NULL;
-            call->hops = 0;
-            gbi_call_arrive(worker, call);
+            turn_away(worker, call);
         }
 }
 
@@ -266,7 +308,7 @@ static void unforward_run(gb_node *node, void *reader)
                                 : gb_key_number(note->number);
         gb_act *act = gb_act_find(worker, note->type, key);
         if (act && act->state == GB_ACT_FORWARD && act->forward == note->from->index)
-            gbi_act_free(worker, act);
+            act_free(worker, act);
         note->back = true;
         gb_worker_post(note->from, node);
         return;
@@ -301,27 +343,60 @@ static int unforward_send(gb_worker *worker, gb_act *act, gb_worker *home)
     return 0;
 }
 
+/* What on_deactivate itself left behind ends too. */
+static void act_clear(gb_worker *worker, gb_act *act)
+{
+    gbi_act_timers_end(worker, act);
+    while (act->turns) gbi_turn_kill(worker, act->turns, GB_ECANCELED);
+}
+
 static void act_finish(gb_worker *worker, gb_act *act)
 {
     gb_placement placement = act->type->options.placement;
     gb_worker *home = gb_worker_of_key(act->type, gb_act_key(act));
     bool elsewhere = (placement == GB_PLACE_LOCAL || placement == GB_PLACE_LEAST) && home != worker;
-    if (elsewhere && !atomic_load(&worker->silo->closing) && unforward_send(worker, act, home) == 0)
-        return;
+    act_clear(worker, act);
+    if (elsewhere && unforward_send(worker, act, home) == 0) return;
     act_gone(worker, act);
+}
+
+void gbi_act_unplace(gb_worker *worker, gb_type *type, gb_key key)
+{
+    gb_act *act;
+    if (act_take_slot(worker, type, key, &act) < 0) return; /* the entry serves the next call */
+    if (gb_map_add(&worker->acts, gb_key_hash(type, gb_act_key(act)), act->slot) < 0) {
+        act_give_slot(worker, act);
+        return;
+    }
+    act->state = GB_ACT_STOPPING; /* who comes meanwhile waits, as for any that ends */
+    act->bare = true;
+    act_finish(worker, act);
 }
 
 static void act_end(gb_worker *worker, gb_act *act)
 {
+    if (worker->current && worker->current->act == act) { /* a detached turn of its own asks */
+        act->wants_end = true;
+        worker->current->look = true; /* when it has parked, if it does not end */
+        return;
+    }
     act->state = GB_ACT_STOPPING;
     act->wants_end = false;
     gb_list_unlink(&act->idle);
-    gbi_act_timers_end(worker, act);
-    while (act->turns) gbi_turn_kill(worker, act->turns, GB_ECANCELED);
+    act_clear(worker, act);
     if (act->end != GB_END_FAILED && act->type->local[worker->index].has_deactivate &&
         hook_start(worker, act, worker->silo->sym_deactivate) == 0)
         return;
     act_finish(worker, act);
+}
+
+/* It could not start. */
+static void act_failed(gb_worker *worker, gb_act *act, int rc, const char *message)
+{
+    act->state = GB_ACT_STOPPING;
+    queue_fail(worker, act, rc, message);
+    act->end = GB_END_FAILED;
+    act_end(worker, act);
 }
 
 void gbi_act_hook_done(gb_worker *worker, gb_call *hook)
@@ -338,9 +413,7 @@ void gbi_act_hook_done(gb_worker *worker, gb_call *hook)
         act->state = GB_ACT_ACTIVE;
         gbi_act_settle(worker, act);
     } else if (starting) {
-        queue_fail(worker, act, hook->rc, hook->message);
-        act->end = GB_END_FAILED;
-        act_end(worker, act);
+        act_failed(worker, act, hook->rc, hook->message);
     } else {
         act_finish(worker, act);
     }
@@ -348,7 +421,7 @@ void gbi_act_hook_done(gb_worker *worker, gb_call *hook)
 
 void gb_act_stop(gb_worker *worker, gb_act *act, gb_end end)
 {
-    if (act->state == GB_ACT_STOPPING || act->state == GB_ACT_FORWARD) return;
+    if (act->state == GB_ACT_STOPPING || act->state == GB_ACT_FORWARD || act->root) return;
     act->end = (uint8_t)end;
     if (act->state == GB_ACT_STARTING || act->running > 0)
         act->wants_end = true;
@@ -356,10 +429,17 @@ void gb_act_stop(gb_worker *worker, gb_act *act, gb_end end)
         act_end(worker, act);
 }
 
+/* False: out of memory. */
+static bool idle_timer_start(gb_worker *worker, struct gb_type_local *local, uint64_t when)
+{
+    return gb_timer_armed(&local->idle_timer) ||
+           gb_timer_add(&worker->timers, &local->idle_timer, worker->now, when) == 0;
+}
+
 void gbi_act_settle(gb_worker *worker, gb_act *act)
 {
     gb_type *type = act->type;
-    if (act->state != GB_ACT_ACTIVE || act == worker->root) return;
+    if (act->state != GB_ACT_ACTIVE || act->root) return;
     if (act->wants_end) {
         if (act->running == 0) act_end(worker, act);
         return;
@@ -372,21 +452,38 @@ void gbi_act_settle(gb_worker *worker, gb_act *act)
     struct gb_type_local *local = &type->local[worker->index];
     act->last = worker->now;
     if (local->idle.prev == &act->idle) return; /* it is the last one used anyway */
-    if (gb_list_empty(&local->idle) && !gb_timer_armed(&local->idle_timer))
-        gb_timer_add(&worker->timers, &local->idle_timer, worker->now,
-                     worker->now + type->options.idle_ns);
+    if (gb_list_empty(&local->idle) &&
+        !idle_timer_start(worker, local, worker->now + type->options.idle_ns))
+        return; /* it stays until it has been used again */
     gb_list_unlink(&act->idle);
     gb_list_push(&local->idle, &act->idle);
 }
 
-/* Ends what was not used for idle_ns; a bounded number each time, so that a million of them make no
- * pause. */
+/* A tick is no use: its activation keeps its place among the idle ones, or comes back first when it
+ * fell due while the tick ran. */
+void gbi_act_settle_tick(gb_worker *worker, gb_act *act)
+{
+    gb_type *type = act->type;
+    bool listed = !gb_list_empty(&act->idle);
+    if (act->state != GB_ACT_ACTIVE || act->wants_end || act->queue || act->running > 0) {
+        gbi_act_settle(worker, act);
+        return;
+    }
+    if (listed || type->options.keep_alive) return;
+    struct gb_type_local *local = &type->local[worker->index];
+    gb_list_push(local->idle.next, &act->idle);
+    gb_timer_stop(&worker->timers, &local->idle_timer);
+    idle_timer_start(worker, local, worker->now);
+}
+
+/* Ends what was not used for idle_ns; a few each time (the pass asks whether it has time for more),
+ * so that a million of them make no pause. */
 void gbi_idle_fire(gb_timer *timer)
 {
     struct gb_type_local *local = GB_CONTAINER(timer, struct gb_type_local, idle_timer);
     gb_worker *worker = local->worker;
     uint64_t idle_ns = local->type->options.idle_ns, again = worker->now;
-    for (int i = 0; i < 1000; i++) {
+    for (int i = 0; i < IDLE_PER_FIRE; i++) {
         if (gb_list_empty(&local->idle)) return;
         gb_act *act = GB_CONTAINER(local->idle.next, gb_act, idle);
         if (act->running > 0 || act->queue) { /* it comes back when its turn ends */
@@ -400,5 +497,18 @@ void gbi_idle_fire(gb_timer *timer)
         gb_list_unlink(&act->idle);
         gb_act_stop(worker, act, GB_END_IDLE);
     }
-    if (!gb_timer_armed(timer)) gb_timer_add(&worker->timers, timer, worker->now, again);
+    idle_timer_start(worker, local, again);
+}
+
+void gbi_acts_close(gb_worker *worker)
+{
+    for (uint32_t i = 0; i < worker->chunk_count; i++)
+        for (int k = 0; k < GB_ACTS_PER_CHUNK; k++) {
+            gb_act *act = &worker->chunks[i][k];
+            if (act->state == GB_ACT_FREE) continue;
+            gbi_act_timers_end(worker, act);
+            if (act->state == GB_ACT_FORWARD || act->root || act->bare) continue;
+            if (worker->body) act->type->kind->close(worker, act);
+            act->bare = true;
+        }
 }

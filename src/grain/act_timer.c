@@ -3,6 +3,9 @@
 
 #include "base/err.h"
 
+enum { AGAIN_NS = 10 * GB_MS };
+#define NS_MAX (GB_FOREVER / 4) /* no sum of two wraps */
+
 struct gb_act_timer {
     gb_timer timer;
     struct gb_act_timer *next;
@@ -31,8 +34,7 @@ static gb_act_timer **timer_place(gb_act *act, uint64_t id)
 static void arm(gb_act_timer *timer)
 {
     gb_worker *worker = timer->worker;
-    if (timer->due <=
-        worker->now) /* missed ticks are one tick: the next is the first in the future */
+    if (timer->due <= worker->now) /* missed ticks are one: the next is the first in the future */
         timer->due += ((worker->now - timer->due) / timer->every_ns + 1) * timer->every_ns;
     gb_timer_add(&worker->timers, &timer->timer, worker->now, timer->due);
 }
@@ -61,6 +63,7 @@ static void tick(gb_timer *base)
         call->user = (void *)(uintptr_t)timer->id;
         if (gb_buf_put(&call->bytes, timer->args.data, timer->args.size) < 0) {
             gb_call_drop(call);
+            call = NULL;
         } else {
             timer->waiting = true;
             gbi_call_to_act(worker, act, call);
@@ -68,6 +71,11 @@ static void tick(gb_timer *base)
     }
     if (timer->every_ns) {
         arm(timer);
+        return;
+    }
+    if (!call) { /* out of memory: once means once, if later */
+        timer->due = worker->now + AGAIN_NS;
+        gb_timer_add(&worker->timers, &timer->timer, worker->now, timer->due);
         return;
     }
     gb_act_timer **at = timer_place(act, timer->id);
@@ -79,8 +87,12 @@ static void tick(gb_timer *base)
 int gb_act_timer_start(gb_worker *worker, gb_act *act, const gb_sym *method, uint64_t after_ns,
                        uint64_t every_ns, const gb_buf *args, uint64_t *out_id)
 {
+    if (act->state == GB_ACT_STOPPING)
+        return gb_err_set(GB_ECLOSED, "the grain is being deactivated: no new timers");
     gb_act_timer *timer = gb_mem_zalloc(&worker->mem, sizeof *timer);
     if (!timer) return GB_ENOMEM;
+    if (after_ns > NS_MAX) after_ns = NS_MAX;
+    if (every_ns > NS_MAX) every_ns = NS_MAX;
     gb_timer_init(&timer->timer, tick);
     gb_buf_init(&timer->args, &worker->mem);
     timer->worker = worker;

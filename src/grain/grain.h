@@ -104,30 +104,31 @@ struct gb_type {
     char *module; /* where it is defined, for messages and for loading on other workers; "" for the
                      main script */
     gb_silo *silo;
-    _Atomic int64_t activations;
     struct gb_type_local {                 /* one per worker, touched by it alone */
         uint8_t state;                     /* GB_TYPE_... */
         bool has_activate, has_deactivate; /* hooks, set by the kind */
-        uint32_t count;
-        void *body;                      /* the kind's */
-        gb_call *waiting, **waiting_end; /* calls that came before it was loaded */
-        gb_list idle;                    /* activations, the longest unused first */
+        _Atomic uint32_t count;            /* activations; read by any */
+        void *body;                        /* the kind's */
+        gb_call *waiting, **waiting_end;   /* calls that came before it was loaded */
+        gb_list idle;                      /* activations, the longest unused first */
         gb_timer idle_timer;
         gb_type *type;
         gb_worker *worker;
+        char apart[88]; /* no cache line of two workers */
     } * local;
 };
 
 enum { GB_TYPE_UNLOADED, GB_TYPE_LOADING, GB_TYPE_LOADED };
 
 /* Any thread. Defines a type, or finds the one that the same module defined before (on another
- * worker, or an older version: options are then the new ones). GB_ECONFLICT: two modules define one
- * name; the detail names both. */
+ * worker, or an older version: options are then the new ones, but for the placement, which stays).
+ * GB_ECONFLICT: two modules define one name; the detail names both. GB_EINVAL: a bound of 0. */
 int gb_type_define(gb_type **out, gb_silo *silo, const char *name, const char *module,
                    const gb_kind *kind, int pinned, const gb_type_options *options);
 gb_type *gb_type_find(gb_silo *silo, const char *name); /* any thread; NULL: unknown */
 gb_type *gb_type_at(gb_silo *silo, uint32_t id);        /* any thread; NULL: none */
 uint32_t gb_type_count(gb_silo *silo);                  /* any thread */
+int64_t gb_type_activations(gb_type *type);             /* any thread: on all workers, about */
 
 /* The kind says so when a load that it began (or any load) has made the type usable on this worker,
  * or failed. */
@@ -152,11 +153,13 @@ struct gb_act {
     gb_list idle;     /* in its type's list of unused ones */
     uint64_t last;    /* when its last turn ended */
     uint32_t queued;  /* calls in queue that were admitted */
-    uint16_t running; /* turns that hold it (a non-reentrant activation: at most 1) */
+    uint32_t running; /* turns that hold it (a non-reentrant activation: at most 1) */
     uint8_t state;
     uint8_t end; /* gb_end, when wants_end or STOPPING */
     bool wants_end;
     uint8_t forward;             /* FORWARD: the worker */
+    bool root;                   /* gb_worker_root */
+    bool bare;                   /* only a place in the map: it never began (act.c) */
     gb_call *queue, *queue_last; /* admitted: by priority, then in order */
     gb_call *room, *room_last;   /* behind the bound: they wait for room */
     gb_call *turns; /* all turns of it, running or parked, detached ones (spawned) too */
@@ -170,7 +173,8 @@ gb_act *gb_act_find(gb_worker *worker, gb_type *type, gb_key key);
 gb_key gb_act_key(const gb_act *act);
 gb_worker *gb_worker_of_key(gb_type *type, gb_key key); /* by pin or hash; any thread */
 
-/* Ends it after its running turn: on_deactivate, then it is gone. */
+/* Ends it after its running turn: on_deactivate, then it is gone. Detached turns of it are killed
+ * (GB_ECANCELED), calls that wait are served by a new activation. Does nothing to a root. */
 void gb_act_stop(gb_worker *worker, gb_act *act, gb_end end);
 
 /* Calls fn for every activation of a type (all types: NULL) on this worker; fn must not activate or
@@ -216,18 +220,21 @@ struct gb_call {
     uint64_t deadline;               /* ns on the silo's clock; GB_FOREVER: none */
     uint8_t flags, state;
     bool watched;        /* as a turn: someone waits for it (wait.c) */
+    bool look;           /* as a turn: to be looked at once it has parked */
     bool answered, away; /* origin: done has run; sent to another worker and not back */
-    uint32_t serial;     /* changes with each use of the object */
+    uint32_t serial;     /* changes when the object is freed */
     int rc;
     int8_t priority;
-    uint8_t hops;
+    uint8_t hops;           /* between workers, on the way to its activation */
+    uint8_t turned;         /* away, by activations that ended before it could begin */
     atomic_uchar cancelled; /* written at origin: the caller is gone; read by the turn */
     gb_call *
         caller; /* the turn that made it, or NULL; looked at only while it is parked on this call */
     uint32_t caller_serial;
+    uint32_t waits_serial;
     gb_call *waits;    /* as a turn: the call it is parked on, or NULL */
     void *body;        /* the kind's: what runs */
-    char *message;     /* for rc < 0: counted text of the account of origin's worker, or NULL */
+    char *message;     /* for rc < 0: text (malloc), or NULL */
     gb_buf bytes;      /* arguments, later results, when they must travel or wait */
     gb_block **blocks; /* arrays beside the bytes */
     uint32_t block_count;
@@ -235,7 +242,8 @@ struct gb_call {
     gb_timer timer; /* the deadline: origin; of a one-way call that waits for room: at */
     /* origin: exactly once, with the answer in rc and message, and in body (a local turn that
      * ended) or in bytes and blocks. The call is valid inside (an abandoned one is shown as a copy
-     * without results). */
+     * without results). Never runs inside gb_call_send or gb_turn_park. It may send, abandon and
+     * stop whatever it wants. */
     void (*done)(gb_call *call);
     void *user;
     char key_text[40];
@@ -250,15 +258,16 @@ void gb_call_drop(gb_call *call);
 /* Copies the key. GB_ENOMEM. */
 int gb_call_set_key(gb_call *call, gb_key key);
 
-/* Sends it. Set before: type, key, done, method and bytes; deadline, flags, caller, priority,
- * context as wanted. GB_OP_PENDING: done will run once, later. GB_OP_READY (one-way only): it is
- * queued, done never runs and the call is gone. Negative: refused (the detail says why), done never
- * runs and the call is still the sender's. A one-way call whose deadline has passed is refused at
- * once (GB_EBUSY) when the mailbox is full. */
+/* Sends it. Set before: type, key, done, method, bytes and deadline (0 has passed); flags, caller,
+ * priority, context as wanted. GB_OP_PENDING: done will run once, later. GB_OP_READY (one-way
+ * only): it is queued, done never runs and the call is gone. Negative: refused (the detail says
+ * why), done never runs and the call is still the sender's. A one-way call whose deadline has
+ * passed is refused at once (GB_EBUSY) when the mailbox is full. */
 int gb_call_send(gb_call *call);
 
 /* The sender no longer waits: done runs now with rc; what the turn does is of no interest any more.
- */
+ * What waits in a queue of this worker never runs; a one-way call on its way may still run. Nothing
+ * when it was answered before. */
 void gb_call_abandon(gb_call *call, int rc, const char *message);
 
 /* Keeps a message with the call (truncated when memory is short). */
@@ -278,15 +287,15 @@ void gb_call_begin_at(gb_call *call, gb_act *act);
 /* A detached turn on an activation: body is made. */
 void gb_call_spawn(gb_call *call, gb_act *act);
 
-/* An activation that belongs to no key: it holds turns of scripts and of the host. One per worker
- * and type. */
+/* An activation that belongs to no key: it holds turns of scripts and of the host, and never ends.
+ */
 int gb_worker_root(gb_worker *worker, gb_type *type, gb_act **out);
 
 /* ---- turns (the kind calls these) ---- */
 
 /* The running turn says that it will wait. It goes on when someone calls gb_turn_wake. `waits`
  * names the call it waits for, if it is one: a wait that closes a circle is found (the awaited call
- * is answered with GB_EDEADLOCK). */
+ * is answered with GB_EDEADLOCK, after the kind's run has returned). */
 void gb_turn_park(gb_call *turn, gb_call *waits);
 void gb_turn_wake(gb_call *turn);
 
@@ -303,6 +312,7 @@ struct gb_worker {
     uint32_t handoffs;
     gb_call *current; /* the turn that runs */
     gb_call *sending; /* inside gb_call_send: not answered yet */
+    int sent;         /* ... and what it returns once that is known */
     gb_call *free_calls;
     void **call_slabs;
     uint32_t call_slab_count, call_slab_room;
@@ -311,7 +321,6 @@ struct gb_worker {
     uint32_t chunk_count, chunk_room, free_slot;
     gb_map acts;
     gb_timers timers;
-    gb_act *root; /* holds turns that belong to no grain */
     uint64_t timer_ids;
     void *body;       /* the language's state on this worker */
     uint64_t spin_ns; /* adapts between none and the configured most */
@@ -321,6 +330,7 @@ struct gb_worker {
     _Atomic(gb_type *) beat_type;
     _Atomic(const gb_sym *) beat_method;
     _Atomic(gb_act *) beat_act;
+    _Atomic(gb_act *) looked_at; /* by the watch just now: it must not go */
     atomic_bool stuck;
     _Atomic int64_t act_count; /* written here, read by placement */
     gb_mailbox mailbox;
@@ -341,7 +351,7 @@ uint64_t gb_worker_next(gb_worker *worker);
 /* Spins, then sleeps until there is something to do, at most until a time. */
 void gb_worker_wait(gb_worker *worker, uint64_t until);
 
-/* Runs passes and waits until *stop is set. */
+/* Runs passes and waits until *stop is set. Who sets it wakes worker->loop after that. */
 void gb_worker_loop(gb_worker *worker, atomic_bool *stop);
 
 static inline gb_act *gb_act_at(gb_worker *worker, uint32_t slot, uint32_t generation)
@@ -380,7 +390,8 @@ struct gb_silo {
     gb_sym **syms;
     uint32_t sym_count, sym_room;
     const gb_sym *sym_activate, *sym_deactivate;
-    atomic_bool closing;
+    atomic_bool closing; /* no new calls */
+    atomic_bool ended;   /* gb_silo_stop */
 };
 
 int gb_silo_open(gb_silo **out, const gb_silo_config *config);
@@ -395,11 +406,16 @@ void gb_silo_settle(gb_silo *silo);
 /* A simulated silo: lets time pass, stopping at each timer. */
 void gb_silo_advance(gb_silo *silo, uint64_t ns);
 
-/* Is nothing under way (no call, no turn)? Any thread, while workers run; a lower bound is never
- * reported. */
+/* Is nothing under way (no call, no turn)? Any thread, while workers run. True means that there was
+ * an instant during the call at which nothing was. */
 bool gb_silo_quiet(gb_silo *silo);
 
-/* After the worker threads have stopped: ends all activations without hooks, frees everything. */
+/* After the worker threads have stopped, and before the language closes its states: answers all
+ * calls that are under way (done, GB_ECLOSED), drops the bodies of turns and closes all instances,
+ * without hooks. A worker whose body is NULL has no language any more: nothing of it is told. */
+void gb_silo_stop(gb_silo *silo);
+
+/* gb_silo_stop, if that has not been; then frees everything. */
 void gb_silo_close(gb_silo *silo);
 
 /* Starts ending every activation on this worker (with hooks); true when none is left. */
@@ -421,7 +437,8 @@ typedef struct gb_act_timer gb_act_timer;
 
 /* Ticks are one-way calls of a method with the same argument bytes each time; a tick that is still
  * waiting or running swallows the next ones. every_ns 0: once. The id names it for
- * gb_act_timer_stop. */
+ * gb_act_timer_stop. A tick is no use: it does not keep its activation alive. GB_ENOMEM;
+ * GB_ECLOSED: the activation is ending. */
 int gb_act_timer_start(gb_worker *worker, gb_act *act, const gb_sym *method, uint64_t after_ns,
                        uint64_t every_ns, const gb_buf *args, uint64_t *out_id);
 bool gb_act_timer_stop(gb_worker *worker, gb_act *act, uint64_t id);

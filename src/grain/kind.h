@@ -4,7 +4,7 @@
  * The body of a turn is the kind's own (a coroutine with its arguments on it, a C function with its
  * state). Between workers and in queues a call carries bytes (and blocks) instead: unpack makes the
  * body from them, pack makes bytes of the outcome. A local call may be given a ready body
- * (GB_CALL_BODY) and answered from one, without bytes.
+ * (gb_call_begin_at) and answered from one, without bytes.
  */
 #ifndef GB_GRAIN_KIND_H
 #define GB_GRAIN_KIND_H
@@ -38,7 +38,8 @@ struct gb_kind {
     /* Writes the results of an ended turn into call->bytes and call->blocks, for another worker. */
     int (*pack)(gb_call *call);
 
-    /* Drops the body of a turn: ended, or to be forgotten while parked. */
+    /* Drops the body of a turn: ended, or to be forgotten while parked. Calls that the turn made
+     * may be answered later: their done must then not touch it. call->act may be NULL. */
     void (*drop)(gb_call *call);
 };
 

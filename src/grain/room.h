@@ -12,24 +12,41 @@ void gbi_type_free(gb_type *type);
 int gbi_act_new(gb_worker *worker, gb_type *type, gb_key key,
                 gb_act **out); /* STARTING; the kind's open has run */
 int gbi_act_forward_new(gb_worker *worker, gb_type *type, gb_key key, gb_worker *to, gb_act **out);
-void gbi_act_free(gb_worker *worker, gb_act *act); /* out of the map; no turns, no queue */
 void gbi_act_settle(gb_worker *worker,
                     gb_act *act); /* after a turn: next calls, ending, idleness */
 void gbi_act_hook_done(gb_worker *worker, gb_call *hook);
 void gbi_act_start(gb_worker *worker, gb_act *act); /* on_activate, or active at once */
 void gbi_idle_fire(gb_timer *timer);
+void gbi_act_settle_tick(gb_worker *worker, gb_act *act); /* after a timer's turn: no use */
+void gbi_act_unplace(gb_worker *worker, gb_type *type,
+                     gb_key key);       /* no activation came of it here: home forgets its entry */
+void gbi_acts_close(gb_worker *worker); /* the silo ends: instances and timers */
 gb_act *gbi_act_pick_stateless(gb_worker *worker, gb_type *type, gb_key key, bool *full);
 
 /* call.c */
-void gbi_call_arrive(gb_worker *worker, gb_call *call); /* finds or makes the activation */
+void gbi_call_free(gb_call *call); /* at its origin */
 void gbi_call_answer(gb_worker *worker,
-                     gb_call *call); /* rc is set: back to the origin, or done and freed */
-void gbi_call_free(gb_call *call);   /* at its origin */
+                     gb_call *call); /* a turn has ended, rc is set: done and freed, or home */
+void gbi_call_return(gb_call *call); /* home as mail, rc is set and the body is gone: done runs
+                                        later, also when home is here */
+void gbi_call_refuse(gb_worker *worker,
+                     gb_call *call); /* it did not begin: to its sender if he looks on, else home */
+void gbi_calls_answer(gb_worker *worker); /* the silo ends: done of all, GB_ECLOSED */
+void gbi_calls_drop(gb_worker *worker);   /* ... the bodies of their turns */
+void gbi_calls_free(gb_worker *worker);   /* ... their memory */
+
+/* route.c */
+void gbi_call_arrive(gb_worker *worker, gb_call *call); /* finds or makes the activation */
 void gbi_call_to_act(gb_worker *worker, gb_act *act, gb_call *call); /* begins it, or queues it */
+
+/* queue.c */
+gb_call *gbi_call_admit(gb_worker *worker, gb_call *call);
 void gbi_call_enqueue(gb_worker *worker, gb_act *act, gb_call *call);
 gb_call *gbi_call_dequeue(gb_worker *worker, gb_act *act);
-void gbi_call_unqueue(gb_act *act, gb_call *call);
-void gbi_calls_close(gb_worker *worker);
+void gbi_call_unqueue(gb_act *act, gb_call *call); /* gbi_queue_refill must follow */
+void gbi_queue_refill(gb_worker *worker, gb_act *act);
+bool gbi_call_is_over(gb_worker *worker, gb_call *call);
+void gbi_call_refuse_late(gb_worker *worker, gb_call *call);
 
 /* turn.c */
 void gbi_turn_begin(gb_worker *worker, gb_act *act,
@@ -42,5 +59,13 @@ void gbi_turn_unlink(gb_call *turn);
 /* wait.c */
 void gbi_wait_check(gb_worker *worker,
                     gb_call *suspect); /* queued behind turns: does it wait for itself? */
+
+void gbi_wait_parked(gb_call *turn); /* it has just parked on a call: does that close a circle? */
+
+/* silo.c: no more grains: what is still in the mail is not looked at. Any thread. */
+static inline bool gbi_silo_ended(gb_silo *silo)
+{
+    return atomic_load_explicit(&silo->ended, memory_order_relaxed);
+}
 
 #endif

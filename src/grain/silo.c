@@ -33,14 +33,12 @@ static int worker_open(gb_silo *silo, int index)
 
 static void worker_close(gb_silo *silo, gb_worker *worker)
 {
-    gbi_calls_close(worker);
     for (uint32_t i = 0; i < gb_type_count(silo); i++)
         gb_timer_stop(&worker->timers, &gb_type_at(silo, i)->local[worker->index].idle_timer);
     for (uint32_t i = 0; i < worker->chunk_count; i++) {
         for (int k = 0; k < GB_ACTS_PER_CHUNK; k++) {
             gb_act *act = &worker->chunks[i][k];
             if (act->state == GB_ACT_FREE) continue;
-            gbi_act_timers_end(worker, act);
             if (act->key_size != UINT32_MAX)
                 gb_mem_free(&worker->mem, act->key.text, act->key_size + 1);
         }
@@ -84,9 +82,8 @@ int gb_silo_open(gb_silo **out, const gb_silo_config *config)
     return 0;
 }
 
-/* Mail that nobody reads any more may hold calls of other workers; they are freed with their slabs.
- * What is not a call (a probe, a note, a post of the host) runs once more, so that its memory is
- * given back. */
+/* Mail that nobody reads any more: calls are looked after by their origin; what is not a call (a
+ * probe, a note, a post of the host) runs once more, so that its memory is given back. */
 static void read_last_mail(gb_silo *silo)
 {
     for (bool any = true; any;) {
@@ -101,10 +98,28 @@ static void read_last_mail(gb_silo *silo)
     }
 }
 
-void gb_silo_close(gb_silo *silo)
+static void each_worker(gb_silo *silo, void (*fn)(gb_worker *worker))
+{
+    for (int i = 0; i < silo->worker_count; i++)
+        if (silo->workers[i]) fn(silo->workers[i]);
+}
+
+void gb_silo_stop(gb_silo *silo)
 {
     atomic_store(&silo->closing, true);
+    if (atomic_exchange(&silo->ended, true)) return;
     read_last_mail(silo);
+    each_worker(silo, gbi_calls_answer);
+    read_last_mail(silo); /* what the answered posted */
+    each_worker(silo, gbi_calls_drop);
+    each_worker(silo, gbi_acts_close);
+}
+
+void gb_silo_close(gb_silo *silo)
+{
+    gb_silo_stop(silo);
+    read_last_mail(silo);
+    each_worker(silo, gbi_calls_free); /* of all before any account ends: bytes wander */
     for (int i = 0; i < silo->worker_count; i++)
         if (silo->workers[i]) worker_close(silo, silo->workers[i]);
     for (uint32_t i = 0; i < gb_type_count(silo); i++) gbi_type_free(gb_type_at(silo, i));
@@ -120,13 +135,13 @@ void gb_silo_close(gb_silo *silo)
 
 bool gb_silo_quiet(gb_silo *silo)
 {
-    int64_t made[2] = {0, 0}, freed = 0;
-    for (int round = 0; round < 2; round++)
-        for (int i = 0; i < silo->worker_count; i++) {
-            if (round == 0) freed += atomic_load(&silo->workers[i]->calls_freed);
-            made[round] += atomic_load(&silo->workers[i]->calls_made);
-        }
-    return made[0] == made[1] && made[0] == freed;
+    /* A worker frees what it made, so freed never passes made; equal sums, the freed ones read
+     * first, mean that between the two readings no worker had a call. */
+    int64_t made = 0, freed = 0;
+    for (int i = 0; i < silo->worker_count; i++)
+        freed += atomic_load(&silo->workers[i]->calls_freed);
+    for (int i = 0; i < silo->worker_count; i++) made += atomic_load(&silo->workers[i]->calls_made);
+    return made == freed;
 }
 
 /* ---- driven by hand ---- */
@@ -134,10 +149,12 @@ bool gb_silo_quiet(gb_silo *silo)
 bool gb_silo_pass(gb_silo *silo)
 {
     bool any = false;
+    /* Simulated time stands still in a pass: the least budget, so that the workers take turns. */
+    uint64_t budget_ns = gb_sys_is_sim(silo->sys) ? 0 : GB_MS;
     int first =
         silo->worker_count > 1 ? (int)(gb_random(silo->sys) % (uint64_t)silo->worker_count) : 0;
     for (int i = 0; i < silo->worker_count; i++)
-        any |= gb_worker_pass(silo->workers[(first + i) % silo->worker_count], GB_MS);
+        any |= gb_worker_pass(silo->workers[(first + i) % silo->worker_count], budget_ns);
     return any;
 }
 

@@ -68,8 +68,8 @@ static bool canonical_integer(const char *text, size_t size, int64_t *out)
         if (text[i] < '0' || text[i] > '9') return false;
         value = value * 10 + (uint64_t)(text[i] - '0');
     }
-    if (value > (uint64_t)INT64_MAX) return false;
-    *out = at ? -(int64_t)value : (int64_t)value;
+    if (value > (uint64_t)INT64_MAX + at) return false;
+    *out = (int64_t)(at ? 0 - value : value);
     return true;
 }
 

@@ -45,8 +45,8 @@ void gbi_turn_begin(gb_worker *worker, gb_act *act, gb_call *turn)
     turn->state |= GB_AT_TURN;
     turn_link(act, turn);
     if (!turn->body) {
-        int rc = act->type->kind->unpack(turn);
-        if (rc < 0) {
+        int rc = turn->rc < 0 ? turn->rc : act->type->kind->unpack(turn);
+        if (__builtin_expect(rc < 0, 0)) {
             if (turn->rc >= 0) gb_call_fail(turn, rc, "%s", gb_err_detail());
             turn->state |= GB_AT_READY; /* it ends in its place in the run queue, like any turn */
             turn->next = NULL;
@@ -58,20 +58,34 @@ void gbi_turn_begin(gb_worker *worker, gb_act *act, gb_call *turn)
     gbi_turn_ready(worker, turn, true);
 }
 
+/* The body goes first: the instance may go in what follows. */
+static void hook_end(gb_worker *worker, gb_call *hook)
+{
+    if (hook->body) hook->type->kind->drop(hook);
+    hook->body = NULL;
+    hook->answered = true;
+    gbi_act_hook_done(worker, hook);
+    hook->act = NULL;
+    gbi_call_answer(worker, hook);
+}
+
 static void turn_end(gb_worker *worker, gb_call *turn)
 {
     gb_act *act = turn->act;
     gbi_turn_unlink(turn);
-    if (turn->flags & GB_CALL_HOOK) {
-        gbi_act_hook_done(worker, turn);
-        turn->answered = true;
-        gbi_call_answer(worker, turn);
+    uint8_t flags = turn->flags;
+    if (__builtin_expect(flags & GB_CALL_HOOK, 0)) {
+        hook_end(worker, turn);
         return;
     }
     uint32_t slot = act->slot, generation = act->generation;
     gbi_call_answer(worker, turn);
     act = gb_act_at(worker, slot, generation);
-    if (act) gbi_act_settle(worker, act);
+    if (!act) return;
+    if (__builtin_expect(flags & GB_CALL_TICK, 0))
+        gbi_act_settle_tick(worker, act);
+    else
+        gbi_act_settle(worker, act);
 }
 
 void gbi_turn_kill(gb_worker *worker, gb_call *turn, int rc)
@@ -84,20 +98,31 @@ void gbi_turn_kill(gb_worker *worker, gb_call *turn, int rc)
     }
     gbi_turn_unlink(turn);
     turn->waits = NULL;
-    turn->state &= (uint8_t)~GB_AT_PARKED;
     gb_call_fail(turn, rc, "its grain was deactivated");
-    turn->type->kind->drop(turn);
+    if (turn->body) turn->type->kind->drop(turn);
     turn->body = NULL;
-    gbi_call_answer(worker, turn);
+    gbi_call_return(turn); /* not at once: the activation is in the middle of its end */
 }
 
 void gb_turn_park(gb_call *turn, gb_call *waits)
 {
     turn->state |= GB_AT_PARKED;
     turn->waits = waits;
-    if (!waits || waits->caller != turn) return;
-    if (turn->watched || (!waits->away && waits->state & GB_AT_QUEUED))
-        gbi_wait_check(waits->origin, waits);
+    if (!waits) return;
+    turn->waits_serial = waits->serial;
+    if (waits->caller == turn && (turn->watched || (!waits->away && waits->state & GB_AT_QUEUED)))
+        turn->look = true;
+}
+
+/* It has parked, and something is to be looked at: a circle, or that it asked its activation to
+ * end. */
+static void turn_parked(gb_worker *worker, gb_call *turn)
+{
+    uint32_t slot = turn->act->slot, generation = turn->act->generation;
+    turn->look = false;
+    if (turn->waits) gbi_wait_parked(turn);
+    gb_act *act = gb_act_at(worker, slot, generation);
+    if (act && act->wants_end) gbi_act_settle(worker, act);
 }
 
 void gb_turn_wake(gb_call *turn)
@@ -113,7 +138,7 @@ static void show_turn(gb_worker *worker, gb_call *turn)
     atomic_store_explicit(&worker->beat_type, turn->type, memory_order_relaxed);
     atomic_store_explicit(&worker->beat_method, turn->method, memory_order_relaxed);
     atomic_store_explicit(&worker->beat_act, turn->act, memory_order_relaxed);
-    atomic_store_explicit(&worker->beat, ++worker->turns, memory_order_relaxed);
+    atomic_store_explicit(&worker->beat, ++worker->turns, memory_order_release);
 }
 
 static void turn_run(gb_worker *worker, gb_call *turn)
@@ -133,7 +158,10 @@ static void turn_run(gb_worker *worker, gb_call *turn)
     show_turn(worker, turn);
     int rc = turn->type->kind->run(turn);
     worker->current = NULL;
-    if (rc == GB_RUN_PARKED) return;
+    if (rc == GB_RUN_PARKED) {
+        if (__builtin_expect(turn->look, 0)) turn_parked(worker, turn);
+        return;
+    }
     turn_end(worker, turn);
 }
 
@@ -156,6 +184,6 @@ bool gbi_turns_run(gb_worker *worker, uint64_t until)
         turn_run(worker, turn);
         if (count % TURNS_PER_LOOK == 0 && gb_now(worker->silo->sys) >= until) break;
     }
-    atomic_store_explicit(&worker->beat, 0, memory_order_relaxed);
+    atomic_store_explicit(&worker->beat, 0, memory_order_release);
     return any;
 }

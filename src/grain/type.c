@@ -69,6 +69,29 @@ void gbi_type_free(gb_type *type)
     gb_mem_free(silo->mem, type, sizeof *type);
 }
 
+/* Other workers may read them at this moment: field by field, and only what is new. */
+static void options_set(gb_type_options *to, const gb_type_options *from)
+{
+#define COPY(field)                                                                                \
+    do {                                                                                           \
+        if (to->field != from->field) __atomic_store_n(&to->field, from->field, __ATOMIC_RELAXED); \
+    } while (0)
+    COPY(reentrant);
+    COPY(keep_alive);
+    COPY(idle_ns);
+    COPY(queue_max);
+    COPY(stateless_max);
+#undef COPY
+}
+
+int64_t gb_type_activations(gb_type *type)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < type->silo->worker_count; i++)
+        sum += atomic_load_explicit(&type->local[i].count, memory_order_relaxed);
+    return sum;
+}
+
 static int type_define_locked(gb_type **out, gb_silo *silo, const gb_sym *name, const char *module,
                               const gb_kind *kind, int pinned, const gb_type_options *options)
 {
@@ -78,7 +101,7 @@ static int type_define_locked(gb_type **out, gb_silo *silo, const gb_sym *name, 
             return gb_err_set(GB_ECONFLICT, "the grain type '%s' is defined twice: in %s and in %s",
                               name->text, *type->module ? type->module : "the main script",
                               *module ? module : "the main script");
-        if (memcmp(&type->options, options, sizeof *options) != 0) type->options = *options;
+        options_set(&type->options, options);
         *out = type;
         return 0;
     }
@@ -99,29 +122,12 @@ static int type_define_locked(gb_type **out, gb_silo *silo, const gb_sym *name, 
 int gb_type_define(gb_type **out, gb_silo *silo, const char *name, const char *module,
                    const gb_kind *kind, int pinned, const gb_type_options *options)
 {
+    if (options->queue_max == 0 || options->stateless_max == 0)
+        return gb_err_set(GB_EINVAL, "grain type '%s': a bound of 0 would serve no call", name);
     const gb_sym *sym = gb_sym_get(silo, name, strlen(name));
     if (!sym) return GB_ENOMEM;
     pthread_mutex_lock(&silo->types_lock);
     int rc = type_define_locked(out, silo, sym, module, kind, pinned, options);
     pthread_mutex_unlock(&silo->types_lock);
     return rc;
-}
-
-void gb_type_loaded(gb_worker *worker, gb_type *type, int rc, const char *message)
-{
-    struct gb_type_local *local = &type->local[worker->index];
-    local->state = rc < 0 ? GB_TYPE_UNLOADED : GB_TYPE_LOADED;
-    gb_call *call = local->waiting;
-    local->waiting = NULL;
-    local->waiting_end = &local->waiting;
-    while (call) {
-        gb_call *next = call->next;
-        if (rc < 0) {
-            gb_call_fail(call, rc, "%s", message);
-            gbi_call_answer(worker, call);
-        } else {
-            gbi_call_arrive(worker, call);
-        }
-        call = next;
-    }
 }

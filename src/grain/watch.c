@@ -2,6 +2,22 @@
 
 #include "base/err.h"
 
+/* What the worker has been in since the last look: its name into id, and its method. False when
+ * that turn has just ended. looked_at holds the activation meanwhile; the exchange puts it before
+ * the second look at the beat (act.c does the reverse). */
+static bool name_turn(gb_worker *worker, uint64_t beat, char *id, size_t room,
+                      const gb_sym **method)
+{
+    gb_act *act = atomic_load_explicit(&worker->beat_act, memory_order_relaxed);
+    gb_type *type = atomic_load_explicit(&worker->beat_type, memory_order_relaxed);
+    *method = atomic_load_explicit(&worker->beat_method, memory_order_relaxed);
+    atomic_exchange_explicit(&worker->looked_at, act, memory_order_acq_rel);
+    bool same = atomic_load_explicit(&worker->beat, memory_order_acquire) == beat;
+    if (same && act && !act->root) gb_key_print(id, room, type, gb_act_key(act));
+    atomic_store_explicit(&worker->looked_at, NULL, memory_order_release);
+    return same;
+}
+
 void gb_watch_look(gb_watch *watch, gb_silo *silo)
 {
     uint64_t now = gb_now(silo->sys);
@@ -16,13 +32,9 @@ void gb_watch_look(gb_watch *watch, gb_silo *silo)
             continue;
         }
         if (watch->seen[i].told || now - watch->seen[i].since < silo->config.stuck_ns) continue;
-        gb_type *type = atomic_load_explicit(&worker->beat_type, memory_order_relaxed);
-        const gb_sym *method = atomic_load_explicit(&worker->beat_method, memory_order_relaxed);
-        gb_act *act = atomic_load_explicit(&worker->beat_act, memory_order_relaxed);
+        const gb_sym *method;
         char id[256] = "a script";
-        /* The activation cannot go while its turn runs, and that turn has run since the last look.
-         */
-        if (type && act && act != worker->root) gb_key_print(id, sizeof id, type, gb_act_key(act));
+        if (!name_turn(worker, beat, id, sizeof id, &method)) continue;
         watch->seen[i].told = true;
         atomic_store(&worker->stuck, true);
         gb_log_put(silo->config.log, GB_LOG_WARN, gb_wall(silo->sys), NULL,

@@ -3,7 +3,7 @@
 #include "base/check.h"
 #include "base/err.h"
 
-enum { MAIL_PER_PASS = 512, SPINS_PER_LOOK = 32 };
+enum { MAIL_PER_PASS = 512, TIMERS_PER_LOOK = 16, SPINS_PER_LOOK = 32, PASSES_PER_IO = 16 };
 
 static inline void relax(void)
 {
@@ -18,15 +18,19 @@ bool gb_worker_pass(gb_worker *worker, uint64_t budget_ns)
 {
     bool any = false;
     worker->now = gb_now(worker->silo->sys);
+    uint64_t until = worker->now + budget_ns;
     for (int i = 0; i < MAIL_PER_PASS; i++) {
         gb_node *node = gb_mailbox_take(&worker->mailbox);
         if (!node) break;
         node->run(node, worker);
         any = true;
     }
-    if (gb_timers_run(&worker->timers, worker->now) > 0) any = true;
-    if (worker->run_head || worker->next_call)
-        any |= gbi_turns_run(worker, worker->now + budget_ns);
+    for (int fired = TIMERS_PER_LOOK; fired == TIMERS_PER_LOOK;) {
+        fired = gb_timers_run(&worker->timers, worker->now, TIMERS_PER_LOOK);
+        if (fired > 0) any = true;
+        if (gb_now(worker->silo->sys) >= until) break;
+    }
+    if (worker->run_head || worker->next_call) any |= gbi_turns_run(worker, until);
     return any;
 }
 
@@ -58,16 +62,17 @@ void gb_worker_wait(gb_worker *worker, uint64_t until)
 {
     if (has_work(worker)) return;
     gb_sys *sys = worker->silo->sys;
-    uint64_t next = gb_worker_next(worker), most = worker->silo->config.spin_ns,
+    uint64_t soon = gb_timers_soon(&worker->timers), most = worker->silo->config.spin_ns,
              start = gb_now(sys);
-    if (next < until) until = next;
+    if (soon < until) until = soon;
     if (until <= start) return;
     uint64_t spin_until = start + worker->spin_ns < until ? start + worker->spin_ns : until;
     if (worker->spin_ns && spin(worker, spin_until)) {
         worker->spin_ns = worker->spin_ns * 2 < most ? worker->spin_ns * 2 : most;
         return;
     }
-    uint64_t slept = gb_now(sys);
+    uint64_t slept = gb_now(sys), next = gb_worker_next(worker);
+    if (next < until) until = next;
     if (until <= slept) return;
     if (!gb_mailbox_doze(&worker->mailbox)) return;
     gb_loop_wait(worker->loop, until == GB_FOREVER ? GB_FOREVER : until - slept);
@@ -81,8 +86,11 @@ void gb_worker_wait(gb_worker *worker, uint64_t until)
 
 void gb_worker_loop(gb_worker *worker, atomic_bool *stop)
 {
-    while (!atomic_load_explicit(stop, memory_order_acquire)) {
-        if (!gb_worker_pass(worker, GB_MS)) gb_worker_wait(worker, GB_FOREVER);
+    for (unsigned busy = 0; !atomic_load_explicit(stop, memory_order_acquire);) {
+        if (!gb_worker_pass(worker, GB_MS))
+            gb_worker_wait(worker, GB_FOREVER);
+        else if (++busy % PASSES_PER_IO == 0) /* a worker that never waits serves its sockets too */
+            gb_loop_wait(worker->loop, 0);
     }
 }
 
@@ -91,15 +99,14 @@ bool gb_worker_drain(gb_worker *worker)
     for (uint32_t i = 0; i < worker->chunk_count; i++)
         for (int k = 0; k < GB_ACTS_PER_CHUNK; k++) {
             gb_act *act = &worker->chunks[i][k];
-            if (act->state == GB_ACT_ACTIVE && act != worker->root)
+            if (act->state == GB_ACT_ACTIVE && !act->root)
                 gb_act_stop(worker, act, GB_END_SHUTDOWN);
         }
     bool left = false;
     for (uint32_t i = 0; i < worker->chunk_count && !left; i++)
         for (int k = 0; k < GB_ACTS_PER_CHUNK && !left; k++) {
-            uint8_t state = worker->chunks[i][k].state;
-            left = state != GB_ACT_FREE && state != GB_ACT_FORWARD &&
-                   &worker->chunks[i][k] != worker->root;
+            const gb_act *act = &worker->chunks[i][k];
+            left = act->state != GB_ACT_FREE && act->state != GB_ACT_FORWARD && !act->root;
         }
     return !left;
 }

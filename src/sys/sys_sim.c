@@ -130,7 +130,9 @@ void gb_sim_release(gb_sys *sys)
     sim_sys *world = (sim_sys *)sys;
     if (!gb_sys_is_sim(sys)) return;
     pthread_mutex_lock(&world->lock);
+    GB_CHECK(world->held > 0);
     world->held--;
+    world->woken = true; /* each end of work outside is news, not only the last */
     pthread_cond_broadcast(&world->changed);
     pthread_mutex_unlock(&world->lock);
 }

@@ -66,7 +66,11 @@ static int loop_open(gb_loop **out, gb_sys *sys)
         return gb_err_set(GB_ENOMEM, "no event loop: %s", uv_strerror(rc));
     }
     rc = uv_async_init(&loop->uv, &loop->wake, on_wake);
-    GB_CHECK(rc == 0);
+    if (rc < 0) { /* no descriptors left */
+        uv_loop_close(&loop->uv);
+        gb_mem_free(world->mem, loop, sizeof *loop);
+        return gb_err_set(GB_ENOMEM, "no event loop: %s", uv_strerror(rc));
+    }
     GB_CHECK(uv_timer_init(&loop->uv, &loop->timer) == 0);
     *out = &loop->loop;
     return 0;
@@ -91,7 +95,7 @@ static void loop_wait(gb_loop *base, uint64_t timeout_ns)
     }
     if (timeout_ns != GB_FOREVER) {
         uv_update_time(&loop->uv);
-        uv_timer_start(&loop->timer, on_time, (timeout_ns + GB_MS - 1) / GB_MS, 0);
+        uv_timer_start(&loop->timer, on_time, timeout_ns / GB_MS + (timeout_ns % GB_MS != 0), 0);
     }
     uv_run(&loop->uv, UV_RUN_ONCE);
     if (timeout_ns != GB_FOREVER) uv_timer_stop(&loop->timer);

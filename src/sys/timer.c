@@ -49,18 +49,19 @@ static void sort_slots(gb_timers *timers, uint64_t now)
     }
 }
 
-int gb_timers_run(gb_timers *timers, uint64_t now)
+int gb_timers_run(gb_timers *timers, uint64_t now, int most)
 {
     int fired = 0;
     if (timers->tick < now >> GB_TIMER_SHIFT) sort_slots(timers, now);
-    for (;;) {
+    while (fired < most) {
         gb_heap_node *top = gb_heap_top(&timers->heap);
-        if (!top || top->key > now) return fired;
+        if (!top || top->key > now) break;
         gb_heap_remove(&timers->heap, top);
         gb_timer *timer = GB_CONTAINER(top, gb_timer, node);
         fired++;
         timer->fire(timer);
     }
+    return fired;
 }
 
 uint64_t gb_timers_next(const gb_timers *timers)

@@ -56,12 +56,19 @@ static inline void gb_timer_stop(gb_timers *timers, gb_timer *timer)
     }
 }
 
-/* Fires all that are due, in order of time: how many. A fired timer is disarmed before its function
- * runs. */
-int gb_timers_run(gb_timers *timers, uint64_t now);
+/* Fires those that are due, in order of time, at most so many: how many. A fired timer is disarmed
+ * before its function runs. */
+int gb_timers_run(gb_timers *timers, uint64_t now, int most);
 
 /* When the next one may be due (never later than that; the slots make it early): GB_FOREVER when
  * there is none. */
 uint64_t gb_timers_next(const gb_timers *timers);
+
+/* The same without a look at the slots: right for the next 67 ms, about. Cheap. */
+static inline uint64_t gb_timers_soon(const gb_timers *timers)
+{
+    const gb_heap_node *top = gb_heap_top(&timers->heap);
+    return top ? top->key : UINT64_MAX;
+}
 
 #endif
