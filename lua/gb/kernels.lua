@@ -49,7 +49,8 @@ local kernel_methods, kernel_meta = {}, { __gb = "kernel" }
 local function bind(state, kernel, module)
   local signature, info = core.kernel_bind(kernel.gb_handle, module, kernel.name, state.struct_ids)
   if not signature then return nil, info end
-  kernel.signature, kernel.info = signature, info
+  rawset(kernel, "signature", signature)
+  rawset(kernel, "info", info)
   return true
 end
 
@@ -107,7 +108,10 @@ end
 
 local function check_shape(shape)
   near.check_options("the shape of a launch", shape, shape_options, 3)
-  if shape.timeout ~= nil then return units.seconds(shape.timeout, "timeout", 3) end
+  if shape.timeout == nil then return nil end
+  local ok, value = pcall(units.seconds, shape.timeout, "timeout")
+  if not ok then error((value:gsub("^[^ ]+:%d+: ", "")), 3) end
+  return value
 end
 
 local function check_self(kernel, name)

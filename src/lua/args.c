@@ -158,8 +158,9 @@ static void aggregate(gbl_walk *w, int at, void *to)
         lua_pushvalue(L, index);
         lua_call(L, 2, 2);
         if (lua_isstring(L, -1)) gbl_refuse(w, at, "%s", lua_tostring(L, -1));
-        lua_pop(L, 1);
-        lua_replace(L, index);
+        memcpy(to, lua_topointer(L, -2), param->size); /* a fresh value of that very type */
+        lua_pop(L, 2);
+        return;
     }
     const void *from = gbl_element_at(L, index, &type);
     if (!from || type != expect) refuse_type(w, at);
