@@ -57,7 +57,9 @@ static void put_kernel(wrapper *w, const gb_source_kernel *kernel, const char *e
     else
         PUT(w, "decltype(&%s), &%s", expression, expression);
     PUT(w, ", %d> __gb_entry_%d; %s\n",
-        (kernel->plain && !sync) | kernel->linear << 1 | kernel->strided << 2, n, kernel->close);
+        (kernel->plain && !sync) | kernel->linear << 1 | kernel->strided << 2 |
+            kernel->guarded << 3,
+        n, kernel->close);
     FILL(w, "::%s%s__gb_entry_%d::fill(__gb_params_%d, __gb_names_%d);\n", kernel->scope,
          *kernel->scope ? "::" : "", n, n, n);
     w->kernels++;

@@ -49,6 +49,7 @@ typedef struct gb_source_kernel {
     bool plain;     /* touches no addressable locals: its threads may run in SIMD lanes */
     bool linear;    /* sees x only as blockIdx.x * blockDim.x + threadIdx.x */
     bool strided;   /* ends in a grid-stride loop, which is rewritten to one round per call */
+    bool guarded;   /* begins with a test of its place that holds for all of a row when for its ends */
     uint32_t chunk; /* room private */
 } gb_source_kernel;
 

@@ -54,7 +54,7 @@ static uint32_t match_all(const gb_source *source, uint32_t at, const char *cons
 }
 
 /* Behind the whole expression, when one begins at `at`. */
-static uint32_t match_place(const gb_source *source, uint32_t at)
+uint32_t gbi_match_place(const gb_source *source, uint32_t at)
 {
     static const char *const patterns[][8] = {
         {"blockIdx", "*", "blockDim", "+", "threadIdx"},
@@ -80,7 +80,7 @@ bool gbi_kernel_linear(const gb_source *source, const gbi_chunk *chunk)
 {
     const gb_token *tokens = source->tokens.at;
     for (uint32_t i = chunk->first; i < chunk->last; i++) {
-        uint32_t end = match_place(source, i);
+        uint32_t end = gbi_match_place(source, i);
         if (end != NONE) {
             i = end - 1;
             continue;

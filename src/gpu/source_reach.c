@@ -222,6 +222,9 @@ int gbi_source_close_over(gb_source *source)
         kernel->linear = !hidden_index && !chunk->indexed;
         chunk->loop = kernel->plain && !kernel->sync && !kernel->is_template ? gbi_kernel_loop(source, chunk) : 0;
         kernel->strided = chunk->loop != 0;
+        bool whole = kernel->plain && !kernel->sync && !kernel->is_template && !chunk->loop;
+        chunk->guard = whole ? gbi_kernel_guard(source, chunk) : 0;
+        kernel->guarded = chunk->guard != 0;
     }
     return 0;
 }

@@ -162,6 +162,21 @@ static uint32_t grid_stride(writer *w, uint32_t at)
     return close;
 }
 
+/* if (i >= n) return;  becomes  if (__gb_outside(i >= n)) return;  and  if (i < n) ...  becomes
+ * if (!__gb_outside(!(i < n))) ... */
+static uint32_t guard(writer *w, uint32_t at)
+{
+    const gb_token *tokens = w->source->tokens.at;
+    uint32_t close = gbi_skip_pair(w->source, at + 1, w->source->tokens.count) - 1;
+    uint32_t body = close + 1 + gbi_token_is(&tokens[close + 1], "{");
+    bool leaves = gbi_token_is(&tokens[body], "return") && gbi_token_is(&tokens[body + 1], ";");
+    copy_until(w, tokens[at + 2].text);
+    puts_text(w, leaves ? "__gb_outside(" : "!__gb_outside(!(");
+    copy_until(w, tokens[close].text);
+    puts_text(w, leaves ? ")" : "))");
+    return close;
+}
+
 int gb_source_rewrite(gb_source *source, gb_buf *out)
 {
     writer w = {source, out, source->text, 0};
@@ -172,6 +187,8 @@ int gb_source_rewrite(gb_source *source, gb_buf *out)
         if (token->kind == GB_TOKEN_PRAGMA) pragma(&w, token);
         if (at && chunk < source->chunks.count && source->chunks.at[chunk].loop == at)
             at = grid_stride(&w, at);
+        if (at && chunk < source->chunks.count && source->chunks.at[chunk].guard == at)
+            at = guard(&w, at);
         if (token->kind != GB_TOKEN_NAME || !gbi_token_is(token, "extern")) continue;
         const gbi_chunk *within = chunk < source->chunks.count ? &source->chunks.at[chunk] : NULL;
         bool inside = within && within->has_body && within->first < at;

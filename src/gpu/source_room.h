@@ -25,7 +25,8 @@ typedef struct gbi_chunk {
     uint32_t params;        /* functions: token of "("; classes: token of "{"; else UINT32_MAX */
     uint32_t space;         /* index into spaces */
     bool is_template, is_kernel, has_body, sync, plain, indexed;
-    uint32_t loop; /* kernels: token of the grid-stride loop's "for"; 0: none */
+    uint32_t loop;  /* kernels: token of the grid-stride loop's "for"; 0: none */
+    uint32_t guard; /* kernels: token of the "if" that tests the place; 0: none */
 } gbi_chunk;
 
 /* A namespace as nested text; see gb_source_kernel. */
@@ -89,5 +90,7 @@ int gbi_source_close_over(gb_source *source); /* source_reach.c: sync and plain 
 /* source_index.c: how a kernel uses its place in the grid. */
 bool gbi_kernel_linear(const gb_source *source, const gbi_chunk *chunk);
 uint32_t gbi_kernel_loop(const gb_source *source, const gbi_chunk *chunk);
+uint32_t gbi_kernel_guard(const gb_source *source, const gbi_chunk *chunk);
+uint32_t gbi_match_place(const gb_source *source, uint32_t at); /* UINT32_MAX: none begins here */
 
 #endif

@@ -210,17 +210,40 @@ template <int... I> struct __gb_count<0, I...> {
     typedef __gb_list<I...> type;
 };
 
-/* Grid-stride loops run one round per call of the kernel: see source_index.c. */
-static thread_local unsigned int __gb_round, __gb_more;
+/* Grid-stride loops run one round per call of the kernel: see source_index.c. A guard is asked at
+ * both ends of a row first, and when it holds there the row runs without it: see source_guard.c. */
+enum { __gb_mode_test, __gb_mode_probe, __gb_mode_inside };
+static thread_local unsigned int __gb_round, __gb_more, __gb_mode, __gb_all;
 __gb_fn bool __gb_note(bool more)
 {
+    if (__gb_mode == __gb_mode_probe) {
+        __gb_all &= (unsigned int)more;
+        return false;
+    }
+    if (__gb_mode == __gb_mode_inside) return true;
     __gb_more |= (unsigned int)more;
     return more;
 }
+__gb_fn bool __gb_outside(bool outside)
+{
+    if (__gb_mode == __gb_mode_probe) {
+        __gb_all &= (unsigned int)!outside;
+        return true;
+    }
+    return __gb_mode != __gb_mode_inside && outside;
+}
 
 /* Traits. Plain: the threads of a block may run in SIMD lanes; the compiler need not prove it.
- * Linear: the threads of neighbouring blocks are one row. Strided: rounds of a grid-stride loop. */
-enum { __gb_plain_threads = 1, __gb_linear = 2, __gb_strided = 4, __gb_row_threads = 16384 };
+ * Linear: the threads of neighbouring blocks are one row. Strided: rounds of a grid-stride loop.
+ * Guarded: begins with a test of the place. */
+enum {
+    __gb_plain_threads = 1,
+    __gb_linear = 2,
+    __gb_strided = 4,
+    __gb_guarded = 8,
+    __gb_row_threads = 16384,
+    __gb_piece_threads = 512
+};
 template <typename T, T F, int Traits> struct __gb_entry;
 
 #define __GB_ENTRY(exception)                                                                      \
@@ -272,19 +295,52 @@ template <typename T, T F, int Traits> struct __gb_entry;
         }                                                                                          \
         __gb_fn void row(int begin, int end, A... a)                                               \
         {                                                                                          \
-            if (Traits & __gb_plain_threads) {                                                     \
-                __GB_PARALLEL                                                                      \
+            if (!(Traits & __gb_plain_threads)) {                                                  \
                 for (int x = begin; x < end; x++) {                                                \
                     __gb_thread_x = (unsigned int)x;                                               \
                     F(a...);                                                                       \
                 }                                                                                  \
-                __gb_thread_x = 0; /* x is not used behind the loop, or it does not vectorise */   \
-            } else {                                                                               \
-                for (int x = begin; x < end; x++) {                                                \
-                    __gb_thread_x = (unsigned int)x;                                               \
-                    F(a...);                                                                       \
+                return;                                                                            \
+            }                                                                                      \
+            __gb_mode = __gb_mode_test;                                                            \
+            if (!(Traits & (__gb_guarded | __gb_strided))) return lanes(begin, end, a...);         \
+            if (inside(begin, end, a...)) return;                                                  \
+            for (int at = begin; at < end; at += __gb_piece_threads) {                             \
+                int stop = end - at > __gb_piece_threads ? at + __gb_piece_threads : end;          \
+                if (!inside(at, stop, a...)) lanes(at, stop, a...);                                \
+            }                                                                                      \
+        }                                                                                          \
+        /* Runs the row without its test when both ends pass it; else false. */                    \
+        __gb_fn bool inside(int begin, int end, A... a)                                            \
+        {                                                                                          \
+            __gb_mode = __gb_mode_probe;                                                           \
+            __gb_all = 1;                                                                          \
+            for (int i = 0; i < 2; i++) {                                                          \
+                __gb_thread_x = (unsigned int)(i ? end - 1 : begin);                               \
+                F(a...);                                                                           \
+                /* the first thread is past the end, so all are */                                 \
+                if (Traits & __gb_strided && !i && !__gb_all) {                                    \
+                    __gb_mode = __gb_mode_test;                                                    \
+                    return true;                                                                   \
                 }                                                                                  \
             }                                                                                      \
+            __gb_mode = __gb_mode_test;                                                            \
+            if (!__gb_all) return false;                                                           \
+            __gb_mode = __gb_mode_inside;                                                          \
+            lanes(begin, end, a...);                                                               \
+            __gb_mode = __gb_mode_test;                                                            \
+            __gb_more = 1;                                                                         \
+            return true;                                                                           \
+        }                                                                                          \
+        __gb_fn void lanes(int begin, int end, A... a)                                             \
+        {                                                                                          \
+            if (begin < 0) __builtin_unreachable();                                                \
+            __GB_PARALLEL                                                                          \
+            for (int x = begin; x < end; x++) {                                                    \
+                __gb_thread_x = (unsigned int)x;                                                   \
+                F(a...);                                                                           \
+            }                                                                                      \
+            __gb_thread_x = 0; /* x is not used behind the loop, or it does not vectorise */       \
         }                                                                                          \
         static void run(const gb_cpu_range *range)                                                 \
         {                                                                                          \
@@ -310,7 +366,7 @@ template <typename T, T F, int Traits> struct __gb_entry;
         }                                                                                          \
     };
 #ifdef __clang__
-#define __GB_PARALLEL _Pragma("clang loop vectorize(assume_safety)")
+#define __GB_PARALLEL _Pragma("clang loop vectorize(assume_safety) interleave_count(4)")
 #else
 #define __GB_PARALLEL _Pragma("GCC ivdep")
 #endif

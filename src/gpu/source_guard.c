@@ -1,0 +1,159 @@
+/* The guard that most kernels begin with: int i = blockIdx.x * blockDim.x + threadIdx.x, then
+ * if (i < n) ... or if (i >= n) return. Such a test is an interval of x, so when it holds at both
+ * ends of a row it holds in between, and the row runs without it: no masks in the vector loop.
+ * The patterns are strict on purpose; what does not match keeps its test. */
+#include "gpu/source_room.h"
+
+#include <string.h>
+
+#define NONE UINT32_MAX
+
+enum { NAMES_MAX = 32 };
+
+typedef struct {
+    const gb_source *source;
+    const gb_token *names[NAMES_MAX];
+    bool along_x[NAMES_MAX]; /* it is the place in x; else it does not depend on x */
+    int count;
+} prefix;
+
+static const gb_token *token_at(const prefix *p, uint32_t at)
+{
+    return &p->source->tokens.at[at];
+}
+
+static int find_name(const prefix *p, const gb_token *token)
+{
+    for (int i = 0; i < p->count; i++)
+        if (p->names[i]->size == token->size &&
+            memcmp(p->names[i]->text, token->text, token->size) == 0)
+            return i;
+    return -1;
+}
+
+static bool is_call(const prefix *p, uint32_t at)
+{
+    static const char *const casts[] = {"int", "unsigned", "size_t", "long", NULL};
+    return token_at(p, at)->kind == GB_TOKEN_NAME && gbi_token_is(token_at(p, at + 1), "(") &&
+           !gbi_token_in(token_at(p, at), casts);
+}
+
+/* Tokens [at, end) of plain arithmetic. *x: the place in x is in it, with + and - around only. */
+static bool expression(const prefix *p, uint32_t at, uint32_t end, bool *x)
+{
+    bool along = false, scaled = false;
+    if (at == end) return false;
+    for (uint32_t i = at; i < end; i++) {
+        const gb_token *token = token_at(p, i);
+        if (token->kind == GB_TOKEN_NAME) {
+            int name = find_name(p, token);
+            bool member = gbi_token_is(token_at(p, i - 1), ".");
+            if (is_call(p, i)) return false;
+            if (name >= 0 && !member) along |= p->along_x[name];
+            bool place = gbi_token_is(token, "threadIdx") || gbi_token_is(token, "blockIdx");
+            if (place && gbi_token_is(token_at(p, i + 2), "x")) return false;
+            if (place && !gbi_token_is(token_at(p, i + 1), ".")) return false;
+        } else if (token->kind == GB_TOKEN_PUNCT) {
+            if (token->size != 1 || !strchr("+-*/.()", *token->text)) return false;
+            if (strchr("+-", *token->text) && gbi_token_is(token_at(p, i + 1), "+")) return false;
+            if (strchr("+-", *token->text) && gbi_token_is(token_at(p, i + 1), "-")) return false;
+            scaled |= strchr("*/(", *token->text) != NULL;
+        } else if (token->kind != GB_TOKEN_NUMBER) {
+            return false;
+        }
+    }
+    *x = along;
+    return !along || !scaled;
+}
+
+/* "const int x = ..., y = ...;": behind it, or NONE. */
+static uint32_t declaration(prefix *p, uint32_t at, uint32_t end)
+{
+    static const char *const types[] = {"int",      "unsigned", "long",    "size_t", "const",
+                                        "int32_t",  "uint32_t", "int64_t", "uint64_t", "uint",
+                                        "auto",     "constexpr", "ptrdiff_t", NULL};
+    uint32_t name = at;
+    while (name < end && gbi_token_in(token_at(p, name), types)) name++;
+    if (name == at) return NONE;
+    for (;;) {
+        bool x = false;
+        if (token_at(p, name)->kind != GB_TOKEN_NAME || p->count == NAMES_MAX ||
+            !gbi_token_is(token_at(p, name + 1), "="))
+            return NONE;
+        uint32_t from = name + 2, stop = from, place = gbi_match_place(p->source, from);
+        int depth = 0;
+        for (; stop < end; stop++) {
+            const gb_token *token = token_at(p, stop);
+            depth += gbi_token_is(token, "(") - gbi_token_is(token, ")");
+            if (gbi_token_is(token, ";") || (!depth && gbi_token_is(token, ","))) break;
+        }
+        if (place == stop)
+            x = true;
+        else if (!expression(p, from, stop, &x) || x)
+            return NONE;
+        p->names[p->count] = token_at(p, name);
+        p->along_x[p->count++] = x;
+        if (stop >= end) return NONE;
+        if (gbi_token_is(token_at(p, stop), ";")) return stop + 1;
+        name = stop + 1;
+    }
+}
+
+/* One comparison [at, end), perhaps in parentheses: a < b, a >= b and so on. */
+static bool comparison(const prefix *p, uint32_t at, uint32_t end)
+{
+    bool x;
+    if (gbi_token_is(token_at(p, at), "(") && gbi_skip_pair(p->source, at, end) == end)
+        at++, end--;
+    for (uint32_t i = at; i < end; i++) {
+        const gb_token *token = token_at(p, i);
+        if (!gbi_token_is(token, "<") && !gbi_token_is(token, ">")) continue;
+        uint32_t right = i + 1 + gbi_token_is(token_at(p, i + 1), "=");
+        return expression(p, at, i, &x) && expression(p, right, end, &x);
+    }
+    return false;
+}
+
+/* Comparisons joined by `word` alone. */
+static bool joined(const prefix *p, uint32_t at, uint32_t end, const char *word)
+{
+    uint32_t from = at;
+    int depth = 0;
+    for (uint32_t i = at; i <= end; i++) {
+        const gb_token *token = token_at(p, i);
+        if (i < end) depth += gbi_token_is(token, "(") - gbi_token_is(token, ")");
+        if (i < end && (depth || !gbi_token_is(token, word))) continue;
+        if (!comparison(p, from, i)) return false;
+        from = i + 1;
+    }
+    return true;
+}
+
+uint32_t gbi_kernel_guard(const gb_source *source, const gbi_chunk *chunk)
+{
+    prefix p = {.source = source};
+    uint32_t at = gbi_skip_pair(source, chunk->params, chunk->last), end = chunk->last - 1;
+    while (at < end && !gbi_token_is(token_at(&p, at), "{")) at++;
+    for (at++; at < end && !gbi_token_is(token_at(&p, at), "if");) {
+        at = declaration(&p, at, end);
+        if (at == NONE) return 0;
+    }
+    if (at + 2 >= end || !gbi_token_is(token_at(&p, at + 1), "(")) return 0;
+    uint32_t close = gbi_skip_pair(source, at + 1, end) - 1, body = close + 1;
+    bool braces = gbi_token_is(token_at(&p, body), "{");
+    if (gbi_token_is(token_at(&p, body + braces), "return") &&
+        gbi_token_is(token_at(&p, body + braces + 1), ";"))
+        return joined(&p, at + 2, close, "||") &&
+                       (!braces || gbi_token_is(token_at(&p, body + 3), "}"))
+                   ? at
+                   : 0;
+    uint32_t last = body; /* otherwise the statement is the kernel's last */
+    if (braces)
+        last = gbi_skip_pair(source, body, end);
+    else
+        while (last < end && !gbi_token_is(token_at(&p, last), ";") &&
+               !gbi_token_is(token_at(&p, last), "{"))
+            last++;
+    if (last + !braces != end) return 0;
+    return joined(&p, at + 2, close, "&&") ? at : 0;
+}
