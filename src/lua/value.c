@@ -247,14 +247,12 @@ static int encode_ref(walk *w, int index)
     return rc;
 }
 
-/* Items 1 .. count and nothing else? Then it is a list. */
-static bool is_list(lua_State *L, int index, size_t count)
+/* How many pairs a table has. As many as its length: they are the items of a list and nothing else. */
+static uint64_t count_pairs(lua_State *L, int index)
 {
-    if (count == 0 || count > INT32_MAX) return false;
-    lua_pushinteger(L, (lua_Integer)count);
-    if (!lua_next(L, index)) return true; /* nothing comes after the last one: nothing else is there */
-    lua_pop(L, 2);
-    return false;
+    uint64_t pairs = 0;
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) pairs++;
+    return pairs;
 }
 
 static int encode_list(walk *w, int index, size_t count)
@@ -274,11 +272,9 @@ static int encode_list(walk *w, int index, size_t count)
     return rc;
 }
 
-static int encode_pairs(walk *w, int index)
+static int encode_pairs(walk *w, int index, uint64_t pairs)
 {
     lua_State *L = w->L;
-    uint64_t pairs = 0;
-    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) pairs++;
     int rc = gb_cbor_put_map(w->to->bytes, pairs);
     if (rc < 0) return rc;
     for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
@@ -314,8 +310,9 @@ static int encode_table(walk *w, int index)
     }
     rc = enter(w);
     if (rc < 0) return rc;
-    size_t count = lua_objlen(L, index);
-    rc = is_list(L, index, count) ? encode_list(w, index, count) : encode_pairs(w, index);
+    uint64_t pairs = count_pairs(L, index);
+    bool list = pairs > 0 && pairs == lua_objlen(L, index);
+    rc = list ? encode_list(w, index, (size_t)pairs) : encode_pairs(w, index, pairs);
     w->depth--;
     return rc;
 }
@@ -599,23 +596,61 @@ typedef struct copier {
 
 static bool copy_value(copier *c, int index);
 
+enum { PAIRS_AT_ONCE = 24 };
+
+/* Nested values in the slots first .. top are replaced by copies of them; scalars stay. */
+static bool copy_slots(copier *c, int first, int top)
+{
+    lua_State *L = c->from;
+    for (int slot = first; slot <= top; slot++) {
+        int type = lua_type(L, slot);
+        if (type <= LUA_TSTRING && type != LUA_TLIGHTUSERDATA) continue;
+        if ((slot - first) % 2 == 0 || !copy_value(c, slot)) return false; /* a key must be a scalar */
+        lua_replace(L, slot);
+    }
+    return true;
+}
+
+/* The pairs are first gathered on the stack, so that the new table is made with room for all of them: growing one by
+ * one costs more than everything else. */
 static bool copy_table(copier *c, int index)
 {
     lua_State *L = c->from;
-    if (++c->depth > GBL_DEPTH_MAX || !lua_checkstack(L, 8)) return false;
-    size_t count = lua_objlen(L, index);
-    lua_createtable(L, count < 65536 ? (int)count : 65536, 0);
-    int copy = lua_gettop(L);
-    for (lua_pushnil(L); lua_next(L, index);) {
-        int key = copy + 1;
-        int type = lua_type(L, key);
-        if (type != LUA_TSTRING && type != LUA_TNUMBER && type != LUA_TBOOLEAN) return false;
-        lua_pushvalue(L, key);
-        lua_insert(L, key + 1); /* key key value */
-        if (!copy_value(c, key + 2)) return false;
-        lua_remove(L, key + 2); /* key key copy */
-        lua_rawset(L, copy);    /* key */
+    if (++c->depth > GBL_DEPTH_MAX || !lua_checkstack(L, 2 * PAIRS_AT_ONCE + 8)) return false;
+    size_t items = lua_objlen(L, index);
+    lua_pushnil(L);
+    int copy = lua_gettop(L), made = 0;
+    lua_pushnil(L);
+    int more = lua_next(L, index);
+    for (;;) {
+        int pairs = 0;
+        while (more && pairs < PAIRS_AT_ONCE) {
+            pairs++;
+            lua_pushvalue(L, -2);
+            more = lua_next(L, index);
+        }
+        /* [copy] k v k v ... and, when there are more, the next k v on top */
+        int top = copy + 2 * pairs;
+        if ((c->nodes += (uint32_t)pairs) > GBL_NODES_MAX || !copy_slots(c, copy + 1, top)) return false;
+        if (!made) {
+            int list = items < 65536 ? (int)items : 65536, rest = more ? 2 * pairs : pairs;
+            lua_createtable(L, list, rest > list ? rest - list : 0);
+            lua_replace(L, copy);
+            made = 1;
+        }
+        for (int i = 0; i < pairs; i++) {
+            if (more) {
+                lua_pushvalue(L, copy + 1 + 2 * i);
+                lua_pushvalue(L, copy + 2 + 2 * i);
+            }
+            lua_rawset(L, copy);
+        }
+        if (!more) break;
+        lua_replace(L, copy + 2); /* the value, then the key, down to where pairs begin */
+        lua_replace(L, copy + 1);
+        lua_settop(L, copy + 2);
     }
+    lua_settop(L, copy);
     c->depth--;
     return true;
 }
