@@ -91,6 +91,9 @@ typedef struct gb_config {
     int sanitize;            /* kernels on the CPU under ASan and UBSan (the process needs their runtime) */
     int virtual_time;        /* a simulated world: time moves only when nothing is left to do (tests) */
     uint64_t seed;           /* of a simulated world */
+    const char *lua_config;  /* what Lua sees as gb.config: the text of a Lua table; NULL: { app = {} } */
+    void (*exit)(void *user, int code); /* os.exit in Lua, on a worker's thread; NULL: the process ends there */
+    void *exit_user;
 } gb_config;
 
 /* Defaults: workers -1, everything else none or the default. */

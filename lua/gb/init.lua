@@ -14,10 +14,11 @@ local place = core.place()
 
 -- ---- grains ----
 
-function gb.grain(name, options) return grain.define(name, options, 3) end
+-- Levels of errors count frames, and a tail call has none: the parentheses keep ours.
+function gb.grain(name, options) return (grain.define(name, options, 3)) end
 
 function gb.get(type_or_name, key)
-  return ref.get(grain.name_of(type_or_name, "gb.get", 2), key, 2)
+  return (ref.get(grain.name_of(type_or_name, "gb.get", 2), key, 2))
 end
 
 local function check_ref(value, what)
@@ -62,7 +63,8 @@ function gb.count(type_or_name)
 end
 
 function gb.subscribe(target, topic, handler)
-  return require("gb.subscribe").subscribe(target, topic, handler, 3)
+  local subscription, message, code = require("gb.subscribe").subscribe(target, topic, handler, 3)
+  return subscription, message, code
 end
 
 -- ---- turns ----

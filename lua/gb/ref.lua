@@ -117,14 +117,14 @@ end
 
 local function raise_or_return(first, message, code, ...)
   if first == nil and type(code) == "string" then
-    error(("%s (%s)"):format(tostring(message), code), 3)
+    error(("%s (%s)"):format(tostring(message), code), 2)
   end
   return first, message, code, ...
 end
 
 local function raising(fn)
   return function(...)
-    return raise_or_return(fn(...))
+    return raise_or_return(fn(...)) -- a tail call: level 2 there is who called the method
   end
 end
 

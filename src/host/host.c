@@ -90,6 +90,9 @@ static int open_state(gb_host *host, int index)
         .script_dir = host->config.script_dir,
         .virtual_time = host->config.virtual_time,
         .lua_bytes_max = host->config.lua_bytes_max,
+        .lua_config = host->config.lua_config,
+        .exit = host->config.exit,
+        .exit_user = host->config.exit_user,
     };
     int rc = gbl_state_open(&host->states[index], host->silo->workers[index], &config);
     if (rc < 0) {

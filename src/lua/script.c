@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/err.h"
+#include "grain/root.h"
 #include "lua/state.h"
 
 #include <string.h>
@@ -88,6 +89,39 @@ int gbl_call_core(gbl_state *state, const char *name, int argc, const char **arg
     return rc;
 }
 
+void gbl_script_end(gbl_state *state)
+{
+    gb_root_end(state->root);
+}
+
+/* os.exit(code): asks for the end of the host. The turn that asks ends there: a script parks until it is killed,
+ * a grain's method (which is waited for) and what cannot park raise. */
+static int exit_host(lua_State *L)
+{
+    gbl_state *state = gbl_of(L);
+    gb_call *turn = gbl_turn(state);
+    int code = lua_isnoneornil(L, 1)   ? 0
+               : lua_isboolean(L, 1) ? !lua_toboolean(L, 1)
+                                       : (int)luaL_checkinteger(L, 1);
+    state->config.exit(state->config.exit_user, code);
+    if (!turn || turn->act != state->root || !lua_isyieldable(L))
+        return luaL_error(L, "os.exit(%d) was called: the program ends", code);
+    gbl_park(L, NULL);
+    return gbl_yield(L);
+}
+
+static void open_config(lua_State *L)
+{
+    const char *text = gbl_of(L)->config.lua_config;
+    lua_pushfstring(L, "return %s", text ? text : "{ app = {} }");
+    size_t size;
+    const char *chunk = lua_tolstring(L, -1, &size);
+    if (luaL_loadbuffer(L, chunk, size, "=config") != 0) lua_error(L);
+    lua_call(L, 0, 1);
+    lua_setfield(L, -3, "config");
+    lua_pop(L, 1);
+}
+
 /* ---- virtual time ---- */
 
 typedef struct idler {
@@ -140,4 +174,10 @@ void gbl_open_script(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"idle", core_idle}, {NULL, NULL}};
     luaL_register(L, NULL, functions);
+    open_config(L);
+    if (!gbl_of(L)->config.exit) return;
+    lua_getglobal(L, "os");
+    lua_pushcfunction(L, exit_host);
+    lua_setfield(L, -2, "exit");
+    lua_pop(L, 1);
 }

@@ -18,6 +18,9 @@ typedef struct gbl_config {
     const char *script_dir; /* or NULL */
     bool virtual_time;      /* gb.test may move it */
     int64_t lua_bytes_max;  /* of each state; 0: no cap */
+    const char *lua_config; /* the text of the table that Lua sees as gb.config, or NULL */
+    void (*exit)(void *user, int code); /* os.exit asks for the end of the host; NULL: as in plain Lua */
+    void *exit_user;
 } gbl_config;
 
 extern const gb_kind gbl_kind;
@@ -36,6 +39,9 @@ int gbl_script_run(gbl_state *state, const char *path, const char *chunk_name, i
 
 /* Starts a function of the native table as a turn, with text arguments. */
 int gbl_call_core(gbl_state *state, const char *name, int argc, const char **argv, gbl_script_fn *done, void *user);
+
+/* Ends the script and all that it spawned, wherever they wait. Outside of turns. */
+void gbl_script_end(gbl_state *state);
 
 /* Simulated worlds: wakes turns that wait for quiet; false when there are none. */
 bool gbl_wake_idlers(gbl_state *state);
