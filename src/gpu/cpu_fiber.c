@@ -40,10 +40,11 @@ static char *stack_of(const gbi_fibers *fibers, uint32_t index)
 }
 
 /* Stacks lie whole pages apart, so their busy ends would fall into the same few cache sets: each
- * top is moved down by another number of lines. 5 and 64 have no common factor: all sets in turn. */
+ * top is moved down by another number of lines. 27 and 64 have no common factor, so all sets come in
+ * turn, and neighbours lie far apart (measured: 13 and 27 are best, 21 costs a third). */
 static char *top_of(const gbi_fibers *fibers, uint32_t index)
 {
-    return stack_of(fibers, index) + GBI_FIBER_STACK - (index * 5 % 64) * 64;
+    return stack_of(fibers, index) + GBI_FIBER_STACK - (index * 27 % 64) * 64;
 }
 
 #if CHECKED
@@ -215,7 +216,7 @@ static inline void switch_to(gbi_fibers *fibers, gbi_fiber *from, gbi_fiber *to)
 }
 
 /* The caller has set current->wait to the generation. Comes back when that has changed. */
-static void wait_here(gbi_fibers *fibers)
+void gbi_fiber_wait(gbi_fibers *fibers)
 {
     gbi_fiber *self = fibers->current, *next = self->next;
     while (__builtin_expect(next->wait == fibers->generation, 0)) {
@@ -225,7 +226,7 @@ static void wait_here(gbi_fibers *fibers)
     switch_to(fibers, self, next);
 }
 
-static void release_barrier(gbi_fibers *fibers)
+void gbi_fiber_release(gbi_fibers *fibers)
 {
     uint32_t done = fibers->generation;
     fibers->outcome[done & 1].voted = fibers->voted;
@@ -297,7 +298,7 @@ static uint64_t warp_operation(gbi_fibers *fibers, gbi_warp_kind kind, uint32_t 
     warp->waiting |= 1u << lane;
     if (!try_complete(fibers, index / GBI_WARP, mask, (uint8_t)kind)) {
         fibers->current->wait = fibers->generation;
-        wait_here(fibers);
+        gbi_fiber_wait(fibers);
     }
     return warp->result[lane];
 }
@@ -330,16 +331,29 @@ uint32_t gbi_fiber_warp_active(void *self)
 
 /* ---- barriers ---- */
 
+#if defined(__x86_64__) && !CHECKED
+#define OFFSET(type, member, is)                                                                   \
+    _Static_assert(offsetof(type, member) == (is), "the assembly knows another place")
+OFFSET(gbi_fibers, current, 0);
+OFFSET(gbi_fibers, generation, 8);
+OFFSET(gbi_fibers, arrived, 12);
+OFFSET(gbi_fibers, live, 16);
+OFFSET(gbi_fiber, sp, 0);
+OFFSET(gbi_fiber, next, 8);
+OFFSET(gbi_fiber, wait, 24);
+#else
 void gbi_fiber_barrier(void *self)
 {
     gbi_fibers *fibers = self;
-    if (++fibers->arrived == fibers->live) {
-        release_barrier(fibers);
+    if (fibers->arrived + 1 == fibers->live) {
+        gbi_fiber_release(fibers);
         return;
     }
+    fibers->arrived++;
     fibers->current->wait = fibers->generation;
-    wait_here(fibers);
+    gbi_fiber_wait(fibers);
 }
+#endif
 
 /* The generation whose outcome is meant; valid until two barriers later, when this fiber has long
  * read it. */
@@ -389,7 +403,7 @@ static void leave(gbi_fibers *fibers, gbi_fiber *self)
         if (!(warp->waiting >> lane & 1)) continue;
         try_complete(fibers, warp_index, warp->mask[lane], warp->kind[lane]);
     }
-    if (fibers->live > 0 && fibers->arrived == fibers->live) release_barrier(fibers);
+    if (fibers->live > 0 && fibers->arrived == fibers->live) gbi_fiber_release(fibers);
 }
 
 void gbi_fiber_main(gbi_fibers *fibers)

@@ -101,6 +101,11 @@ uint32_t gbi_fiber_warp_active(void *self);
 void gbi_fiber_switch(void **save, void *to);
 void *gbi_fiber_fresh(void *top, gbi_fibers *fibers);
 
+/* The slow ways of the barrier: waits until the generation changes (current->wait is set), and
+ * starts the next generation. */
+void gbi_fiber_wait(gbi_fibers *fibers);
+void gbi_fiber_release(gbi_fibers *fibers);
+
 /* Called by the first frame of a fiber. */
 void gbi_fiber_main(gbi_fibers *fibers);
 
