@@ -1,6 +1,7 @@
 #include "grain/root.h"
 
 #include "base/check.h"
+#include "base/err.h"
 #include "grain/room.h"
 
 int gb_root_end(gb_act *root)
