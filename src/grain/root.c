@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/err.h"
+#include "base/err.h"
 #include "grain/room.h"
 
 int gb_root_end(gb_act *root)
