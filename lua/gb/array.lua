@@ -1,5 +1,6 @@
--- Arrays: FFI cdata over counted blocks. What is here must compile: reads and writes are plain loads and stores behind
--- one bounds check, so x[i] in a hot loop costs about what a raw pointer costs.
+-- Arrays: FFI cdata over counted blocks. What is here must compile: reads and writes are plain
+-- loads and stores behind one bounds check, so x[i] in a hot loop costs about what a raw pointer
+-- costs.
 local ffi = require "ffi"
 local core = require "gb.core"
 local near = require "gb.near"
@@ -8,12 +9,13 @@ local bit = require "bit"
 
 local M = {}
 local tobit, floor = bit.tobit, math.floor
-local type, error, tonumber, tostring = type, error, tonumber, tostring
+local type, error, tonumber = type, error, tonumber
 
--- The beginning of gb_block and the whole of gbl_array (src/base/block.h, src/lua/array.h).
+-- The beginning of gb_block; handles are laid out as gbl_array (src/base/block.h, src/lua/array.h).
 ffi.cdef [[
-typedef struct gb_lua_block { void *data; size_t bytes; uint32_t frozen; uint32_t refs; } gb_lua_block;
-typedef struct gb_lua_array { void *data; int64_t count; gb_lua_block *block; uint32_t type, flags; } gb_lua_array;
+typedef struct gb_lua_block {
+  void *data; size_t bytes; uint32_t frozen; uint32_t refs;
+} gb_lua_block;
 typedef struct gb_lua_array_api {
   void (*release)(void *room, void *array, uint32_t why);
   void (*view)(void *to, const void *from, uint64_t offset_bytes, int64_t count);
@@ -25,19 +27,20 @@ local room = ffi.cast("void *", core.array_room)
 local FREED, MOVED = 2, 4
 local ARRAY, ELEMENT, ELEMENT_REF = 3, 4, 5
 
-local methods, method_names = {}, nil
+local methods = {}
 local handles = {} -- the C type of arrays, by type id
 
 local function kind_of(a) return types.by_id[a.gb_type] end
 
 local function dead(a, what, level)
   local moved = a.gb_flags == MOVED
-  error(("%s after %s"):format(what, moved and "gb.move: the array belongs to the receiver" or "free: the array is gone"),
-    level + 1)
+  local why = moved and "gb.move: the array belongs to the receiver" or "free: the array is gone"
+  error(what .. " after " .. why, level + 1)
 end
 
--- Everything that is not a plain read in range. Called by a tail call, so level 2 is the user's line. Returns the
--- index as a number when it was good all the same (beyond 2^31, or a 64-bit integer).
+-- Everything that is not a plain read in range. Called by a tail call, so level 2 is the user's
+-- line. Returns the index as a number when it was good all the same (beyond 2^31, or a 64-bit
+-- integer).
 local function slow_index(a, i, level)
   if a.gb_block == nil then dead(a, "use of an array", level + 1) end
   if types.wide(i) then i = tonumber(i) end
@@ -52,8 +55,11 @@ local function slow_index(a, i, level)
     error(("an array index is an integer, got %s"):format(types.show(i)), level + 1)
   end
   if i < 0 or i >= count then
-    if count == 0 then error(("index %s is outside the array: it is empty"):format(types.show(i)), level + 1) end
-    error(("index %s is outside the array: valid 0 .. %.0f"):format(types.show(i), count - 1), level + 1)
+    if count == 0 then
+      error(("index %s is outside the array: it is empty"):format(types.show(i)), level + 1)
+    end
+    error(("index %s is outside the array: valid 0 .. %.0f"):format(types.show(i), count - 1),
+      level + 1)
   end
   return i
 end
@@ -73,8 +79,8 @@ local function slow_write(a, i, v)
   a.gb_data[i] = good
 end
 
--- tobit(i) == i holds for integers of 32 bits alone: not for fractions, NaN or 1e300, whose conversion to 64 bits would
--- pass the comparison with count.
+-- tobit(i) == i holds for integers of 32 bits alone: not for fractions, NaN or 1e300, whose
+-- conversion to 64 bits would pass the comparison with count.
 local function read(a, i)
   if type(i) == "number" then
     if tobit(i) == i and i >= 0 and i < a.gb_count then return a.gb_data[i] end
@@ -105,10 +111,12 @@ local function write_int(low, high)
   end
 end
 
--- 64-bit elements: integers of up to 53 bits go straight in, and so does cdata of the element's own type.
+-- 64-bit elements: integers of up to 53 bits go straight in, and so does cdata of the element's own
+-- type.
 local function write_wide(ct, low)
   return function(a, i, v)
-    if type(i) == "number" and tobit(i) == i and i >= 0 and i < a.gb_count and a.gb_block.frozen == 0 then
+    if type(i) == "number" and tobit(i) == i and i >= 0 and i < a.gb_count
+      and a.gb_block.frozen == 0 then
       if type(v) == "number" then
         if v >= low and v <= 9007199254740992 and floor(v) == v then
           a.gb_data[i] = v
@@ -125,7 +133,8 @@ end
 
 local function write_fields(ct)
   return function(a, i, v)
-    if type(i) == "number" and tobit(i) == i and i >= 0 and i < a.gb_count and a.gb_block.frozen == 0
+    if type(i) == "number" and tobit(i) == i and i >= 0 and i < a.gb_count
+      and a.gb_block.frozen == 0
       and type(v) == "cdata" and ffi.istype(ct, v) then
       a.gb_data[i] = v
       return
@@ -141,8 +150,10 @@ end
 local function handle_of(kind)
   local ct = handles[kind.id]
   if ct then return ct end
-  -- Fields have a prefix so that a.count or a.data is an unknown method and not a way around the checks.
-  ct = ffi.typeof("struct { $ *gb_data; int64_t gb_count; gb_lua_block *gb_block; uint32_t gb_type, gb_flags; }", kind.ct)
+  -- Fields have a prefix so that a.count or a.data is an unknown method and not a way around the
+  -- checks.
+  ct = ffi.typeof("struct { $ *gb_data; int64_t gb_count; gb_lua_block *gb_block; "
+    .. "uint32_t gb_type, gb_flags; }", kind.ct)
   local write = write_real
   if kind.fields then write = write_fields(kind.ct)
   elseif kind.wide then write = write_wide(kind.ct, kind.name == "int64" and -9007199254740992 or 0)
@@ -153,7 +164,9 @@ local function handle_of(kind)
     __len = function(a) return tonumber(a.gb_count) end,
     __gc = finalize,
     __tostring = function(a)
-      if a.gb_block == nil then return ("array %s (%s)"):format(kind.name, a.gb_flags == MOVED and "moved" or "freed") end
+      if a.gb_block == nil then
+        return ("array %s (%s)"):format(kind.name, a.gb_flags == MOVED and "moved" or "freed")
+      end
       return ("array %s[%d]"):format(kind.name, tonumber(a.gb_count))
     end,
   })
@@ -191,12 +204,13 @@ local function range(a, offset, count, level)
   local n = tonumber(a.gb_count)
   offset = offset == nil and 0 or whole("offset", offset, level + 1)
   if offset < 0 or offset > n then
-    error(("offset %s is outside the array: valid 0 .. %d"):format(types.show(offset), n), level + 1)
+    error(("offset %s is outside the array: valid 0 .. %d"):format(types.show(offset), n),
+      level + 1)
   end
   count = count == nil and n - offset or whole("count", count, level + 1)
   if count < 0 or count > n - offset then
-    error(("count %s from offset %d passes the end of the array: valid 0 .. %d"):format(types.show(count), offset,
-      n - offset), level + 1)
+    error(("count %s from offset %d passes the end of the array: valid 0 .. %d"):format(
+      types.show(count), offset, n - offset), level + 1)
   end
   return offset, count
 end
@@ -258,7 +272,8 @@ function methods.copy(a, offset, count)
   return out
 end
 
---- Read-only from now on, with all views; then it is passed to other grains without a copy. Returns the array.
+--- Read-only from now on, with all views; then it is passed to other grains without a copy. Returns
+--- the array.
 function methods.freeze(a)
   self_check(a, "freeze")
   api.freeze(a)
@@ -281,7 +296,9 @@ end
 --- Element i as a Lua number, also of 64-bit elements.
 function methods.number(a, i)
   self_check(a, "number")
-  if kind_of(a).fields then error(("number needs elements that are numbers, not %s"):format(kind_of(a).name), 2) end
+  if kind_of(a).fields then
+    error(("number needs elements that are numbers, not %s"):format(kind_of(a).name), 2)
+  end
   return tonumber(a.gb_data[slow_index(a, i, 2)])
 end
 
@@ -338,7 +355,8 @@ local function from_array(kind, other, pinned, level)
   return a
 end
 
---- gb.array(type, count | list | array [, { kind = "pinned" }]): zeroed, or with the elements of a list.
+--- gb.array(type, count | list | array [, { kind = "pinned" }]): zeroed, or with the elements of a
+--- list.
 --- nil, message, "ENOMEM" when there is no memory.
 function M.array(type_name, what, options)
   local kind = types.check(type_name, 2)
@@ -362,7 +380,8 @@ function M.array(type_name, what, options)
   return make(kind, what, pinned)
 end
 
---- An array of a type object from a Lua list: for buffers. level: of the user's line, counted from the caller.
+--- An array of a type object from a Lua list: for buffers. level: of the user's line, counted from
+--- the caller.
 function M.from(kind, list, level)
   local a, message, code = from_list(kind, list, false, level + 2)
   return a, message, code
@@ -372,8 +391,8 @@ end
 
 local move_meta = { __metatable = "gb.move", __tostring = function() return "gb.move" end }
 
---- Marks an array or buffer in the arguments or results of a call: it is handed over without a copy, and the sender's
---- handle is dead once it has been sent.
+--- Marks an array or buffer in the arguments or results of a call: it is handed over without a
+--- copy, and the sender's handle is dead once it has been sent.
 function M.move(value)
   if is_array(value) then
     if value.gb_block == nil then dead(value, "gb.move", 2) end

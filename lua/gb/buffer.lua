@@ -1,4 +1,5 @@
--- Device buffers, queues and devices as users see them. Types and ranges are checked here; gpu.c does the rest.
+-- Device buffers, queues and devices as users see them. Types and ranges are checked here; gpu.c
+-- does the rest.
 local core = require "gb.core"
 local near = require "gb.near"
 local types = require "gb.types"
@@ -14,7 +15,8 @@ local function device_index(value, level)
   if value == nil then return nil end
   if type(value) == "table" then value = rawget(value, "index") end
   if type(value) ~= "number" or floor(value) ~= value then
-    error(("device is an index, got %s"):format(type(value) == "number" and types.show(value) or type(value)), level + 1)
+    error(("device is an index, got %s"):format(type(value) == "number" and types.show(value)
+      or type(value)), level + 1)
   end
   local count = core.device_count()
   if value < 0 or value >= count then
@@ -40,7 +42,9 @@ local queue_methods = {}
 local queue_meta = core.queue_meta
 queue_meta.__gb = "queue"
 queue_meta.__index = setmetatable(queue_methods, {
-  __index = function(_, name) error(near.unknown("queue method", name, near.keys(queue_methods)), 2) end,
+  __index = function(_, name)
+    error(near.unknown("queue method", name, near.keys(queue_methods)), 2)
+  end,
 })
 
 local function open_queue(q, name)
@@ -95,11 +99,13 @@ end
 function meta.__tostring(d)
   local count, type_id, device, kind, shared, dead = core.buffer_info(d)
   if dead then return ("buffer %s (%s)"):format(types.by_id[type_id].name, dead) end
-  return ("buffer %s[%d] on device %d (%s%s)"):format(types.by_id[type_id].name, count, device, kind,
+  return ("buffer %s[%d] on device %d (%s%s)"):format(types.by_id[type_id].name, count, device,
+    kind,
     shared and ", shared" or "")
 end
 
--- A live buffer: count, type, device. write: it must not be shared. Called by a method, so level 3 is the user's line.
+-- A live buffer: count, type, device. write: it must not be shared. Called by a method, so level 3
+-- is the user's line.
 local function check(d, name, write)
   local count, type_id, device, _, shared, dead = core.buffer_info(d)
   if not count then error(("call it as buffer:%s(...), with a colon"):format(name), 3) end
@@ -116,33 +122,39 @@ local function whole(what, n, level)
   return n
 end
 
--- offset and count of a command on n elements; `most` is how many the other side has (nil: any number)
+-- offset and count of a command on n elements; `most` is how many the other side has (nil: any
+-- number)
 local function range(n, options, most, level)
   local offset = options and options.offset or 0
   offset = whole("offset", offset, level + 1)
   if offset < 0 or offset > n then
-    error(("offset %s is outside the buffer: valid 0 .. %d"):format(types.show(offset), n), level + 1)
+    error(("offset %s is outside the buffer: valid 0 .. %d"):format(types.show(offset), n),
+      level + 1)
   end
   local count = options and options.count
   count = count == nil and (most or n - offset) or whole("count", count, level + 1)
   if count < 0 or count > n - offset then
-    error(("count %s from offset %d passes the end of the buffer: valid 0 .. %d"):format(types.show(count), offset,
-      n - offset), level + 1)
+    error(("count %s from offset %d passes the end of the buffer: valid 0 .. %d"):format(
+      types.show(count), offset, n - offset), level + 1)
   end
   if most and count > most then
-    error(("count %s is more than the other side has: valid 0 .. %d"):format(types.show(count), most), level + 1)
+    error(("count %s is more than the other side has: valid 0 .. %d"):format(types.show(count),
+      most), level + 1)
   end
   return offset, count
 end
 
 local copy_options = { offset = true, count = true, async = true, queue = true }
-local device_copy_options = { offset = true, count = true, from_offset = true, async = true, queue = true }
+local device_copy_options = { offset = true, count = true, from_offset = true, async = true,
+  queue = true }
 
 local function queue_option(options, device, level)
   local queue = options and options.queue
   if queue == nil then return nil end
   local index = core.queue_info(queue)
-  if index == nil then error(("queue: expected gb.queue(), got %s"):format(type(queue)), level + 1) end
+  if index == nil then
+    error(("queue: expected gb.queue(), got %s"):format(type(queue)), level + 1)
+  end
   if not index then error("queue: it was closed", level + 1) end
   if index ~= device then
     error(("queue: it is on device %d, the buffer on device %d"):format(index, device), level + 1)
@@ -157,17 +169,22 @@ local function host_array(value, kind, name, level)
     return a, message, code
   end
   if not array.is_array(value) then
-    error(("%s: expected %s array, got %s"):format(name, kind.name, core.is_buffer(value) and "buffer" or type(value)),
+    error(("%s: expected %s array, got %s"):format(name, kind.name, core.is_buffer(value)
+      and "buffer" or type(value)),
       level + 1)
   end
-  if value.gb_block == nil then error(("%s: the array was freed or moved"):format(name), level + 1) end
+  if value.gb_block == nil then
+    error(("%s: the array was freed or moved"):format(name), level + 1)
+  end
   if value.gb_type ~= kind.id then
-    error(("%s: expected %s array, got %s array"):format(name, kind.name, array.kind_of(value).name), level + 1)
+    error(("%s: expected %s array, got %s array"):format(name, kind.name,
+      array.kind_of(value).name), level + 1)
   end
   return value
 end
 
---- Copies an array (or list) into the buffer. Options: offset (in the buffer), count, queue, async (gives a future).
+--- Copies an array (or list) into the buffer. Options: offset (in the buffer), count, queue, async
+--- (gives a future).
 function methods:upload(from, options)
   local n, kind, device = check(self, "upload", true)
   near.check_options("upload", options, copy_options, 2)
@@ -175,7 +192,8 @@ function methods:upload(from, options)
   if not a then return nil, message, code end
   local offset, count = range(n, options, #a, 2)
   local queue = queue_option(options, device, 2)
-  return core.buffer_copy_host(self, a, true, offset * kind.size, count * kind.size, options and options.async, queue)
+  return core.buffer_copy_host(self, a, true, offset * kind.size, count * kind.size,
+    options and options.async, queue)
 end
 
 --- Copies the buffer into an array; without one, gives a fresh array. Options as for upload.
@@ -184,19 +202,23 @@ function methods:download(into, options)
   near.check_options("download", options, copy_options, 2)
   local queue = queue_option(options, device, 2)
   if into == nil then
-    if options and options.async then error("download with async = true needs an array to fill", 2) end
+    if options and options.async then
+      error("download with async = true needs an array to fill", 2)
+    end
     local offset, count = range(n, options, nil, 2)
     local out, message, code = array.make(kind, count)
     if not out then return nil, message, code end
     local ok
-    ok, message, code = core.buffer_copy_host(self, out, false, offset * kind.size, count * kind.size, false, queue)
+    ok, message, code = core.buffer_copy_host(self, out, false, offset * kind.size,
+      count * kind.size, false, queue)
     if not ok then return nil, message, code end
     return out
   end
   local a = host_array(into, kind, "download", 2)
   if a.gb_block.frozen ~= 0 then error("download: the array is frozen: it is read-only", 2) end
   local offset, count = range(n, options, #a, 2)
-  return core.buffer_copy_host(self, a, false, offset * kind.size, count * kind.size, options and options.async, queue)
+  return core.buffer_copy_host(self, a, false, offset * kind.size, count * kind.size,
+    options and options.async, queue)
 end
 
 --- Copies from another buffer of the same type. Options: offset, from_offset, count, queue, async.
@@ -207,11 +229,13 @@ function methods:copy_from(other, options)
   if not other_n then error(("copy_from: expected a buffer, got %s"):format(type(other)), 2) end
   if dead then error(("copy_from: the buffer was %s"):format(dead), 2) end
   if other_type ~= kind.id then
-    error(("copy_from: expected %s buffer, got %s buffer"):format(kind.name, types.by_id[other_type].name), 2)
+    error(("copy_from: expected %s buffer, got %s buffer"):format(kind.name,
+      types.by_id[other_type].name), 2)
   end
   local start = whole("from_offset", options and options.from_offset or 0, 2)
   if start < 0 or start > other_n then
-    error(("from_offset %s is outside the other buffer: valid 0 .. %d"):format(types.show(start), other_n), 2)
+    error(("from_offset %s is outside the other buffer: valid 0 .. %d"):format(types.show(start),
+      other_n), 2)
   end
   local offset, count = range(n, options, other_n - start, 2)
   local queue = queue_option(options, device, 2)
@@ -223,9 +247,11 @@ function methods:copy_from(other, options)
   local between, message, code = array.make(kind, count)
   if not between then return nil, message, code end
   local ok
-  ok, message, code = core.buffer_copy_host(other, between, false, start * kind.size, count * kind.size)
+  ok, message, code = core.buffer_copy_host(other, between, false, start * kind.size,
+    count * kind.size)
   if not ok then return nil, message, code end
-  return core.buffer_copy_host(self, between, true, offset * kind.size, count * kind.size, options and options.async, queue)
+  return core.buffer_copy_host(self, between, true, offset * kind.size, count * kind.size,
+    options and options.async, queue)
 end
 
 --- Sets every element, or those of offset and count.
@@ -269,8 +295,8 @@ end
 
 local kinds = { device = true, pinned = true, unified = true }
 
---- gb.buffer(type, count | list | array [, { device =, kind = "device" | "pinned" | "unified" }]): zeroed, or with the
---- elements of a list. nil, message, code when there is no memory.
+--- gb.buffer(type, count | list | array [, { device =, kind = "device" | "pinned" | "unified" }]):
+--- zeroed, or with the elements of a list. nil, message, code when there is no memory.
 function M.buffer(type_name, what, options)
   local kind = types.check(type_name, 2)
   near.check_options("gb.buffer", options, { device = true, kind = true }, 2)

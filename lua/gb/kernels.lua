@@ -1,5 +1,6 @@
--- Kernels as users see them: gb.kernels{...} gives K, K.name:run(...) launches. Compiling and the choice of a device are
--- here; the walk over the arguments and the launch itself are one C function (src/lua/launch.c).
+-- Kernels as users see them: gb.kernels{...} gives K, K.name:run(...) launches. Compiling and the
+-- choice of a device are here; the walk over the arguments and the launch itself are one C function
+-- (src/lua/launch.c).
 local core = require "gb.core"
 local near = require "gb.near"
 local types = require "gb.types"
@@ -8,7 +9,8 @@ local buffer = require "gb.buffer"
 
 local M = {}
 
--- What K and its kernels share: { spec =, modules = by device, kernels = by name, types =, struct_ids = }
+-- What K and its kernels share: { spec =, modules = by device, kernels = by name, types =,
+-- struct_ids = }
 local states = setmetatable({}, { __mode = "k" })
 
 core.launch_setter(function(id, value) return types.by_id[id].set(value) end)
@@ -17,7 +19,8 @@ core.launch_setter(function(id, value) return types.by_id[id].set(value) end)
 
 local function open(state, device)
   local spec = state.spec
-  return core.module_open(device, spec.name, spec.source, spec.options, spec.include, spec.instances)
+  return core.module_open(device, spec.name, spec.source, spec.options, spec.include,
+    spec.instances)
 end
 
 -- The structs of a module as types. A struct's text is preceded by those of the structs it holds.
@@ -54,7 +57,8 @@ local function bind(state, kernel, module)
   return true
 end
 
--- Makes the kernels of a module those of its device. fresh: the source is a new one, and what was loaded before is gone.
+-- Makes the kernels of a module those of its device. fresh: the source is a new one, and what was
+-- loaded before is gone.
 local function install(state, module, fresh)
   local info = core.module_info(module)
   if fresh or not state.types then define_types(state, info.structs) end
@@ -67,7 +71,8 @@ local function install(state, module, fresh)
   for _, name in ipairs(info.kernels) do
     local kernel = state.kernels[name]
     if not kernel then
-      kernel = setmetatable({ gb_handle = core.kernel_new(), gb_state = state, name = name }, kernel_meta)
+      kernel = setmetatable({ gb_handle = core.kernel_new(), gb_state = state, name = name },
+        kernel_meta)
       state.kernels[name] = kernel
     end
     state.known[name] = kernel
@@ -94,14 +99,17 @@ end
 
 -- ---- launching ----
 
-local shape_options = { grid = true, block = true, threads = true, shared = true, queue = true, timeout = true }
+local shape_options = { grid = true, block = true, threads = true, shared = true, queue = true,
+  timeout = true }
 
--- Loads the kernel on the device where this launch runs, if it is not there yet: true, or nil, message, code.
+-- Loads the kernel on the device where this launch runs, if it is not there yet: true, or nil,
+-- message, code.
 local function load_on(kernel, device)
   local module, message, code = ensure(kernel.gb_state, device)
   if not module then return nil, message, code end
   if kernel.gb_state.known[kernel.name] ~= kernel then
-    return nil, ("kernel '%s' is no longer in %s"):format(kernel.name, kernel.gb_state.spec.name), "ENOENT"
+    return nil, ("kernel '%s' is no longer in %s"):format(kernel.name, kernel.gb_state.spec.name),
+      "ENOENT"
   end
   return true
 end
@@ -120,8 +128,9 @@ local function check_self(kernel, name)
   end
 end
 
---- Runs the kernel and waits: true, or nil, message, code. The shape is a number of threads (in blocks of 256), or
---- { threads = n | { w, h, d }, block = } or { grid =, block = } with shared (bytes), queue and timeout.
+--- Runs the kernel and waits: true, or nil, message, code. The shape is a number of threads (in
+--- blocks of 256), or { threads = n | { w, h, d }, block = } or { grid =, block = } with shared
+--- (bytes), queue and timeout.
 function kernel_methods.run(kernel, shape, ...)
   check_self(kernel, "run")
   local timeout
@@ -170,7 +179,8 @@ function kernel_meta.__newindex() error("a kernel is read-only", 2) end
 function kernel_meta.__tostring(kernel)
   local parts = {}
   for i, param in ipairs(kernel.signature) do
-    parts[i] = (param.const and "const " or "") .. param.type .. (param.pointer and " *" or " ") .. param.name
+    parts[i] = (param.const and "const " or "") .. param.type .. (param.pointer and " *" or " ")
+      .. param.name
   end
   return ("kernel %s(%s)"):format(kernel.name, table.concat(parts, ", "))
 end
@@ -185,7 +195,8 @@ local function state_of(K, name)
   return state
 end
 
--- K's own fields are its kernels: by their names, and by the last part of a qualified name that is the only one.
+-- K's own fields are its kernels: by their names, and by the last part of a qualified name that is
+-- the only one.
 local function publish(K, state)
   for name in pairs(K) do rawset(K, name, nil) end
   local short, count = {}, {}
@@ -207,7 +218,8 @@ local function publish(K, state)
       local kind = state.types[name]
       if kind then return kind end
       if state.type_errors[name] then error(state.type_errors[name], 2) end
-      error(near.unknown("struct", name, near.keys(state.types)) .. " (" .. state.spec.name .. ")", 2)
+      error(near.unknown("struct", name, near.keys(state.types)) .. " (" .. state.spec.name .. ")",
+        2)
     end,
     __newindex = function() error("K.types is read-only", 2) end,
   })
@@ -219,7 +231,9 @@ function K_meta.__index(K, name)
   local state = states[K]
   if name == "types" then return state.shown.types end
   if name == "log" then return state.log end
-  if type(name) ~= "string" then error(("the name of a kernel is a string, got %s"):format(type(name)), 2) end
+  if type(name) ~= "string" then
+    error(("the name of a kernel is a string, got %s"):format(type(name)), 2)
+  end
   local spaceless = name:gsub("%s+", "")
   for known, kernel in pairs(state.known) do
     if known:gsub("%s+", "") == spaceless then return kernel end
@@ -227,7 +241,9 @@ function K_meta.__index(K, name)
   error(near.unknown("kernel", name, near.keys(state.known)) .. " (" .. state.spec.name .. ")", 2)
 end
 
-function K_meta.__newindex() error("K is read-only: its fields are the kernels of the source", 2) end
+function K_meta.__newindex()
+  error("K is read-only: its fields are the kernels of the source", 2)
+end
 
 function K_meta.__tostring(K)
   local state = states[K]
@@ -242,11 +258,14 @@ function K_methods.kernel(K, name)
   return kernel
 end
 
---- A __device__ or __constant__ variable as a buffer: upload, download, fill. Shared by all users of the same source.
+--- A __device__ or __constant__ variable as a buffer: upload, download, fill. Shared by all users
+--- of the same source.
 function K_methods.global(K, name, options)
   local state = state_of(K, "global")
   near.check_options("K:global", options, { device = true }, 2)
-  if type(name) ~= "string" then error(("the name of a variable is a string, got %s"):format(type(name)), 2) end
+  if type(name) ~= "string" then
+    error(("the name of a variable is a string, got %s"):format(type(name)), 2)
+  end
   local device = buffer.device_index(options and options.device, 2) or core.device_info().index
   local module, message, code = ensure(state, device)
   if not module then return nil, message, code end
@@ -258,14 +277,15 @@ end
 
 local read_source
 
---- Compiles anew (a file is read again) wherever it was loaded: true, or nil, message, code and the old kernels stay.
+--- Compiles anew (a file is read again) wherever it was loaded: true, or nil, message, code and the
+--- old kernels stay.
 function K_methods.reload(K)
   local state = state_of(K, "reload")
   local old = state.spec
   local source, message, code = read_source(old.options_given)
   if not source then return nil, message, code end
-  local spec = setmetatable({ source = source }, { __index = old })
-  local trial = { spec = { name = spec.name, source = source, options = old.options, include = old.include,
+  local trial = { spec = { name = old.name, source = source, options = old.options,
+    include = old.include,
     instances = old.instances, options_given = old.options_given } }
   local modules = {}
   for device in pairs(state.modules) do
@@ -286,18 +306,24 @@ end
 
 -- ---- gb.kernels ----
 
-local known_options = { file = true, name = true, source = true, options = true, include = true, instances = true }
+local known_options = { file = true, name = true, source = true, options = true, include = true,
+  instances = true }
 
 function read_source(options)
   if options.source then return options.source end
   local path = require("gb.loader").find_file(options.file)
-  if not path then return nil, ("cannot open %s: not in the app, beside the script, or here"):format(options.file), "ENOENT" end
+  if not path then
+    return nil, ("cannot open %s: not in the app, beside the script, or here"):format(options.file),
+      "ENOENT"
+  end
   local file, message = io.open(path, "rb")
   if not file then return nil, ("cannot open %s: %s"):format(options.file, message), "ENOENT" end
   local text
   text, message = file:read("*a")
   file:close()
-  if not text then return nil, ("cannot read %s: %s"):format(options.file, message or "no text"), "ENOENT" end
+  if not text then
+    return nil, ("cannot read %s: %s"):format(options.file, message or "no text"), "ENOENT"
+  end
   return text, path
 end
 
@@ -305,10 +331,14 @@ local function strings(options, name, level)
   local list = options[name]
   if list == nil then return nil end
   if type(list) == "string" then return { list } end
-  if type(list) ~= "table" then error(("%s is a list of strings, got %s"):format(name, type(list)), level + 1) end
+  if type(list) ~= "table" then
+    error(("%s is a list of strings, got %s"):format(name, type(list)), level + 1)
+  end
   local out = {}
   for i, one in ipairs(list) do
-    if type(one) ~= "string" then error(("%s[%d] is a string, got %s"):format(name, i, type(one)), level + 1) end
+    if type(one) ~= "string" then
+      error(("%s[%d] is a string, got %s"):format(name, i, type(one)), level + 1)
+    end
     out[i] = one
   end
   return out
@@ -317,7 +347,8 @@ end
 local function check_kernels_options(options, level)
   if type(options) == "string" then options = { file = options } end
   if type(options) ~= "table" then
-    error(("gb.kernels takes a table: { file = \"kernels/mine.cu\" }, got %s"):format(type(options)), level + 1)
+    error(("gb.kernels takes a table: { file = \"kernels/mine.cu\" }, got %s"):format(
+      type(options)), level + 1)
   end
   near.check_options("gb.kernels", options, known_options, level + 1)
   for _, name in ipairs { "file", "name", "source" } do
@@ -326,26 +357,30 @@ local function check_kernels_options(options, level)
       error(("%s is a string, got %s"):format(name, type(value)), level + 1)
     end
   end
-  if not options.file == not options.source then
-    error(options.file and "gb.kernels takes file or source, not both" or "gb.kernels needs file or source", level + 1)
+  if (options.file == nil) == (options.source == nil) then
+    error(options.file and "gb.kernels takes file or source, not both"
+      or "gb.kernels needs file or source", level + 1)
   end
   return options
 end
 
---- gb.kernels{ file = | name =, source =, options =, include =, instances = }: K, or nil, message, code ("ECOMPILE" with
---- the compiler's own lines, "ENOENT" when there is no such file).
+--- gb.kernels{ file = | name =, source =, options =, include =, instances = }: K, or nil, message,
+--- code ("ECOMPILE" with the compiler's own lines, "ENOENT" when there is no such file).
 function M.kernels(options)
   options = check_kernels_options(options, 2)
   local lists = {}
-  for _, name in ipairs { "options", "include", "instances" } do lists[name] = strings(options, name, 2) end
+  for _, name in ipairs { "options", "include", "instances" } do lists[name] = strings(options,
+    name, 2) end
   local source, path, code = read_source(options)
   if not source then return nil, path, code end
   local include = {}
-  for i, folder in ipairs(lists.include or {}) do include[i] = require("gb.loader").find_file(folder) or folder end
+  for i, folder in ipairs(lists.include
+    or {}) do include[i] = require("gb.loader").find_file(folder) or folder end
   if options.file then include[#include + 1] = path:match("^(.*)/[^/]*$") or "." end
   local given = { file = options.file, source = options.source }
   local state = { modules = {}, kernels = {}, known = {}, version = 0, shown = {} }
-  state.spec = { name = options.name or options.file or "source", source = source, options = lists.options,
+  state.spec = { name = options.name or options.file or "source", source = source,
+    options = lists.options,
     include = include, instances = lists.instances, options_given = given }
   local module, message
   module, message, code = ensure(state, core.device_info().index)

@@ -1,7 +1,8 @@
 -- The nearest known name, for messages about unknown ones.
 local M = {}
 
--- Edit distance with neighbours swapped counted as one (Damerau 1964, the restricted form), or limit + 1.
+-- Edit distance with neighbours swapped counted as one (Damerau 1964, the restricted form), or
+-- limit + 1.
 local function distance(a, b, limit)
   if math.abs(#a - #b) > limit then return limit + 1 end
   local before, row, last = {}, {}, {}
@@ -61,7 +62,9 @@ function M.check_options(what, options, known, level)
     error(("%s takes a table of options, got %s"):format(what, type(options)), level)
   end
   for name in pairs(options) do
-    if not known[name] then error(M.unknown("option", name, M.keys(known)) .. " (" .. what .. ")", level) end
+    if not known[name] then
+      error(M.unknown("option", name, M.keys(known)) .. " (" .. what .. ")", level)
+    end
   end
 end
 

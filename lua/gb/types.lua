@@ -1,5 +1,7 @@
--- Element types of arrays and buffers: scalars, CUDA's vectors, the structs of kernels. Every type is a table:
---   name, id, size, ct (the C type), code ("float" ...), lanes, lane (the type of one lane), fields (structs)
+-- Element types of arrays and buffers: scalars, CUDA's vectors, the structs of kernels. Every type
+-- is a table:
+-- name, id, size, ct (the C type), code ("float" ...), lanes, lane (the type of one lane), fields
+-- (structs)
 --   set(value): the value as its element takes it, or nil and why it does not fit
 local ffi = require "ffi"
 local core = require "gb.core"
@@ -30,7 +32,8 @@ local lane_names = { "x", "y", "z", "w" }
 local int64, uint64 = ffi.typeof("int64_t"), ffi.typeof("uint64_t")
 M.int64, M.uint64 = int64, uint64
 
-local function wide(v) return type(v) == "cdata" and (ffi.istype(int64, v) or ffi.istype(uint64, v)) end
+local function wide(v) return type(v) == "cdata" and (ffi.istype(int64, v) or ffi.istype(uint64,
+  v)) end
 M.wide = wide
 
 local function show(v)
@@ -48,7 +51,8 @@ local function no_number(name, v)
 end
 
 local function article(name)
-  return (name:match("^[aeiou]") and not name:match("^uint") and not name:match("^uchar") and not name:match("^ushort")
+  return (name:match("^[aeiou]") and not name:match("^uint") and not name:match("^uchar")
+    and not name:match("^ushort")
     and not name:match("^ulong")) and "an " .. name or "a " .. name
 end
 M.article = article
@@ -71,7 +75,8 @@ local function set_int(kind, low, high)
       n = tonumber(v)
     end
     if n >= low and n <= high and floor(n) == n then return n end
-    return nil, ("value %s does not fit %s element: integers %d .. %.0f"):format(show(v), a, low, high)
+    return nil, ("value %s does not fit %s element: integers %d .. %.0f"):format(show(v), a, low,
+      high)
   end
 end
 
@@ -80,7 +85,8 @@ local function set_wide(kind)
   local signed = kind.name == "int64"
   local low, high = signed and -2 ^ 63 or 0, signed and 2 ^ 63 or 2 ^ 64
   local a = article(kind.name)
-  local range = signed and "-9223372036854775808 .. 9223372036854775807" or "0 .. 18446744073709551615"
+  local range = signed and "-9223372036854775808 .. 9223372036854775807"
+    or "0 .. 18446744073709551615"
   return function(v)
     if type(v) == "number" then
       if v >= low and v < high and floor(v) == v then return v end
@@ -100,7 +106,8 @@ local function set_bool(v)
   return nil, ("a bool takes true or false, got %s"):format(type(v))
 end
 
--- A vector or struct from a table or cdata: into a fresh value, so that a bad field leaves the array as it was.
+-- A vector or struct from a table or cdata: into a fresh value, so that a bad field leaves the
+-- array as it was.
 local function set_fields(kind)
   local a, ct, fields = article(kind.name), kind.ct, kind.fields
   return function(v)
@@ -160,7 +167,8 @@ local function plain(kind, value, number)
   return value
 end
 
---- An element as plain Lua: a number, a list of lanes, a table of fields. number: 64-bit ones as Lua numbers.
+--- An element as plain Lua: a number, a list of lanes, a table of fields. number: 64-bit ones as
+--- Lua numbers.
 M.plain = plain
 
 local function add(kind, wire)
@@ -200,7 +208,8 @@ end
 for _, row in ipairs(scalars) do
   for lanes = 2, row[6] and 4 or 0 do
     local lane = M.by_wire[row[1]]
-    local kind = { name = row[6] .. lanes, id = row[2] + (lanes - 1) * 16, lanes = lanes, lane = lane, fields = {} }
+    local kind = { name = row[6] .. lanes, id = row[2] + (lanes - 1) * 16, lanes = lanes,
+      lane = lane, fields = {} }
     kind.field_names = {}
     for i = 1, lanes do
       local field = { name = lane_names[i], type = lane, count = 1 }
@@ -208,7 +217,8 @@ for _, row in ipairs(scalars) do
     end
     kind.align = aligns[lane.size][lanes - 1]
     local names = table.concat(lane_names, ", ", 1, lanes)
-    kind.ct = ffi.typeof(("struct { %s %s; } __attribute__((aligned(%d)))"):format(row[3], names, kind.align))
+    kind.ct = ffi.typeof(("struct { %s %s; } __attribute__((aligned(%d)))"):format(row[3], names,
+      kind.align))
     kind.size = ffi.sizeof(kind.ct)
     kind.set = set_fields(kind)
     add(kind, kind.name)
@@ -216,8 +226,9 @@ for _, row in ipairs(scalars) do
   end
 end
 
--- A struct's wire name describes it fully: "struct SIZE ALIGN NAME\n" and "OFFSET COUNT FIELD TYPE\n" for each field,
--- with the structs it holds before it. Equal texts are one type, in whatever module or state they were met.
+-- A struct's wire name describes it fully: "struct SIZE ALIGN NAME\n" and "OFFSET COUNT FIELD
+-- TYPE\n" for each field, with the structs it holds before it. Equal texts are one type, in
+-- whatever module or state they were met.
 local function define(header, lines, inner)
   local size, align, name = header:match("^struct (%d+) (%d+) (.+)$")
   size, align = tonumber(size), tonumber(align)
@@ -226,8 +237,11 @@ local function define(header, lines, inner)
   for i, line in ipairs(lines) do
     local offset, count, field_name, type_name = line:match("^(%d+) (%d+) (%S+) (.+)$")
     offset, count = tonumber(offset), tonumber(count)
-    local field = { name = field_name, type = inner[type_name] or M.by_wire[type_name], count = count }
-    if not field.type then return nil, ("struct %s: field '%s' has type %s"):format(name, field_name, type_name) end
+    local field = { name = field_name, type = inner[type_name] or M.by_wire[type_name],
+      count = count }
+    if not field.type then
+      return nil, ("struct %s: field '%s' has type %s"):format(name, field_name, type_name)
+    end
     kind.fields[i], kind.fields[field_name], kind.field_names[i] = field, field, field_name
     if offset > at then parts[#parts + 1] = ("char gb_pad%d[%d];"):format(i, offset - at) end
     parts[#parts + 1] = ("$ %s%s;"):format(field_name, count > 1 and "[" .. count .. "]" or "")
@@ -235,12 +249,14 @@ local function define(header, lines, inner)
     at = offset + field.type.size * count
     if field.type.align > largest then largest = field.type.align end
   end
-  local text = ("struct __attribute__((packed)) { %s %s } __attribute__((aligned(%d)))"):format(table.concat(parts, " "),
+  local text = ("struct __attribute__((packed)) { %s %s } __attribute__((aligned(%d)))"):format(
+    table.concat(parts, " "),
     size > at and ("char gb_pad[%d];"):format(size - at) or "", align)
   local ok, ct = pcall(ffi.typeof, text, unpack(types))
   if not ok then return nil, ("struct %s: %s"):format(name, ct) end
   if ffi.sizeof(ct) ~= size then
-    return nil, ("struct %s has %d bytes, its fields make %d"):format(name, size, tonumber(ffi.sizeof(ct)))
+    return nil, ("struct %s has %d bytes, its fields make %d"):format(name, size,
+      tonumber(ffi.sizeof(ct)))
   end
   kind.ct = ct
   return kind
@@ -302,7 +318,8 @@ function M.check(value, level)
   end
   local kind = M.by_wire[value]
   if kind and not kind.bool and value == kind.name then return kind end
-  local aliases = { int = "int32", char = "int8", short = "int16", long = "int64", number = "double", bool = "uint8",
+  local aliases = { int = "int32", char = "int8", short = "int16", long = "int64",
+    number = "double", bool = "uint8",
     unsigned = "uint32", size_t = "uint64" }
   if aliases[value] then
     error(("unknown type '%s'; did you mean '%s'?"):format(value, aliases[value]), level + 1)

@@ -1,9 +1,10 @@
 local spec = require "spec"
 local gb = require "gb"
-local equal, list, raised, returned = spec.equal, spec.list, spec.raised, spec.returned
+local equal, list, raised = spec.equal, spec.list, spec.raised
 
 local d = assert(gb.buffer("float", 6))
-equal(#d, 6) equal(gb.type(d), "buffer") equal(d:type(), "float") equal(d:device(), gb.device().index)
+equal(#d, 6) equal(gb.type(d), "buffer") equal(d:type(), "float") equal(d:device(),
+  gb.device().index)
 assert(tostring(d):find("buffer float[6] on device 0 (device)", 1, true), tostring(d))
 list(d:download():totable(), { 0, 0, 0, 0, 0, 0 }, "zeroed")
 equal(d:upload(gb.array("float", { 1, 2, 3 })), true)
@@ -60,27 +61,35 @@ raised("share: the buffer was freed", function() d:share() end)
 
 -- wrong use
 raised("offset 4 is outside the buffer: valid 0 .. 3", function() e:upload(a, { offset = 4 }) end)
-raised("count 2 from offset 2 passes the end of the buffer: valid 0 .. 1", function() e:upload(a, { offset = 2 }) end)
-raised("count 3 is more than the other side has: valid 0 .. 2", function() e:upload(a, { count = 3 }) end)
+raised("count 2 from offset 2 passes the end of the buffer: valid 0 .. 1", function() e:upload(a,
+  { offset = 2 }) end)
+raised("count 3 is more than the other side has: valid 0 .. 2", function() e:upload(a,
+  { count = 3 }) end)
 raised("count is an integer, got 1.5", function() e:upload(a, { count = 1.5 }) end)
 raised("offset is an integer, got string", function() e:fill(1, { offset = "1" }) end)
-raised("upload: expected float array, got double array", function() e:upload(gb.array("double", 2)) end)
+raised("upload: expected float array, got double array", function() e:upload(gb.array("double",
+  2)) end)
 raised("upload: expected float array, got nil", function() e:upload() end)
 raised("upload: expected float array, got buffer", function() e:upload(s) end)
 raised("element 2: a float element takes a number, got string", function() e:upload { 1, "2" } end)
 raised("download: expected float array, got table", function() e:download {} end)
 raised("download: the array is frozen", function() e:download(gb.array("float", 1):freeze()) end)
-raised("download with async = true needs an array to fill", function() e:download(nil, { async = true }) end)
-raised("unknown option 'ofset'; did you mean 'offset'? (upload)", function() e:upload(a, { ofset = 1 }) end)
-raised("copy_from: expected float buffer, got double buffer", function() e:copy_from(gb.buffer("double", 1)) end)
+raised("download with async = true needs an array to fill", function() e:download(nil,
+  { async = true }) end)
+raised("unknown option 'ofset'; did you mean 'offset'? (upload)", function() e:upload(a,
+  { ofset = 1 }) end)
+raised("copy_from: expected float buffer, got double buffer",
+  function() e:copy_from(gb.buffer("double", 1)) end)
 raised("copy_from: expected a buffer, got number", function() e:copy_from(5) end)
-raised("from_offset 9 is outside the other buffer: valid 0 .. 6", function() e:copy_from(s, { from_offset = 9 }) end)
+raised("from_offset 9 is outside the other buffer: valid 0 .. 6", function() e:copy_from(s,
+  { from_offset = 9 }) end)
 raised("unknown buffer method 'uplod'; did you mean 'upload'?", function() e:uplod(a) end)
 raised("a buffer lies on its device: download it", function() return e[0] end)
 raised("a buffer lies on its device: upload an array", function() e[0] = 1 end)
 raised("call it as buffer:fill(...), with a colon", function() e.fill(5) end)
 raised("a float element takes a number, got table", function() e:fill {} end)
-raised("unknown kind of buffer 'devise'; did you mean 'device'?", function() gb.buffer("float", 1, { kind = "devise" }) end)
+raised("unknown kind of buffer 'devise'; did you mean 'device'?", function() gb.buffer("float", 1,
+  { kind = "devise" }) end)
 raised("there is no device 99: valid 0 .. ", function() gb.buffer("float", 1, { device = 99 }) end)
 raised("device is an index, got string", function() gb.buffer("float", 1, { device = "0" }) end)
 raised("the count of a buffer is an integer from 0, got -1", function() gb.buffer("float", -1) end)

@@ -17,9 +17,11 @@ assert(K.add:run({ grid = 1, block = 2 }, one, a))
 assert(K.add:run({ grid = 1, block = 2 }, one, b))
 list(a:download():totable(), { 2, 3 })
 list(b:download():totable(), { 11, 21 })
-raised("argument 3 'y': the buffer is on device " .. last .. ", the launch on device " .. first .. " (of its other buffers)", function() K.add:run({ grid = 1, block = 2 }, a, b) end)
+raised("argument 3 'y': the buffer is on device " .. last .. ", the launch on device " .. first
+  .. " (of its other buffers)", function() K.add:run({ grid = 1, block = 2 }, a, b) end)
 local q = assert(gb.queue { device = last })
-raised("argument 3 'y': the buffer is on device " .. first .. ", the launch on device " .. last .. " (of its queue)", function() K.add:run({ grid = 1, block = 2, queue = q }, one, a) end)
+raised("argument 3 'y': the buffer is on device " .. first .. ", the launch on device " .. last
+  .. " (of its queue)", function() K.add:run({ grid = 1, block = 2, queue = q }, one, a) end)
 assert(K.add:run({ grid = 1, block = 2, queue = q }, one, b))
 raised("queue: it is on device", function() a:fill(0, { queue = q }) end)
 -- a __device__ variable is one per device

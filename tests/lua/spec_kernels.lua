@@ -103,8 +103,10 @@ local function check(in_place)
   local Body = K.types.Body
   local bodies = gb.array(Body, 3)
   bodies[1] = { mass = 2, tag = { 7, 8 } }
-  assert(K.heavy:run({ grid = 1, block = 3 }, bodies, { mass = 10, tag = { 1, 5 } }, { 1, 2, 3, 4 }))
-  equal(bodies[1].mass, 12) equal(bodies[1].tag[0], 7) equal(bodies[1].tag[1], 5) equal(bodies[2].at.x, 4)
+  assert(K.heavy:run({ grid = 1, block = 3 }, bodies, { mass = 10, tag = { 1, 5 } }, { 1, 2, 3,
+    4 }))
+  equal(bodies[1].mass, 12) equal(bodies[1].tag[0], 7) equal(bodies[1].tag[1],
+    5) equal(bodies[2].at.x, 4)
   assert(K.heavy:run({ grid = 1, block = 3 }, bodies, bodies[1], gb.array("float4", 1)[0]))
   equal(bodies[1].mass, 24) equal(bodies[0].mass, 22)
   assert(K.heavy:run({ grid = 1, block = 3 }, bodies, Body { mass = 1 }, { x = 0 }))
@@ -117,7 +119,6 @@ local function check(in_place)
   for i = 1, 10 do futures[i] = K.saxpy:async(n, 1, x, y, n) end
   assert(gb.all(futures))
   equal(y[0], 20)
-  x, y = nil, nil
   do -- arguments that nobody holds any more
     local f = K.saxpy:async(n, 1, gb.array("float", n), gb.array("float", n), n)
     collectgarbage() collectgarbage()
@@ -184,19 +185,25 @@ raised("call it as K.kernel:run(...), with a colon", function() K.saxpy.run(5) e
 raised("K is read-only", function() K.mine = 1 end)
 raised("a kernel is read-only", function() K.saxpy.signatur = 1 end)
 raised("call it as K:reload(...), with a colon", function() K.reload() end)
-raised("unknown option 'fiel'; did you mean 'file'? (gb.kernels)", function() gb.kernels { fiel = "x" } end)
+raised("unknown option 'fiel'; did you mean 'file'? (gb.kernels)",
+  function() gb.kernels { fiel = "x" } end)
 raised("gb.kernels needs file or source", function() gb.kernels {} end)
-raised("gb.kernels takes file or source, not both", function() gb.kernels { file = "a", source = "b" } end)
+raised("gb.kernels takes file or source, not both", function() gb.kernels { file = "a",
+  source = "b" } end)
 raised("file is a string, got number", function() gb.kernels { file = 5 } end)
-raised("options[1] is a string, got number", function() gb.kernels { source = "", options = { 5 } } end)
+raised("options[1] is a string, got number", function() gb.kernels { source = "",
+  options = { 5 } } end)
 raised("gb.kernels takes a table", function() gb.kernels(5) end)
 
 -- failures
 returned("ENOENT", "cannot open kernels/none.cu", gb.kernels { file = "kernels/none.cu" })
-local _, message, code = gb.kernels { name = "broken", source = "extern \"C\" __global__ void k(int *x) {\n  x[0] = nothing;\n}\n" }
+local _, message, code = gb.kernels { name = "broken",
+  source = "extern \"C\" __global__ void k(int *x) {\n  x[0] = nothing;\n}\n" }
 equal(code, "ECOMPILE")
-assert(message:find("broken", 1, true) and message:find("nothing", 1, true) and message:find("2", 1, true), message)
-local _, _, refused = gb.kernels { name = "option", source = "extern \"C\" __global__ void k() {}", options = { "-fplugin=x" } }
+assert(message:find("broken", 1, true) and message:find("nothing", 1, true) and message:find("2", 1,
+  true), message)
+local _, _, refused = gb.kernels { name = "option", source = "extern \"C\" __global__ void k() {}",
+  options = { "-fplugin=x" } }
 equal(refused, "EINVAL")
 
 -- files: relative to the script; reload
