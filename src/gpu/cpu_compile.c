@@ -288,7 +288,7 @@ static int preprocess(job *j, gb_buf *out)
 static const char *const always[] = {
     "-x", "c++", "-nostdinc", "-nostdinc++", "-fPIC", "-shared", "-fvisibility=hidden",
     "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fno-math-errno",
-    "-fno-trapping-math", "-ffp-contract=fast", "-fno-delete-null-pointer-checks", "-fno-strict-aliasing",
+    "-fno-trapping-math", "-ffp-contract=fast", "-fno-delete-null-pointer-checks",
     "-fno-finite-loops", "-fno-strict-aliasing", "-fno-stack-protector", "-fdiagnostics-color=never",
     "-Wno-unknown-pragmas", "-Wno-attributes", NULL};
 static const char *const clang_only[] = {"-fdeclspec", "-Wno-pass-failed", "-Wno-unknown-attributes",

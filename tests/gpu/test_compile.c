@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 
 static kit_compile kit;
 
@@ -198,6 +199,231 @@ static void numbers(void **state)
     gb_cpu_object_close(object);
 }
 
+/* ---- rows: every index once, whatever the shape ---- */
+
+static int row_expected(const char *name, int n, int i, int in)
+{
+    if (i >= n) return 0;
+    if (strcmp(name, "guard_interval") == 0) return i > 2 && i < n - 1 && i != 7 ? 1 + in : 0;
+    if (strcmp(name, "guard_inner") == 0) return i > 2 && i <= n - 5 ? 1 + in : 0;
+    if (strcmp(name, "guard_column") == 0) return i % 10 < 5 ? 1 + in : 0;
+    if (strcmp(name, "stride_named") == 0 && in == 3) return 0;
+    return 1 + in;
+}
+
+static void rows(void **state)
+{
+    (void)state;
+    enum { ROOM = 40000 };
+    static const int counts[] = {1, 63, 64, 65, 1000, 16384, 16385, 33000};
+    static int in[ROOM], out[ROOM];
+    gb_cpu_object *object = compile_case("rows.cu", NULL);
+    const gb_cpu_image *image = gb_cpu_object_image(object);
+    assert_int_equal(image->kernel_count, 12);
+    for (int i = 0; i < ROOM; i++) in[i] = i * 7 % 11;
+    for (int k = 0; k < image->kernel_count; k++) {
+        const gb_cpu_kernel *kernel = &image->kernels[k];
+        if (strcmp(kernel->name, "plane") == 0) continue;
+        for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+            int n = counts[c], *pin = in, *pout = out;
+            size_t n_long = (size_t)n;
+            bool strided = strncmp(kernel->name, "stride", 6) == 0;
+            uint32_t block = strcmp(kernel->name, "by_block") == 0 ? 96 : 64;
+            uint32_t grid = strided ? 3 : ((uint32_t)n + 63) / 64 + 1;
+            memset(out, 0, sizeof out);
+            KIT_RUN(&kit, kernel, KIT_SHAPE(grid, block, 0), &n_long, &pin, &pout);
+            for (int i = 0; i < ROOM; i++)
+                if (out[i] != row_expected(kernel->name, n, i, in[i]))
+                    fail_msg("%s n=%d: out[%d] is %d", kernel->name, n, i, out[i]);
+        }
+    }
+    int w = 133, h = 70, *pin = in, *pout = out;
+    memset(out, 0, sizeof out);
+    kit_shape shape = {{9, 5, 1}, {16, 16, 1}, 0};
+    KIT_RUN(&kit, kit_kernel(object, "plane"), shape, &w, &h, &pin, &pout);
+    for (int i = 0; i < ROOM; i++) assert_int_equal(out[i], i < w * h ? 1 + in[i] : 0);
+    gb_cpu_object_close(object);
+}
+
+/* ---- what goes wrong ---- */
+
+static void refused(const char *source, const char *const *options, int rc, const char *text)
+{
+    gb_cpu_object *object;
+    int got = kit_compile_text(&kit, source, options, NULL, &object);
+    if (got != rc || !kit.detail || !strstr(kit.detail, text))
+        print_error("got %s: %s\nwanted: %s\n", gb_err_name(got), kit.detail ? kit.detail : "-",
+                    text);
+    assert_int_equal(got, rc);
+    assert_null(object);
+    assert_non_null(strstr(kit.detail, text));
+    assert_null(strstr(kit.detail, "<gpubridge>"));
+    assert_null(strstr(kit.detail, kit.folder));
+}
+
+static void errors(void **state)
+{
+    (void)state;
+    const char *source = "#define N 4\n"
+                         "extern \"C\" __global__ void k(int *p)\n"
+                         "{\n"
+                         "    p[0] = N + quux_17;\n"
+                         "}\n";
+    refused(source, NULL, GB_ECOMPILE,
+            "test.cu:4:16: error: use of undeclared identifier 'quux_17'\n    p[0] = N + quux_17;\n");
+    refused("\n#include \"nowhere.cuh\"\n", NULL, GB_ECOMPILE, "test.cu:2:");
+    assert_non_null(strstr(kit.detail, "nowhere.cuh"));
+    assert_non_null(strstr(kit.detail, "named folders"));
+    refused("#include <cuda_fp16.h>\n", NULL, GB_ECOMPILE, "half precision");
+    refused("#include \"/etc/hostname\"\n", NULL, GB_ECOMPILE, "absolute path");
+    refused("#error told you\n", NULL, GB_ECOMPILE, "told you");
+    refused("__device__ void f(); __global__ void k() { f(); }", NULL, GB_ECOMPILE, "undefined");
+    refused("__global__ void k(int *p) { asm(\"exit;\"); }", NULL, GB_ECOMPILE, "inline PTX");
+    refused("__global__ void k() {}\n__global__ void j() { k<<<1, 1>>>(); }", NULL, GB_ECOMPILE,
+            "test.cu:2: error: '<<<': a launch from a kernel");
+    refused("texture<float, 2> t;", NULL, GB_ECOMPILE, "textures");
+    refused("__managed__ int x;", NULL, GB_ECOMPILE, "__managed__");
+    refused("__global__ void k(cudaTextureObject_t t) {}", NULL, GB_ECOMPILE, "textures");
+    refused("namespace cg = cooperative_groups;", NULL, GB_ECOMPILE, "cooperative groups");
+    refused("using namespace nvcuda;", NULL, GB_ECOMPILE, "tensor core");
+    static const char *const bad[] = {"-fplugin=x.so", NULL}, *const bad2[] = {"-DX;Y", NULL};
+    refused("", bad, GB_EINVAL, "option '-fplugin=x.so' is not allowed; the list: -DX");
+    refused("", bad2, GB_EINVAL, "-DX;Y");
+    static const char *const none[] = {"nothing<int>", NULL};
+    gb_cpu_object *object;
+    assert_int_equal(kit_compile_text(&kit, "__global__ void k() {}", NULL, none, &object),
+                     GB_ECOMPILE);
+    assert_non_null(strstr(kit.detail, "nothing<int>"));
+    static const char *const wrong[] = {"sum<flot>", NULL};
+    assert_int_equal(kit_compile_text(&kit, "template <typename T> __global__ void sum(T *p) {}",
+                                      NULL, wrong, &object),
+                     GB_ECOMPILE);
+    assert_non_null(strstr(kit.detail, "instance sum<flot>:1:"));
+}
+
+static void many_errors_are_cut(void **state)
+{
+    (void)state;
+    char *source = calloc(1, 200000);
+    for (int i = 0; i < 1000; i++)
+        sprintf(source + strlen(source), "int v%d = missing_%d_%0100d;\n", i, i, 7);
+    gb_cpu_object *object;
+    assert_int_equal(kit_compile_text(&kit, source, NULL, NULL, &object), GB_ECOMPILE);
+    assert_true(strlen(kit.detail) <= 16 * 1024);
+    free(source);
+}
+
+static void options(void **state)
+{
+    (void)state;
+    static const char *const list[] = {"-DN=5", "-DTWICE=2*", "-std=c++14",
+                                       "-use_fast_math", "-maxrregcount=32", "-UM", NULL};
+    gb_cpu_object *object;
+    int rc = kit_compile_text(&kit, "__global__ void k(int *p) { p[0] = TWICE N + __cplusplus / 100; }",
+                              list, NULL, &object);
+    if (rc < 0) print_error("%s", kit.detail);
+    assert_int_equal(rc, 0);
+    int v = 0, *p = &v;
+    KIT_RUN(&kit, kit_kernel(object, "k"), KIT_SHAPE(1, 1, 0), &p);
+    assert_int_equal(v, 10 + 2014);
+    gb_cpu_object_close(object);
+}
+
+static void hostile_macros(void **state)
+{
+    (void)state;
+    gb_cpu_object *object = kit_compile_must(
+        &kit, "#define x y\n#define run 1\n#define count 2\n#define name 3\n#define min(a) a\n"
+              "#define fill 4\n#define range 5\n#define T 6\n#define F 7\n#define printf(...) 8\n"
+              "struct params { int block; };\n"
+              "__global__ void k(int *out, params p) { out[0] = count + T + p.block; }\n");
+    int v = 0, *p = &v, block = 3;
+    KIT_RUN(&kit, kit_kernel(object, "k"), KIT_SHAPE(1, 1, 0), &p, &block);
+    assert_int_equal(v, 11);
+    gb_cpu_object_close(object);
+}
+
+static void warnings(void **state)
+{
+    (void)state;
+    gb_cpu_object *object =
+        kit_compile_must(&kit, "__global__ void k(int *p)\n{\n    if (p[0] = 3) p[1] = 2;\n}\n");
+    assert_non_null(strstr(gb_cpu_object_log(object), "test.cu:3:14: warning:"));
+    assert_non_null(strstr(gb_cpu_object_log(object), "    if (p[0] = 3) p[1] = 2;\n"));
+    gb_cpu_object_close(object);
+}
+
+static void printing_and_traps(void **state)
+{
+    (void)state;
+    gb_cpu_object *object = kit_compile_must(
+        &kit, "#include <cassert>\n"
+              "__global__ void say(int n) { if (threadIdx.x == 1) printf(\"%d %s %.1f\\n\", n, \"a\", 2.5); }\n"
+              "__global__ void check(int n) {\n    assert(n < 5);\n}\n"
+              "__global__ void stop() { __trap(); }\n");
+    int n = 7;
+    KIT_RUN(&kit, kit_kernel(object, "say"), KIT_SHAPE(1, 2, 0), &n);
+    assert_string_equal(kit.printed, "7 a 2.5\n");
+    KIT_RUN(&kit, kit_kernel(object, "check"), KIT_SHAPE(1, 2, 0), &n);
+    assert_string_equal(kit.trap, "test.cu:4: assertion 'n < 5' failed");
+    KIT_RUN(&kit, kit_kernel(object, "stop"), KIT_SHAPE(1, 2, 0), &n);
+    assert_string_equal(kit.trap, "__trap()");
+    gb_cpu_object_close(object);
+}
+
+/* ---- faults: what the hardware is to catch is really there at -O3 ---- */
+
+static sigjmp_buf fault;
+static volatile sig_atomic_t fault_signal;
+
+static void on_fault(int signal)
+{
+    fault_signal = signal;
+    siglongjmp(fault, 1);
+}
+
+static int fault_of(const gb_cpu_kernel *kernel, void **params)
+{
+    static const int signals[] = {SIGSEGV, SIGFPE, SIGILL, SIGBUS, SIGALRM};
+    struct sigaction action = {.sa_handler = on_fault}, old[5];
+    for (int i = 0; i < 5; i++) sigaction(signals[i], &action, &old[i]);
+    fault_signal = 0;
+    if (sigsetjmp(fault, 1) == 0) kit_run(&kit, kernel, KIT_SHAPE(1, 64, 0), params);
+    for (int i = 0; i < 5; i++) sigaction(signals[i], &old[i], NULL);
+    return fault_signal;
+}
+
+static void faults(void **state)
+{
+    (void)state;
+    gb_cpu_object *object = kit_compile_must(
+        &kit,
+        "__global__ void divide(int *a, const int *b, int d) {\n"
+        "    int i = blockIdx.x * blockDim.x + threadIdx.x;\n    a[i] = b[i] / d;\n}\n"
+        "__global__ void modulo(unsigned *a, const unsigned *b, const unsigned *d) {\n"
+        "    int i = threadIdx.x;\n    if (b[i] < 1000) a[i] = b[i] % d[i];\n}\n"
+        "__global__ void null(int *a) { a[threadIdx.x] = 1; }\n"
+        "__global__ void known_null(int *a) { if (!a) *a = 1; }\n"
+        "__global__ void endless(int *a) { while (true) {} }\n"
+        "__global__ void endless_if(unsigned n) { for (unsigned i = 1; i != n; i += 2) {} }\n");
+    static int a[64], b[64], d[64];
+    int *pa = a, *pb = b, *pd = d, *null = NULL, zero = 0, odd = 1, even = 2;
+    for (int i = 0; i < 64; i++) a[i] = b[i] = d[i] = i + 1;
+    assert_int_equal(fault_of(kit_kernel(object, "divide"), (void *[]){&pa, &pb, &zero}), SIGFPE);
+    assert_int_equal(fault_of(kit_kernel(object, "divide"), (void *[]){&pa, &pb, &odd}), 0);
+    assert_int_equal(fault_of(kit_kernel(object, "modulo"), (void *[]){&pa, &pb, &pd}), 0);
+    d[40] = 0;
+    assert_int_equal(fault_of(kit_kernel(object, "modulo"), (void *[]){&pa, &pb, &pd}), SIGFPE);
+    assert_int_equal(fault_of(kit_kernel(object, "null"), (void *[]){&null}), SIGSEGV);
+    assert_int_equal(fault_of(kit_kernel(object, "known_null"), (void *[]){&null}), SIGSEGV);
+    struct itimerval soon = {.it_value = {0, 50000}};
+    setitimer(ITIMER_REAL, &soon, NULL);
+    assert_int_equal(fault_of(kit_kernel(object, "endless"), (void *[]){&pa}), SIGALRM);
+    setitimer(ITIMER_REAL, &soon, NULL);
+    assert_int_equal(fault_of(kit_kernel(object, "endless_if"), (void *[]){&even}), SIGALRM);
+    gb_cpu_object_close(object);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +432,14 @@ int main(void)
         cmocka_unit_test(memory),
         cmocka_unit_test(warps),
         cmocka_unit_test(numbers),
+        cmocka_unit_test(rows),
+        cmocka_unit_test(errors),
+        cmocka_unit_test(many_errors_are_cut),
+        cmocka_unit_test(options),
+        cmocka_unit_test(hostile_macros),
+        cmocka_unit_test(warnings),
+        cmocka_unit_test(printing_and_traps),
+        cmocka_unit_test(faults),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
