@@ -192,10 +192,6 @@ static void act_free(gb_worker *worker, gb_act *act)
     GB_CHECK(!act->queue && !act->room && !act->turns && !act->timers);
     gb_list_unlink(&act->idle);
     gb_map_remove(&worker->acts, gb_key_hash(act->type, gb_act_key(act)), act->slot);
-    if (act->state != GB_ACT_FORWARD && !act->bare) {
-        act->type->kind->close(worker, act);
-        count_acts(worker, act->type, -1);
-    }
     act_give_slot(worker, act);
 }
 
@@ -356,6 +352,11 @@ static void act_finish(gb_worker *worker, gb_act *act)
     gb_worker *home = gb_worker_of_key(act->type, gb_act_key(act));
     bool elsewhere = (placement == GB_PLACE_LOCAL || placement == GB_PLACE_LEAST) && home != worker;
     act_clear(worker, act);
+    if (!act->bare) { /* before home hears of it, and may begin the next one */
+        act->type->kind->close(worker, act);
+        count_acts(worker, act->type, -1);
+        act->bare = true;
+    }
     if (elsewhere && unforward_send(worker, act, home) == 0) return;
     act_gone(worker, act);
 }

@@ -30,7 +30,7 @@ static int slab_add(gb_worker *worker)
         worker->call_slabs = slabs;
         worker->call_slab_room = room;
     }
-    gb_call *slab = gb_mem_zalloc(&worker->mem, CALLS_PER_SLAB * sizeof *slab);
+    gb_call *slab = gb_mem_zalloc_lines(&worker->mem, CALLS_PER_SLAB * sizeof *slab);
     if (!slab) return GB_ENOMEM;
     worker->call_slabs[worker->call_slab_count++] = slab;
     for (int i = CALLS_PER_SLAB; i-- > 0;) {

@@ -159,7 +159,7 @@ struct gb_act {
     bool wants_end;
     uint8_t forward;             /* FORWARD: the worker */
     bool root;                   /* gb_worker_root */
-    bool bare;                   /* only a place in the map: it never began (act.c) */
+    bool bare;                   /* only a place in the map: it never began, or is closed */
     gb_call *queue, *queue_last; /* admitted: by priority, then in order */
     gb_call *room, *room_last;   /* behind the bound: they wait for room */
     gb_call *turns; /* all turns of it, running or parked, detached ones (spawned) too */
@@ -207,9 +207,9 @@ typedef struct gb_context {
     struct gb_block *bag; /* the user's values, encoded; counted, or NULL */
 } gb_context;
 
-struct gb_call {
-    gb_node node;  /* between workers */
-    gb_call *next; /* in a queue */
+struct gb_call { /* whole cache lines: neighbours in memory may be at different workers */
+    _Alignas(64) gb_node node; /* between workers */
+    gb_call *next;             /* in a queue */
     gb_worker *origin;
     _Atomic(gb_worker *) at; /* who may touch it now */
     gb_type *type;

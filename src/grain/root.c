@@ -2,7 +2,6 @@
 
 #include "base/check.h"
 #include "base/err.h"
-#include "base/err.h"
 #include "grain/room.h"
 
 int gb_root_end(gb_act *root)

@@ -14,17 +14,35 @@ static inline void relax(void)
 #endif
 }
 
+/* What comes by mail was written by another core. A few nodes are taken at a time, so that the
+ * lines behind one are on their way while others are read. */
+static bool read_mail(gb_worker *worker)
+{
+    enum { AT_ONCE = 8 };
+    gb_node *nodes[AT_ONCE];
+    bool any = false;
+    for (int total = 0; total < MAIL_PER_PASS;) {
+        int count = 0;
+        while (count < AT_ONCE && (nodes[count] = gb_mailbox_take(&worker->mailbox))) {
+            const char *line = (const char *)nodes[count++];
+            __builtin_prefetch(line + 64, 1);
+            __builtin_prefetch(line + 128, 1);
+            __builtin_prefetch(line + 192, 1);
+        }
+        if (count == 0) break;
+        for (int i = 0; i < count; i++) nodes[i]->run(nodes[i], worker);
+        total += count;
+        any = true;
+    }
+    return any;
+}
+
 bool gb_worker_pass(gb_worker *worker, uint64_t budget_ns)
 {
     bool any = false;
     worker->now = gb_now(worker->silo->sys);
     uint64_t until = worker->now + budget_ns;
-    for (int i = 0; i < MAIL_PER_PASS; i++) {
-        gb_node *node = gb_mailbox_take(&worker->mailbox);
-        if (!node) break;
-        node->run(node, worker);
-        any = true;
-    }
+    any |= read_mail(worker);
     for (int fired = TIMERS_PER_LOOK; fired == TIMERS_PER_LOOK;) {
         fired = gb_timers_run(&worker->timers, worker->now, TIMERS_PER_LOOK);
         if (fired > 0) any = true;

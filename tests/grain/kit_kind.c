@@ -178,11 +178,16 @@ static void slept(gb_timer *timer)
     gb_turn_wake(GB_CONTAINER(timer, kit_turn, timer)->call);
 }
 
+/* One word more: an operation without arguments may be the last. */
+static size_t turn_size(int count)
+{
+    return offsetof(kit_turn, prog.word) + ((size_t)count + 1) * sizeof(int64_t);
+}
+
 static kit_turn *turn_new(kit *k, gb_call *call, const int64_t *words, int count)
 {
     if (count > KIT_WORDS) return gb_err_set(GB_EINVAL, "a program too long"), NULL;
-    size_t size = offsetof(kit_turn, prog.word) + (size_t)count * sizeof *words;
-    kit_turn *turn = gb_mem_zalloc(&k->mem, size);
+    kit_turn *turn = gb_mem_zalloc(&k->mem, turn_size(count));
     if (!turn) return NULL;
     turn->kit = k;
     turn->call = call;
@@ -226,8 +231,7 @@ static void kind_drop(gb_call *call)
     for (int i = 0; i < KIT_SLOTS; i++)
         if (turn->slots[i] && turn->slots[i]->done) waiter_free(turn->slots[i]);
     atomic_fetch_sub(&k->bodies, 1);
-    gb_mem_free(&k->mem, turn,
-                offsetof(kit_turn, prog.word) + (size_t)turn->prog.count * sizeof(int64_t));
+    gb_mem_free(&k->mem, turn, turn_size(turn->prog.count));
 }
 
 static int kind_unpack(gb_call *call)
@@ -763,7 +767,7 @@ gb_act *kit_find(kit *k, int type, int64_t key)
 {
     for (int i = 0; i < k->silo->worker_count; i++) {
         gb_act *act = gb_act_find(k->silo->workers[i], k->types[type], gb_key_number(key));
-        if (act && act->state != GB_ACT_FORWARD) return act;
+        if (act && act->state != GB_ACT_FORWARD && !act->bare) return act;
     }
     return NULL;
 }

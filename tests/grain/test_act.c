@@ -1,0 +1,659 @@
+/* src/grain/act.c, and the placing in route.c: activations begin, end, and are never two. */
+#include "kit_kind.h"
+
+#include "base/err.h"
+#include "seed.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static const int worker_counts[] = {1, 2, 3, 8};
+
+static kit_to to(int type, int64_t key)
+{
+    return (kit_to){type, key, -1, 0};
+}
+
+static kit_prog adds(int64_t n)
+{
+    kit_prog prog = {0};
+    kit_add(&prog, n);
+    return prog;
+}
+
+static void finish(kit *k)
+{
+    kit_settle(k);
+    assert_int_equal(k->wrong, 0);
+    assert_int_equal(kit_calls(k), 0);
+    kit_close(k);
+    assert_int_equal(k->wrong, 0);
+}
+
+static void each_count(void (*fn)(int workers, uint64_t number), const char *name)
+{
+    seed s = seed_start(name);
+    for (size_t i = 0; i < sizeof worker_counts / sizeof worker_counts[0]; i++)
+        for (int round = 0; round < 5; round++) fn(worker_counts[i], seed_next(&s));
+}
+
+static gb_worker *worker_of(kit *k, int type, int64_t key)
+{
+    for (int i = 0; i < k->silo->worker_count; i++) {
+        gb_act *act = gb_act_find(k->silo->workers[i], k->types[type], gb_key_number(key));
+        if (act && act->state != GB_ACT_FORWARD) return k->silo->workers[i];
+    }
+    return NULL;
+}
+
+static int64_t forwards(kit *k)
+{
+    int64_t count = 0;
+    for (int i = 0; i < k->silo->worker_count; i++) {
+        gb_worker *w = k->silo->workers[i];
+        for (uint32_t c = 0; c < w->chunk_count; c++)
+            for (int s = 0; s < GB_ACTS_PER_CHUNK; s++)
+                count += w->chunks[c][s].state == GB_ACT_FORWARD;
+    }
+    return count;
+}
+
+/* Hooks are turns: calls wait for on_activate, on_deactivate runs when it goes. */
+static void hooks(int workers, uint64_t number)
+{
+    kit k;
+    kit_ask asks[4];
+    gb_type_options options;
+    kit_open(&k, workers, number);
+    kit_options(&options);
+    options.idle_ns = 10 * GB_SEC;
+    kit_define(&k, 0, &options);
+    kit_note(&k.conf[0].activate, 100);
+    kit_park(&k.conf[0].activate, 0);
+    kit_add(&k.conf[0].activate, 1000);
+    kit_note(&k.conf[0].deactivate, 200);
+    kit_park(&k.conf[0].deactivate, 1);
+    kit_prog one = adds(1);
+    for (int i = 0; i < 3; i++) kit_ask_at(&k, &asks[i], i % workers, to(0, 4), &one);
+    kit_settle(&k);
+    assert_int_equal(k.note_count, 1);
+    for (int i = 0; i < 3; i++) assert_int_equal(asks[i].done, 0);
+    kit_wake(&k, 0);
+    kit_settle(&k);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(asks[i].done, 1);
+        assert_true(asks[i].value > 1000);
+    }
+    gb_act *act = kit_find(&k, 0, 4);
+    uint32_t slot = act->slot, generation = act->generation;
+    gb_worker *worker = worker_of(&k, 0, 4);
+    assert_ptr_equal(gb_act_at(worker, slot, generation), act);
+    gb_silo_advance(k.silo, 10 * GB_SEC - 1);
+    assert_int_equal(k.note_count, 1);
+    gb_silo_advance(k.silo, 1); /* exactly */
+    assert_int_equal(k.note_count, 2);
+    assert_int_equal(act->state, GB_ACT_STOPPING);
+    /* a call that arrives now is served by a new activation, after this one has ended */
+    kit_ask_at(&k, &asks[3], workers - 1, to(0, 4), &one);
+    kit_settle(&k);
+    assert_int_equal(asks[3].done, 0);
+    assert_int_equal(k.note_count, 2);
+    kit_wake(&k, 1);
+    kit_settle(&k);
+    assert_null(gb_act_at(worker, slot, generation));
+    assert_int_equal(k.note_count, 3);
+    kit_wake(&k, 0);
+    kit_settle(&k);
+    assert_int_equal(asks[3].value, 1001);
+    assert_int_equal(gb_type_activations(k.types[0]), 1);
+    k.conf[0].deactivate.count = 2; /* no park at the end */
+    gb_silo_advance(k.silo, 3600 * GB_SEC);
+    assert_null(kit_find(&k, 0, 4));
+    assert_int_equal(gb_type_activations(k.types[0]), 0);
+    finish(&k);
+}
+
+static void test_hooks(void **unused)
+{
+    each_count(hooks, "grain.act hooks");
+}
+
+/* on_activate fails: all that wait are answered with its error, and the next call tries again. */
+static void failing_start(int workers, uint64_t number)
+{
+    kit k;
+    kit_ask asks[6], next;
+    kit_open(&k, workers, number);
+    kit_define(&k, 0, NULL);
+    kit_sleep(&k.conf[0].activate, GB_SEC);
+    kit_fail(&k.conf[0].activate, GB_ENOENT);
+    kit_note(&k.conf[0].deactivate, 1);
+    kit_prog one = adds(1);
+    for (int i = 0; i < 6; i++) kit_ask_at(&k, &asks[i], i % workers, to(0, 4), &one);
+    gb_silo_advance(k.silo, GB_SEC);
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(asks[i].done, 1);
+        assert_int_equal(asks[i].rc, GB_ENOENT);
+        assert_string_equal(asks[i].message, "boom");
+    }
+    assert_null(kit_find(&k, 0, 4));
+    assert_int_equal(k.note_count, 0); /* what never began has no on_deactivate */
+    k.conf[0].activate = (kit_prog){0};
+    kit_add(&k.conf[0].activate, 50);
+    kit_ask_at(&k, &next, 0, to(0, 4), &one);
+    kit_settle(&k);
+    assert_int_equal(next.rc, 0);
+    assert_int_equal(next.value, 51);
+    /* an instance that does not open fails the call that wanted it */
+    atomic_store(&k.conf[0].open_fails, 1);
+    kit_ask_at(&k, &asks[0], workers - 1, to(0, 5), &one);
+    kit_settle(&k);
+    assert_int_equal(asks[0].sent < 0 ? asks[0].sent : asks[0].rc, GB_EINVAL);
+    assert_string_equal(asks[0].message, "the instance does not open");
+    kit_ask_at(&k, &asks[0], workers - 1, to(0, 5), &one);
+    kit_settle(&k);
+    assert_int_equal(asks[0].value, 51);
+    finish(&k);
+}
+
+static void test_failing_start(void **unused)
+{
+    each_count(failing_start, "grain.act failing start");
+}
+
+/* A failing on_deactivate ends the activation all the same. */
+static void test_failing_end(void **unused)
+{
+    kit k;
+    kit_ask ask;
+    kit_open(&k, 2, 1);
+    kit_define(&k, 0, NULL);
+    kit_fail(&k.conf[0].deactivate, GB_ERAISED);
+    kit_prog one = adds(1);
+    kit_ask_at(&k, &ask, 0, to(0, 4), &one);
+    kit_settle(&k);
+    gb_act_stop(worker_of(&k, 0, 4), kit_find(&k, 0, 4), GB_END_ASKED);
+    kit_settle(&k);
+    assert_null(kit_find(&k, 0, 4));
+    finish(&k);
+}
+
+/* Asked to stop in its own turn: that turn ends first, and what waits is served by a new one. */
+static void stop_inside(int workers, uint64_t number)
+{
+    kit k;
+    kit_ask first, rest[10];
+    gb_type_options options;
+    kit_open(&k, workers, number);
+    kit_options(&options);
+    options.queue_max = 3;
+    kit_define(&k, 0, &options);
+    kit_prog prog = {0}, one = adds(1);
+    kit_stop(&prog);
+    kit_park(&prog, 0);
+    kit_add(&prog, 70);
+    kit_ask_at(&k, &first, 0, to(0, 4), &prog);
+    kit_settle(&k);
+    for (int i = 0; i < 10; i++) /* three in the queue, others wait for room; tells among them */
+        if (i % 2)
+            kit_tell_at(&k, &rest[i], i % workers, to(0, 4), &one);
+        else
+            kit_ask_at(&k, &rest[i], i % workers, to(0, 4), &one);
+    kit_settle(&k);
+    assert_int_equal(first.done, 0);
+    kit_wake(&k, 0);
+    kit_settle(&k);
+    assert_int_equal(first.value, 70);
+    assert_int_equal(kit_number(&k, 0, 4), 10); /* a new one: none of the 70, all of the ten */
+    assert_null(kit_find(&k, 0, 0));            /* and no tell went astray to another key */
+    finish(&k);
+}
+
+static void test_stop_inside(void **unused)
+{
+    each_count(stop_inside, "grain.act stop inside");
+}
+
+/* A grain that ends itself whenever it starts: its calls are answered, not tried for ever. */
+static void test_stops_at_start(void **unused)
+{
+    kit k;
+    kit_ask ask, tell;
+    kit_open(&k, 2, 1);
+    kit_define(&k, 0, NULL);
+    kit_stop(&k.conf[0].activate);
+    kit_prog one = adds(1);
+    kit_ask_at(&k, &ask, 0, to(0, 4), &one);
+    kit_tell_at(&k, &tell, 0, to(0, 4), &one);
+    kit_settle(&k);
+    assert_int_equal(ask.done, 1);
+    assert_int_equal(ask.rc, GB_EBUSY);
+    assert_non_null(strstr(ask.message, "its grain ended 16 times"));
+    finish(&k);
+}
+
+/* Detached turns: they do not hold the grain, and end with it. */
+static void detached(int workers, uint64_t number)
+{
+    kit k;
+    kit_ask ask, other;
+    kit_open(&k, workers, number);
+    kit_define(&k, 0, NULL);
+    kit_prog parks = {0}, prog = {0}, one = adds(1);
+    kit_note(&parks, 1);
+    kit_park(&parks, 0);
+    kit_note(&parks, 2);
+    kit_spawn(&prog, &parks);
+    kit_spawn(&prog, &one);
+    kit_ask_at(&k, &ask, 0, to(0, 4), &prog);
+    kit_settle(&k);
+    assert_int_equal(ask.done, 1);
+    assert_int_equal(k.note_count, 1);
+    kit_ask_at(&k, &other, workers - 1, to(0, 4), &one); /* it is not busy */
+    kit_settle(&k);
+    assert_int_equal(other.value, 2);
+    int64_t answered = k.answered;
+    gb_act_stop(worker_of(&k, 0, 4), kit_find(&k, 0, 4), GB_END_ASKED);
+    kit_settle(&k);
+    assert_int_equal(k.answered, answered + 1); /* done of the spawned, cancelled */
+    assert_int_equal(k.note_count, 1);
+    assert_false(kit_wake(&k, 0));
+    assert_int_equal(k.bodies, 0);
+    finish(&k);
+}
+
+static void test_detached(void **unused)
+{
+    each_count(detached, "grain.act detached");
+}
+
+/* A detached turn asks its own activation to end: not before it has ended or parked. */
+static void test_detached_stops(void **unused)
+{
+    for (int parks = 0; parks < 2; parks++) {
+        kit k;
+        kit_ask ask;
+        kit_open(&k, 1, 1);
+        kit_define(&k, 0, NULL);
+        kit_prog inner = {0}, prog = {0};
+        kit_stop(&inner);
+        kit_note(&inner, 5);
+        if (parks) kit_park(&inner, 0);
+        if (parks) kit_note(&inner, 6);
+        kit_spawn(&prog, &inner);
+        kit_ask_at(&k, &ask, 0, to(0, 4), &prog);
+        kit_settle(&k);
+        assert_int_equal(k.note_count, 1);
+        assert_null(kit_find(&k, 0, 4));
+        assert_int_equal(k.bodies, 0);
+        finish(&k);
+    }
+}
+
+/* What on_deactivate leaves behind (turns, timers) ends with it. */
+static void test_late_things(void **unused)
+{
+    kit k;
+    kit_ask ask;
+    kit_open(&k, 1, 1);
+    kit_define(&k, 0, NULL);
+    kit_prog inner = {0}, tick = {0}, one = adds(1);
+    kit_park(&inner, 0);
+    kit_note(&tick, 9);
+    kit_spawn(&k.conf[0].deactivate, &inner);
+    kit_timer(&k.conf[0].deactivate, 1000, 1000, &tick);
+    kit_ask_at(&k, &ask, 0, to(0, 4), &one);
+    kit_settle(&k);
+    gb_act_stop(worker_of(&k, 0, 4), kit_find(&k, 0, 4), GB_END_ASKED);
+    gb_silo_advance(k.silo, GB_SEC);
+    assert_int_equal(k.note_count, 0);
+    assert_int_equal(k.bodies, 0);
+    finish(&k);
+}
+
+static void test_keep_alive(void **unused)
+{
+    kit k;
+    kit_ask ask;
+    gb_type_options options;
+    kit_open(&k, 2, 1);
+    kit_options(&options);
+    options.keep_alive = true;
+    options.idle_ns = GB_SEC;
+    kit_define(&k, 0, &options);
+    kit_prog one = adds(1);
+    kit_ask_at(&k, &ask, 0, to(0, 4), &one);
+    gb_silo_advance(k.silo, 100000 * GB_SEC);
+    assert_non_null(kit_find(&k, 0, 4));
+    finish(&k);
+}
+
+/* Each use puts off the end by idle_ns, exactly, whatever the others do. */
+static void idle(int workers, uint64_t number)
+{
+    kit k;
+    gb_type_options options;
+    seed s = {number};
+    kit_open(&k, workers, number);
+    kit_options(&options);
+    options.idle_ns = GB_SEC;
+    kit_define(&k, 0, &options);
+    enum { GRAINS = 40 };
+    uint64_t last[GRAINS] = {0};
+    bool used[GRAINS] = {false};
+    for (int step = 0; step < 300; step++) {
+        int64_t key = (int64_t)seed_below(&s, GRAINS);
+        kit_ask ask;
+        kit_prog one = adds(1);
+        kit_ask_at(&k, &ask, (int)seed_below(&s, (uint64_t)workers), to(0, key), &one);
+        kit_settle(&k);
+        last[key] = gb_now(k.sys);
+        used[key] = true;
+        gb_silo_advance(k.silo, seed_below(&s, 100 * GB_MS));
+        for (int i = 0; i < GRAINS; i++) {
+            bool there = used[i] && gb_now(k.sys) < last[i] + GB_SEC;
+            assert_int_equal(kit_find(&k, 0, i) != NULL, there);
+        }
+    }
+    finish(&k);
+}
+
+static void test_idle(void **unused)
+{
+    each_count(idle, "grain.act idle");
+}
+
+/* ---- placing ---- */
+
+static void placed(int workers, uint64_t number)
+{
+    kit k;
+    kit_ask ask;
+    kit_open(&k, workers, number);
+    gb_type_options options;
+    static const gb_placement placements[] = {GB_PLACE_RANDOM, GB_PLACE_HASH, GB_PLACE_LOCAL,
+                                              GB_PLACE_LEAST};
+    for (int type = 0; type < 4; type++) {
+        kit_options(&options);
+        options.placement = placements[type];
+        kit_define(&k, type, &options);
+    }
+    kit_prog one = adds(1);
+    for (int type = 0; type < 4; type++)
+        for (int64_t key = 0; key < 24; key++)
+            for (int round = 0; round < 3; round++) {
+                int from = (int)(key + round * round) % workers;
+                kit_ask_at(&k, &ask, from, to(type, key), &one);
+                kit_settle(&k);
+                assert_int_equal(ask.value, round + 1); /* one and the same each time */
+                gb_worker *at = worker_of(&k, type, key);
+                if (type < 2)
+                    assert_ptr_equal(at, gb_worker_of_key(k.types[type], gb_key_number(key)));
+                if (type == 2) assert_int_equal(at->index, key % workers); /* who came first */
+            }
+    int64_t least = INT64_MAX, most = 0;
+    for (int i = 0; i < workers; i++) {
+        int64_t count = atomic_load(&k.silo->workers[i]->act_count);
+        if (count < least) least = count;
+        if (count > most) most = count;
+    }
+    assert_true(k.types[3]->local[0].count <= 24);
+    assert_int_equal(gb_type_activations(k.types[3]), 24);
+    gb_silo_advance(k.silo, 3600 * GB_SEC);
+    assert_int_equal(k.instances, 0);
+    assert_int_equal(forwards(&k), 0); /* no entry is left at any home */
+    finish(&k);
+}
+
+static void test_placed(void **unused)
+{
+    each_count(placed, "grain.act placed");
+}
+
+static void test_least_is_even(void **unused)
+{
+    kit k;
+    kit_ask ask;
+    gb_type_options options;
+    kit_open(&k, 4, 1);
+    kit_options(&options);
+    options.placement = GB_PLACE_LEAST;
+    kit_define(&k, 0, &options);
+    kit_prog one = adds(1);
+    for (int64_t key = 0; key < 40; key++) {
+        kit_ask_at(&k, &ask, 0, to(0, key), &one);
+        kit_settle(&k);
+    }
+    for (int i = 0; i < 4; i++) assert_int_equal(k.types[0]->local[i].count, 10);
+    finish(&k);
+}
+
+/* An entry that came to nothing (the call was late, the instance did not open, the load failed)
+ * does not stay. */
+static void test_entries_of_nothing(void **unused)
+{
+    kit k;
+    kit_ask ask;
+    gb_type_options options;
+    kit_open(&k, 3, 1);
+    kit_options(&options);
+    options.placement = GB_PLACE_LOCAL;
+    kit_define(&k, 0, &options);
+    kit_define(&k, 1, &options);
+    k.conf[1].load = KIT_LOAD_FAILS;
+    kit_prog one = adds(1);
+    for (int64_t key = 0; key < 12; key++) {
+        atomic_store(&k.conf[0].open_fails, 1);
+        kit_ask_at(&k, &ask, 1, to(0, key), &one);
+        kit_settle(&k);
+        assert_int_equal(ask.sent < 0 ? ask.sent : ask.rc, GB_EINVAL);
+        kit_ask_at(&k, &ask, 1, to(1, key), &one);
+        kit_settle(&k);
+        assert_int_equal(ask.sent < 0 ? ask.sent : ask.rc, GB_ENOENT);
+        kit_ask_at(&k, &ask, 1, (kit_to){0, key, 1, 0}, &one);
+        for (int i = 0; i < 3; i++) { /* late exactly between home and here */
+            gb_worker *home = gb_worker_of_key(k.types[0], gb_key_number(key));
+            gb_worker_pass(home, 0);
+            gb_sim_advance_to(k.sys, gb_now(k.sys) + 1);
+        }
+        kit_settle(&k);
+        gb_act *act = kit_find(&k, 0, key);
+        if (act) gb_act_stop(worker_of(&k, 0, key), act, GB_END_ASKED);
+        kit_settle(&k);
+        assert_int_equal(forwards(&k), 0);
+    }
+    finish(&k);
+}
+
+/* Deactivations race with calls from all workers: at every moment at most one activation (the kit
+ * watches), and no call is lost. */
+static void races(int workers, uint64_t number)
+{
+    kit k;
+    seed s = {number};
+    gb_type_options options;
+    kit_open(&k, workers, number);
+    kit_options(&options);
+    static const gb_placement placements[] = {GB_PLACE_RANDOM, GB_PLACE_LOCAL, GB_PLACE_LEAST};
+    options.placement = placements[seed_below(&s, 3)];
+    kit_define(&k, 0, &options);
+    if (seed_below(&s, 2)) kit_yield(&k.conf[0].activate);
+    if (seed_below(&s, 2)) kit_yield(&k.conf[0].deactivate);
+    enum { ASKS = 600 };
+    kit_ask *asks = calloc(ASKS, sizeof *asks);
+    kit_prog one = adds(1), stops = {0};
+    kit_add(&stops, 1);
+    kit_stop(&stops);
+    for (int i = 0; i < ASKS; i++) {
+        int64_t key = (int64_t)seed_below(&s, 3);
+        kit_ask_at(&k, &asks[i], (int)seed_below(&s, (uint64_t)workers), to(0, key),
+                   seed_below(&s, 5) ? &one : &stops);
+        for (uint64_t passes = seed_below(&s, 4); passes > 0; passes--) {
+            gb_worker_pass(k.silo->workers[seed_below(&s, (uint64_t)workers)], 0);
+            kit_check(&k);
+        }
+    }
+    kit_settle(&k);
+    for (int i = 0; i < ASKS; i++) {
+        assert_int_equal(asks[i].done, 1);
+        if (asks[i].rc != GB_EBUSY) assert_int_equal(asks[i].rc, 0);
+    }
+    gb_silo_advance(k.silo, 3600 * GB_SEC);
+    assert_int_equal(k.instances, 0);
+    assert_int_equal(forwards(&k), 0);
+    free(asks);
+    finish(&k);
+}
+
+static void test_races(void **unused)
+{
+    seed s = seed_start("grain.act races");
+    for (int i = 0; i < 60; i++) races(worker_counts[i % 4], seed_next(&s));
+}
+
+static void test_pinned(void **unused)
+{
+    kit k;
+    kit_ask ask;
+    gb_type_options options;
+    kit_open(&k, 3, 1);
+    kit_options(&options);
+    options.placement = GB_PLACE_LOCAL; /* the pin is stronger */
+    gb_type *type;
+    assert_int_equal(gb_type_define(&type, k.silo, "T0", "kit", &kit_kind, 2, &options), 0);
+    k.types[0] = type;
+    kit_prog one = adds(1);
+    for (int64_t key = 0; key < 9; key++) {
+        kit_ask_at(&k, &ask, (int)key % 3, to(0, key), &one);
+        kit_settle(&k);
+        assert_int_equal(ask.value, 1);
+        assert_int_equal(worker_of(&k, 0, key)->index, 2);
+    }
+    gb_silo_advance(k.silo, 3600 * GB_SEC);
+    assert_int_equal(k.instances, 0);
+    finish(&k);
+}
+
+/* Stateless: where the caller is, as many as are needed, up to the bound. */
+static void test_stateless(void **unused)
+{
+    kit k;
+    kit_ask asks[10];
+    gb_type_options options;
+    kit_open(&k, 2, 1);
+    kit_options(&options);
+    options.placement = GB_PLACE_STATELESS;
+    options.stateless_max = 4;
+    kit_define(&k, 0, &options);
+    kit_prog sleeps = {0};
+    kit_sleep(&sleeps, GB_SEC);
+    for (int i = 0; i < 10; i++) {
+        kit_ask_at(&k, &asks[i], 0, to(0, 7), &sleeps);
+        kit_settle(&k);
+        assert_int_equal(k.types[0]->local[0].count, i < 4 ? i + 1 : 4);
+    }
+    assert_int_equal(k.types[0]->local[1].count, 0);
+    gb_silo_advance(k.silo, GB_SEC);
+    int done = 0;
+    for (int i = 0; i < 10; i++) done += asks[i].done;
+    assert_int_equal(done, 4);
+    gb_silo_advance(k.silo, GB_SEC);
+    gb_silo_advance(k.silo, GB_SEC);
+    for (int i = 0; i < 10; i++) assert_int_equal(asks[i].done, 1);
+    kit_ask_at(&k, &asks[0], 1, to(0, 7), &sleeps);
+    kit_settle(&k);
+    assert_int_equal(k.types[0]->local[1].count, 1);
+    assert_int_equal(k.types[0]->local[0].count, 4); /* idle ones are used again */
+    gb_silo_advance(k.silo, 3600 * GB_SEC);
+    assert_int_equal(k.instances, 0);
+    finish(&k);
+}
+
+/* ---- many ---- */
+
+static double real_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void test_a_million(void **unused)
+{
+    enum { MANY = 1000000 };
+    kit k;
+    kit_open(&k, 2, 1);
+    kit_define(&k, 0, NULL);
+    kit_prog one = adds(1);
+    double start = real_seconds();
+    kit_ask ask;
+    for (int64_t key = 0; key < MANY; key++) {
+        kit_ask_at(&k, &ask, (int)(key & 1), to(0, key + KIT_KEYS), &one);
+        if (key % 1000 == 999)
+            while (gb_silo_pass(k.silo)) continue;
+    }
+    while (gb_silo_pass(k.silo)) continue;
+    assert_int_equal(k.instances, MANY);
+    double made = real_seconds();
+    gb_silo_advance(k.silo, 600 * GB_SEC);
+    double ended = real_seconds();
+    assert_int_equal(k.instances, 0);
+    printf("# a million: made in %.2f s, ended in %.2f s\n", made - start, ended - made);
+    finish(&k);
+}
+
+/* A slot is used again under another generation: an old handle finds nothing. */
+static void test_generations(void **unused)
+{
+    kit k;
+    kit_ask ask;
+    kit_open(&k, 1, 1);
+    kit_define(&k, 0, NULL);
+    gb_worker *worker = k.silo->workers[0];
+    kit_prog one = adds(1);
+    uint32_t slots[100], generations[100];
+    for (int i = 0; i < 100; i++) {
+        kit_ask_at(&k, &ask, 0, to(0, i), &one);
+        kit_settle(&k);
+        gb_act *act = kit_find(&k, 0, i);
+        slots[i] = act->slot;
+        generations[i] = act->generation;
+        gb_act_stop(worker, act, GB_END_ASKED);
+        for (int old = 0; old <= i; old++)
+            assert_null(gb_act_at(worker, slots[old], generations[old]));
+    }
+    assert_null(gb_act_at(worker, 123456789, 0));
+    finish(&k);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_hooks),
+        cmocka_unit_test(test_failing_start),
+        cmocka_unit_test(test_failing_end),
+        cmocka_unit_test(test_stop_inside),
+        cmocka_unit_test(test_stops_at_start),
+        cmocka_unit_test(test_detached),
+        cmocka_unit_test(test_detached_stops),
+        cmocka_unit_test(test_late_things),
+        cmocka_unit_test(test_keep_alive),
+        cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_placed),
+        cmocka_unit_test(test_least_is_even),
+        cmocka_unit_test(test_entries_of_nothing),
+        cmocka_unit_test(test_races),
+        cmocka_unit_test(test_pinned),
+        cmocka_unit_test(test_stateless),
+        cmocka_unit_test(test_a_million),
+        cmocka_unit_test(test_generations),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
