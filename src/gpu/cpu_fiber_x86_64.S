@@ -95,15 +95,15 @@ gbi_fiber_first:
 gbi_fiber_fresh:
         endbr64
         leaq    gbi_fiber_first(%rip), %rax
-        movq    $0, -8(%rdi)
-        movq    %rax, -16(%rdi)
-        movq    $0, -24(%rdi)           /* rbp */
-        movq    %rsi, -32(%rdi)         /* rbx */
-        movq    $0, -40(%rdi)
+        movq    $0, -16(%rdi)           /* gbi_fiber_first calls with an aligned stack */
+        movq    %rax, -24(%rdi)
+        movq    $0, -32(%rdi)           /* rbp */
+        movq    %rsi, -40(%rdi)         /* rbx */
         movq    $0, -48(%rdi)
         movq    $0, -56(%rdi)
         movq    $0, -64(%rdi)
-        leaq    -64(%rdi), %rax
+        movq    $0, -72(%rdi)
+        leaq    -72(%rdi), %rax
         ret
         .size   gbi_fiber_fresh, .-gbi_fiber_fresh
 #endif

@@ -82,7 +82,8 @@ static void describe_kernels(cpu_module *module)
             .params = param,
             .impl = &module->states[i],
             .info = {.registers = -1,
-                     .shared_bytes = (int)from->static_shared_bytes,
+                     .shared_bytes = /* an image that does not know says 0 */
+                     from->static_shared_bytes ? (int)from->static_shared_bytes : -1,
                      .spill_bytes = -1,
                      .threads_max = GBI_FIBERS_MAX,
                      .barriers = (from->flags & GB_CPU_SYNC) != 0},
