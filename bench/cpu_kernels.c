@@ -85,8 +85,9 @@ static void run(const gb_cpu_image *image, const char *name, gb_cpu_dim grid, gb
     gb_cpu_services services = {0};
     uint64_t progress = 0;
     volatile int32_t stop = 0;
-    gb_cpu_range range = {grid, block,     0,         (uint64_t)grid.x * grid.y * grid.z, params,
-                          NULL, 0,         &services, &progress,                          &stop};
+    gb_cpu_range range = {grid,      block, 0, (uint64_t)grid.x * grid.y * grid.z,
+                          params,    NULL,  0, &services,
+                          &progress, &stop};
     for (int i = 0; i < image->kernel_count; i++)
         if (strcmp(image->kernels[i].name, name) == 0) image->kernels[i].run(&range);
 }

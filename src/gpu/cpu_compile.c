@@ -204,12 +204,11 @@ static void add_path(arguments *a, const job *j, const char *name)
 }
 
 /* Reports a failed run: the messages are both the thread's text and the whole one. */
-static int failed(job *j, const gb_buf *output, const char *hint)
+static int failed(job *j, gb_buf *output, const char *hint)
 {
     gb_buf shown;
     gb_buf_init(&shown, j->config->mem);
-    gb_buf copy = *output;
-    int rc = gbi_messages(copy.size ? (const char *)copy.data : "", j->spec, j->work, &shown);
+    int rc = gbi_messages(gb_buf_text(output), j->spec, j->work, &shown);
     if (rc == 0 && *hint) rc = gb_buf_printf(&shown, "%s", hint);
     free(j->detail);
     j->detail = strdup(gb_buf_text(&shown));
@@ -235,8 +234,9 @@ static void missing_hint(const job *j, const char *output, gb_buf *hint)
     gb_buf_printf(hint, "note: kernels include from the named folders only:");
     for (int i = 0; j->spec->includes && j->spec->includes[i]; i++)
         gb_buf_printf(hint, " %s", j->spec->includes[i]);
-    gb_buf_printf(hint, "%s; of the standard headers there are stdint, stddef, math, float, limits, "
-                        "assert, stdio, stdlib, string and their c... forms\n",
+    gb_buf_printf(hint,
+                  "%s; of the standard headers there are stdint, stddef, math, float, limits, "
+                  "assert, stdio, stdlib, string and their c... forms\n",
                   j->spec->includes && *j->spec->includes ? "" : " (none are named)");
 }
 
@@ -259,7 +259,8 @@ static int preprocess(job *j, gb_buf *out)
     add_all(&a, first);
     add(&a, gbi_options_standard(j->spec));
     for (int i = 0; j->spec->options && j->spec->options[i]; i++)
-        if (strncmp(j->spec->options[i], "-D", 2) == 0 || strncmp(j->spec->options[i], "-U", 2) == 0)
+        if (strncmp(j->spec->options[i], "-D", 2) == 0 ||
+            strncmp(j->spec->options[i], "-U", 2) == 0)
             add(&a, j->spec->options[i]);
     for (int i = 0; j->spec->includes && j->spec->includes[i]; i++) {
         add(&a, "-I");
@@ -285,20 +286,43 @@ static int preprocess(job *j, gb_buf *out)
     return rc;
 }
 
-static const char *const always[] = {
-    "-x", "c++", "-nostdinc", "-nostdinc++", "-fPIC", "-shared", "-fvisibility=hidden",
-    "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fno-math-errno",
-    "-fno-trapping-math", "-ffp-contract=fast", "-fno-delete-null-pointer-checks",
-    "-fno-finite-loops", "-fno-strict-aliasing", "-fno-stack-protector", "-fdiagnostics-color=never",
-    "-Wno-unknown-pragmas", "-Wno-attributes", NULL};
-static const char *const clang_only[] = {"-fdeclspec", "-Wno-pass-failed", "-Wno-unknown-attributes",
-                                         "-Wno-tautological-constant-compare", "-ferror-limit=20",
-                                         "-Wno-return-type-c-linkage", NULL};
+static const char *const always[] = {"-x",
+                                     "c++",
+                                     "-nostdinc",
+                                     "-nostdinc++",
+                                     "-fPIC",
+                                     "-shared",
+                                     "-fvisibility=hidden",
+                                     "-fno-exceptions",
+                                     "-fno-rtti",
+                                     "-fno-threadsafe-statics",
+                                     "-fno-math-errno",
+                                     "-fno-trapping-math",
+                                     "-ffp-contract=fast",
+                                     "-fno-delete-null-pointer-checks",
+                                     "-fno-finite-loops",
+                                     "-fno-strict-aliasing",
+                                     "-fno-stack-protector",
+                                     "-fdiagnostics-color=never",
+                                     "-Wno-unknown-pragmas",
+                                     "-Wno-attributes",
+                                     NULL};
+static const char *const clang_only[] = {"-fdeclspec",
+                                         "-Wno-pass-failed",
+                                         "-Wno-unknown-attributes",
+                                         "-Wno-tautological-constant-compare",
+                                         "-ferror-limit=20",
+                                         "-Wno-return-type-c-linkage",
+                                         NULL};
 static const char *const gcc_only[] = {"-fmax-errors=20", "-fno-gnu-unique", NULL};
 static const char *const fast[] = {"-O3", "-march=native", "-fno-semantic-interposition", NULL};
-static const char *const sanitized[] = {"-O1", "-g", "-march=native", "-fno-omit-frame-pointer",
+static const char *const sanitized[] = {"-O1",
+                                        "-g",
+                                        "-march=native",
+                                        "-fno-omit-frame-pointer",
                                         "-fsanitize=address,undefined",
-                                        "-fno-sanitize=vptr,function", NULL};
+                                        "-fno-sanitize=vptr,function",
+                                        NULL};
 static const char *const libraries[] = {"-nodefaultlibs", "-lm", "-lc", NULL};
 
 static int compile(job *j)
@@ -368,8 +392,10 @@ static int make(job *j)
     gb_buf expanded;
     gb_buf_init(&expanded, j->config->mem);
     if (!j->tool.clang)
-        gb_buf_printf(&j->log, "note: compiled with %s: correct, but loops over threads do not "
-                               "vectorise as with clang\n", j->tool.version);
+        gb_buf_printf(&j->log,
+                      "note: compiled with %s: correct, but loops over threads do not "
+                      "vectorise as with clang\n",
+                      j->tool.version);
     int rc = make_work(j);
     if (rc == 0) rc = preprocess(j, &expanded);
     if (rc == 0) rc = make_text(j, &expanded);
@@ -393,8 +419,7 @@ static int run(job *j, gb_cpu_object **out)
     if (rc == 0) rc = make_key(j);
     if (rc < 0) return rc;
     int found = GB_ENOENT;
-    if (j->keyed)
-        found = gb_image_cache_load(j->folder, j->key, "cpu", &j->image, &j->log);
+    if (j->keyed) found = gb_image_cache_load(j->folder, j->key, "cpu", &j->image, &j->log);
     if (found == 0) {
         gb_buf_text(&j->log);
         if (load(j, true, out) == 0) return 0;

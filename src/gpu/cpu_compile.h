@@ -28,9 +28,9 @@ typedef struct gb_cpu_compile_config {
 
 /* 0 with *out, or a negative GB_E... with *out NULL. The text of a failure is gb_err_detail() and,
  * whole (up to 16 KB, where gb_err_detail cuts), *detail: from malloc, the caller frees it; detail
- * may be NULL, and *detail is NULL on success. GB_EINVAL: an option off the allow-list. GB_ECOMPILE:
- * the compiler's lines, or no compiler found, with a remedy. GB_EDENIED: the cache folder belongs to
- * somebody else or others can write it. */
+ * may be NULL, and *detail is NULL on success. GB_EINVAL: an option off the allow-list.
+ * GB_ECOMPILE: the compiler's lines, or no compiler found, with a remedy. GB_EDENIED: the cache
+ * folder belongs to somebody else or others can write it. */
 int gb_cpu_compile(const gb_cpu_compile_config *config, const gb_module_spec *spec,
                    gb_cpu_object **out, char **detail);
 

@@ -71,18 +71,21 @@ static void take_include(reader *r, const char *name, bool quoted, const char *f
 {
     char path[PATH_MAX], real[PATH_MAX];
     if (*name == '/') {
-        r->rc = gb_err_set(GB_ECOMPILE, "%s: error: #include \"%s\": an absolute path; kernels "
-                                        "include from the named folders only",
+        r->rc = gb_err_set(GB_ECOMPILE,
+                           "%s: error: #include \"%s\": an absolute path; kernels "
+                           "include from the named folders only",
                            r->spec->name ? r->spec->name : "kernel", name);
         return;
     }
     for (int i = -1; i < 0 || (r->spec->includes && r->spec->includes[i]); i++) {
         if (i < 0 && (!quoted || !folder)) continue;
-        int size = snprintf(path, sizeof path, "%s/%s", i < 0 ? folder : r->spec->includes[i], name);
+        int size =
+            snprintf(path, sizeof path, "%s/%s", i < 0 ? folder : r->spec->includes[i], name);
         if (size >= (int)sizeof path || !realpath(path, real)) continue;
         if (!allowed(r, real)) {
-            r->rc = gb_err_set(GB_ECOMPILE, "%s: error: #include \"%s\" leaves the named folders "
-                                            "(it is %s)",
+            r->rc = gb_err_set(GB_ECOMPILE,
+                               "%s: error: #include \"%s\" leaves the named folders "
+                               "(it is %s)",
                                r->spec->name ? r->spec->name : "kernel", name, real);
             return;
         }

@@ -18,8 +18,8 @@ enum { TEXT_MAX = 16 * 1024 - 64 };
 
 static bool read_head(const char *at, size_t size, head *out)
 {
-    static const char *const kinds[] = {"error: ", "warning: ", "note: ", "fatal error: ",
-                                        "remark: "};
+    static const char *const kinds[] = {
+        "error: ", "warning: ", "note: ", "fatal error: ", "remark: "};
     for (int i = 0; i < 5; i++) {
         char wanted[32];
         int length = snprintf(wanted, sizeof wanted, ": %s", kinds[i]);
@@ -59,7 +59,7 @@ typedef struct {
     const gb_module_spec *spec;
     const char *work;
     gb_buf *out;
-    head open;       /* the message being shown */
+    head open;        /* the message being shown */
     bool any, hidden; /* of it */
     bool own, line_done, caret;
     int rc;

@@ -18,9 +18,9 @@ static bool macro_name(const char *at)
 
 static bool on_the_list(const char *option)
 {
-    static const char *const whole[] = {"-std=c++11",      "-std=c++14",      "-std=c++17",
-                                        "-std=c++20",      "--std=c++11",     "--std=c++14",
-                                        "--std=c++17",     "--std=c++20",     "-use_fast_math",
+    static const char *const whole[] = {"-std=c++11",      "-std=c++14",  "-std=c++17",
+                                        "-std=c++20",      "--std=c++11", "--std=c++14",
+                                        "--std=c++17",     "--std=c++20", "-use_fast_math",
                                         "--use_fast_math", NULL};
     for (int i = 0; whole[i]; i++)
         if (strcmp(option, whole[i]) == 0) return true;

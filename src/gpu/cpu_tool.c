@@ -95,8 +95,7 @@ int gbi_tool_run(const char *const *argv, gb_buf *out, int timeout_ms)
 {
     int ends[2], status = 0;
     pid_t pid;
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return gb_err_set(GB_ECOMPILE, "pipe: %s", strerror(errno));
+    if (pipe2(ends, O_CLOEXEC) < 0) return gb_err_set(GB_ECOMPILE, "pipe: %s", strerror(errno));
     int error = spawn(&pid, argv, ends[1]);
     close(ends[1]);
     if (error) {
@@ -155,9 +154,10 @@ static int choose(char *out, const char *configured)
         if (in_path(out, name)) return 0;
     }
     if (in_path(out, "g++")) return 0;
-    return gb_err_set(GB_ECOMPILE, "no C++ compiler for the cpu backend: neither clang++ nor g++ is "
-                                   "in $PATH; install clang (for example: apt install clang), or "
-                                   "name one in $GB_CXX");
+    return gb_err_set(GB_ECOMPILE,
+                      "no C++ compiler for the cpu backend: neither clang++ nor g++ is "
+                      "in $PATH; install clang (for example: apt install clang), or "
+                      "name one in $GB_CXX");
 }
 
 int gbi_tool_find(gbi_tool *tool, gb_mem *mem, const char *configured, const char *folder)

@@ -144,8 +144,9 @@ static void put_instances(wrapper *w, const gb_module_spec *spec)
         const char *instance = spec->instances[i], *angle = strchr(instance, '<');
         const gb_source_kernel *kernel = angle ? find_template(w->source, instance) : NULL;
         if (!kernel || strchr(instance, '\n')) {
-            w->rc = gb_err_set(GB_ECOMPILE, "%s: error: the instance '%s' names no template kernel "
-                                            "of this source (expected: name<arguments>)",
+            w->rc = gb_err_set(GB_ECOMPILE,
+                               "%s: error: the instance '%s' names no template kernel "
+                               "of this source (expected: name<arguments>)",
                                spec->name ? spec->name : "kernel", instance);
             return;
         }
@@ -185,9 +186,9 @@ static void put_structs(wrapper *w)
                  "__builtin_offsetof(::%s%s%s, %s));\n",
                  scope, colons, name, type->fields[k], i, k, type->fields[k], scope, colons, name,
                  type->fields[k]);
-        gb_buf_printf(&rows, "{\"%s%s%s\", sizeof(::%s%s%s), alignof(::%s%s%s), %d, __gb_fields_%d},\n",
-                      scope, colons, name, scope, colons, name, scope, colons, name,
-                      type->field_count, i);
+        gb_buf_printf(
+            &rows, "{\"%s%s%s\", sizeof(::%s%s%s), alignof(::%s%s%s), %d, __gb_fields_%d},\n",
+            scope, colons, name, scope, colons, name, scope, colons, name, type->field_count, i);
         w->structs++;
     }
     PUT(w, "static const gb_cpu_struct __gb_structs[] = {\n%s{0, 0, 0, 0, 0}};\n",
@@ -222,10 +223,12 @@ int gbi_wrap(const gb_source *source, const gb_module_spec *spec, gb_buf *out)
     const char *rows = gb_buf_text(&w.table);
     PUT(&w, "}\n__attribute__((constructor)) static void __gb_fill() {\n%s}\n",
         gb_buf_text(&w.fill));
-    PUT(&w, "static const gb_cpu_kernel __gb_kernels[] = {\n%s{0, 0, 0, 0, 0, 0, 0, 0, 0}};\n", rows);
+    PUT(&w, "static const gb_cpu_kernel __gb_kernels[] = {\n%s{0, 0, 0, 0, 0, 0, 0, 0, 0}};\n",
+        rows);
     PUT(&w,
         "extern \"C\" __attribute__((visibility(\"default\"), used)) const gb_cpu_image "
-        "__gb_image __asm__(\"gb_cpu_image\");\nconst gb_cpu_image __gb_image = {%d, %d, %d, %d, __gb_kernels, __gb_globals, __gb_structs};\n",
+        "__gb_image __asm__(\"gb_cpu_image\");\nconst gb_cpu_image __gb_image = {%d, %d, %d, %d, "
+        "__gb_kernels, __gb_globals, __gb_structs};\n",
         GB_CPU_ABI, count_rows(rows), w.globals, w.structs);
     gb_buf_fini(&w.table);
     gb_buf_fini(&w.fill);

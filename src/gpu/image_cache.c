@@ -37,7 +37,8 @@ gb_image_key gb_image_key_of(const void *bytes, size_t size)
 static int read_all(int fd, gb_buf *buf)
 {
     struct stat st;
-    int rc = fstat(fd, &st) == 0 && st.st_size > 0 ? gb_buf_reserve(buf, (size_t)st.st_size + 1) : 0;
+    int rc =
+        fstat(fd, &st) == 0 && st.st_size > 0 ? gb_buf_reserve(buf, (size_t)st.st_size + 1) : 0;
     while (rc == 0) {
         rc = gb_buf_reserve(buf, 4096);
         if (rc < 0) break;
@@ -227,7 +228,8 @@ int gb_image_cache_store(const char *folder, gb_image_key key, const char *kind,
     snprintf(fresh, sizeof fresh, "%.3900s/fresh-XXXXXX", folder);
     int fd = mkostemp(fresh, O_CLOEXEC); /* mode 0600 */
     if (fd < 0) return gb_err_set(GB_EDENIED, "%s: %s", fresh, strerror(errno));
-    bool ok = gb_image_fd_write(fd, &header, sizeof header) == 0 && gb_image_fd_write(fd, note, note_size) == 0 &&
+    bool ok = gb_image_fd_write(fd, &header, sizeof header) == 0 &&
+              gb_image_fd_write(fd, note, note_size) == 0 &&
               gb_image_fd_write(fd, payload, payload_size) == 0;
     ok = close(fd) == 0 && ok;
     if (ok && rename(fresh, path) == 0) return 0;

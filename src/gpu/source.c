@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ARENA_BYTES = 64 * 1024 };
+enum { ARENA_BYTES = 64 * 1024, LOOK_AHEAD = 32 };
 
 void *gbi_source_alloc(gb_source *source, size_t size)
 {
@@ -276,7 +276,7 @@ int gbi_source_tokens(gb_source *source)
         else
             punct(&r);
     }
-    push(&r, GB_TOKEN_END, r.at);
+    for (int i = 0; i < GBI_END_TOKENS; i++) push(&r, GB_TOKEN_END, r.at);
     return r.rc;
 }
 
@@ -288,9 +288,13 @@ int gb_source_open(gb_source **out, gb_mem *mem, const char *text, size_t bytes)
     gb_source *source = gb_mem_zalloc(mem, sizeof *source);
     if (!source) return GB_ENOMEM;
     source->mem = mem;
-    source->text = text;
+    /* a copy with NULs behind it: readers may look a few bytes ahead */
+    char *copy = gbi_source_alloc(source, bytes + LOOK_AHEAD);
+    if (copy) memcpy(copy, text, bytes);
+    if (copy) memset(copy + bytes, 0, LOOK_AHEAD);
+    source->text = copy;
     source->bytes = bytes;
-    int rc = gbi_source_tokens(source);
+    int rc = copy ? gbi_source_tokens(source) : GB_ENOMEM;
     if (rc == 0) rc = gbi_source_check(source);
     if (rc == 0) rc = gbi_source_walk(source);
     if (rc == 0) rc = gbi_source_declare(source);

@@ -45,11 +45,12 @@ typedef struct gb_source_kernel {
     const char *const *params;
     int param_count;
     bool is_template, overloaded;
-    bool sync;      /* reaches a barrier, shuffle or vote, or may */
-    bool plain;     /* touches no addressable locals: its threads may run in SIMD lanes */
-    bool linear;    /* sees x only as blockIdx.x * blockDim.x + threadIdx.x */
-    bool strided;   /* ends in a grid-stride loop, which is rewritten to one round per call */
-    bool guarded;   /* begins with a test of its place that holds for all of a row when for its ends */
+    bool sync;    /* reaches a barrier, shuffle or vote, or may */
+    bool plain;   /* touches no addressable locals: its threads may run in SIMD lanes */
+    bool linear;  /* sees x only as blockIdx.x * blockDim.x + threadIdx.x */
+    bool strided; /* ends in a grid-stride loop, which is rewritten to one round per call */
+    bool
+        guarded; /* begins with a test of its place that holds for all of a row when for its ends */
     uint32_t chunk; /* room private */
 } gb_source_kernel;
 
@@ -65,7 +66,7 @@ typedef struct gb_source_struct {
 
 typedef struct gb_source gb_source;
 
-/* Reads text (kept by reference until close). GB_ECOMPILE: a construct that the cpu backend does
+/* Reads a copy of text. GB_ECOMPILE: a construct that the cpu backend does
  * not have, as a compiler-like line "file:line: error: ..." in gb_err_detail; GB_ENOMEM. */
 int gb_source_open(gb_source **out, gb_mem *mem, const char *text, size_t bytes);
 void gb_source_close(gb_source *source);

@@ -58,8 +58,9 @@ static int refuse(const gb_source *source, const gb_token *token, const char *te
     const char *begin = token->text, *end = token->text;
     while (begin > source->text && begin[-1] != '\n') begin--;
     while (end < source->text + source->bytes && *end != '\n') end++;
-    return gb_err_set(GB_ECOMPILE, "%s:%u: error: '%.*s': %s\n%.*s\n", source->files.at[token->file],
-                      token->line, (int)token->size, token->text, text, (int)(end - begin), begin);
+    return gb_err_set(GB_ECOMPILE, "%s:%u: error: '%.*s': %s\n%.*s\n",
+                      source->files.at[token->file], token->line, (int)token->size, token->text,
+                      text, (int)(end - begin), begin);
 }
 
 int gbi_source_check(gb_source *source)
@@ -69,7 +70,8 @@ int gbi_source_check(gb_source *source)
         if (token->kind != GB_TOKEN_NAME && token->kind != GB_TOKEN_PUNCT) continue;
         if (token->kind == GB_TOKEN_PUNCT && token->size != 3) continue;
         if (texture_reference(token))
-            return refuse(source, token, "textures and surfaces are not supported by the cpu backend");
+            return refuse(source, token,
+                          "textures and surfaces are not supported by the cpu backend");
         for (const refusal *row = refusals; row->word; row++)
             if (matches(token, row->word)) return refuse(source, token, row->text);
     }

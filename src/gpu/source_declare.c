@@ -7,14 +7,23 @@
 
 #define NONE UINT32_MAX
 
-static const char *const type_words[] = {
-    "void",     "bool",   "char",  "short",  "int",      "long",    "float",  "double",
-    "signed",   "unsigned", "const", "volatile", "struct", "class",  "auto",   "__restrict__",
-    "__restrict", "typename", "union", "enum", "constexpr", "__int128", "wchar_t", "char16_t",
-    "char32_t", "__grid_constant__", "register", NULL};
-static const char *const not_types[] = {"const",        "volatile", "struct", "class", "typename",
-                                        "__restrict__", "__restrict", "union", "enum", "register",
-                                        "__grid_constant__", NULL};
+static const char *const type_words[] = {"void",       "bool",
+                                         "char",       "short",
+                                         "int",        "long",
+                                         "float",      "double",
+                                         "signed",     "unsigned",
+                                         "const",      "volatile",
+                                         "struct",     "class",
+                                         "auto",       "__restrict__",
+                                         "__restrict", "typename",
+                                         "union",      "enum",
+                                         "constexpr",  "__int128",
+                                         "wchar_t",    "char16_t",
+                                         "char32_t",   "__grid_constant__",
+                                         "register",   NULL};
+static const char *const not_types[] = {
+    "const",      "volatile", "struct", "class",    "typename",          "__restrict__",
+    "__restrict", "union",    "enum",   "register", "__grid_constant__", NULL};
 
 typedef struct {
     gb_source *source;
@@ -136,8 +145,8 @@ static void add_kernel(maker *m, uint32_t index)
     if (special && !instance) return;
     const gbi_space *space = &source->spaces.at[chunk->space];
     gb_source_kernel kernel = {.scope = space->scope, .open = space->open, .close = space->close};
-    kernel.name = instance ? spell(m, chunk->name, chunk->params, NONE)
-                           : copy_token(m, &tokens[chunk->name]);
+    kernel.name =
+        instance ? spell(m, chunk->name, chunk->params, NONE) : copy_token(m, &tokens[chunk->name]);
     kernel.is_template = chunk->is_template;
     kernel.chunk = index;
     kernel_params(m, &kernel, chunk->params + 1,
@@ -186,7 +195,8 @@ static int declared_names(maker *m, uint32_t at, uint32_t end, const char **out,
 static bool mentions(const gb_source *source, uint32_t at, uint32_t end, const char *word)
 {
     for (; at < end; at++)
-        if (source->tokens.at[at].kind == GB_TOKEN_NAME && gbi_token_is(&source->tokens.at[at], word))
+        if (source->tokens.at[at].kind == GB_TOKEN_NAME &&
+            gbi_token_is(&source->tokens.at[at], word))
             return true;
     return false;
 }
@@ -213,8 +223,8 @@ static void add_globals(maker *m, const gbi_chunk *chunk)
     }
 }
 
-static const char *const not_plain[] = {"private", "protected", "virtual", "union", ":", "template",
-                                        "friend",  "class",     "enum",    NULL};
+static const char *const not_plain[] = {"private",  "protected", "virtual", "union", ":",
+                                        "template", "friend",    "class",   "enum",  NULL};
 static const char *const no_field[] = {"static", "using", "typedef", "constexpr", NULL};
 
 /* The fields of a class body, or -1 when it is no plain struct. */
@@ -238,8 +248,10 @@ static int struct_fields(maker *m, uint32_t at, uint32_t end, const char **out, 
             }
         }
         if (!method && !gbi_token_in(&tokens[first], no_field) && first < at) {
-            if (gbi_token_is(&tokens[first], "struct") && tokens[first + 2].text[0] == '{') return -1;
-            count += declared_names(m, first, at + 1 <= end ? at + 1 : end, out + count, room - count);
+            if (gbi_token_is(&tokens[first], "struct") && tokens[first + 2].text[0] == '{')
+                return -1;
+            count +=
+                declared_names(m, first, at + 1 <= end ? at + 1 : end, out + count, room - count);
         }
         at++;
     }

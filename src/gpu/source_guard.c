@@ -69,9 +69,9 @@ static bool expression(const prefix *p, uint32_t at, uint32_t end, bool *x)
 /* "const int x = ..., y = ...;": behind it, or NONE. */
 static uint32_t declaration(prefix *p, uint32_t at, uint32_t end)
 {
-    static const char *const types[] = {"int",      "unsigned", "long",    "size_t", "const",
-                                        "int32_t",  "uint32_t", "int64_t", "uint64_t", "uint",
-                                        "auto",     "constexpr", "ptrdiff_t", NULL};
+    static const char *const types[] = {"int",     "unsigned",  "long",      "size_t",   "const",
+                                        "int32_t", "uint32_t",  "int64_t",   "uint64_t", "uint",
+                                        "auto",    "constexpr", "ptrdiff_t", NULL};
     uint32_t name = at;
     while (name < end && gbi_token_in(token_at(p, name), types)) name++;
     if (name == at) return NONE;
@@ -103,8 +103,7 @@ static uint32_t declaration(prefix *p, uint32_t at, uint32_t end)
 static bool comparison(const prefix *p, uint32_t at, uint32_t end)
 {
     bool x;
-    if (gbi_token_is(token_at(p, at), "(") && gbi_skip_pair(p->source, at, end) == end)
-        at++, end--;
+    if (gbi_token_is(token_at(p, at), "(") && gbi_skip_pair(p->source, at, end) == end) at++, end--;
     for (uint32_t i = at; i < end; i++) {
         const gb_token *token = token_at(p, i);
         if (!gbi_token_is(token, "<") && !gbi_token_is(token, ">")) continue;

@@ -1,5 +1,5 @@
-/* How a kernel uses its place in the grid, by patterns of tokens that are strict on purpose: what does
- * not match runs as it is written, only slower.
+/* How a kernel uses its place in the grid, by patterns of tokens that are strict on purpose: what
+ * does not match runs as it is written, only slower.
  *
  * Linear: blockIdx.x and threadIdx.x occur in blockIdx.x * blockDim.x + threadIdx.x alone, so the
  * threads of neighbouring blocks are one long row.
@@ -13,9 +13,9 @@
 
 #define NONE UINT32_MAX
 
-static const char *const whole_types[] = {
-    "int",     "unsigned", "long",     "size_t",   "int32_t", "uint32_t", "int64_t",
-    "uint64_t", "uint",    "ulong",    "ptrdiff_t", "__gb_t", NULL};
+static const char *const whole_types[] = {"int",       "unsigned", "long",     "size_t", "int32_t",
+                                          "uint32_t",  "int64_t",  "uint64_t", "uint",   "ulong",
+                                          "ptrdiff_t", "__gb_t",   NULL};
 
 /* ---- linear ---- */
 
@@ -128,8 +128,9 @@ static bool arithmetic(const gb_source *source, uint32_t at, uint32_t end)
             if (call) return false;
         } else if (token->kind == GB_TOKEN_PUNCT) {
             if (token->size != 1 || !strchr("+-*/.()", *token->text)) return false;
-            bool twice = at + 1 < end && strchr("+-", *token->text) &&
-                         gbi_token_is(&tokens[at + 1], token->size == 1 && *token->text == '+' ? "+" : "-");
+            bool twice =
+                at + 1 < end && strchr("+-", *token->text) &&
+                gbi_token_is(&tokens[at + 1], token->size == 1 && *token->text == '+' ? "+" : "-");
             if (twice) return false;
         } else if (token->kind != GB_TOKEN_NUMBER) {
             return false;

@@ -9,9 +9,9 @@
 
 #define NONE UINT32_MAX
 
-static const char *const sync_prefixes[] = {
-    "__sync", "__shfl", "__any", "__all", "__ballot", "__match_", "__reduce_", "__activemask",
-    "__barrier", NULL};
+static const char *const sync_prefixes[] = {"__sync",    "__shfl",   "__any",     "__all",
+                                            "__ballot",  "__match_", "__reduce_", "__activemask",
+                                            "__barrier", NULL};
 
 static bool starts(const gb_token *token, const char *const *prefixes)
 {
@@ -27,8 +27,9 @@ static bool starts(const gb_token *token, const char *const *prefixes)
  * be one piece of memory for all lanes, so a kernel that has one, or takes an address, is not
  * declared so. */
 
-static const char *const no_declaration[] = {"return", "else",   "case",  "goto",   "delete", "new",
-                                             "throw",  "sizeof", "using", "public", "default", NULL};
+static const char *const no_declaration[] = {"return", "else",   "case",    "goto",
+                                             "delete", "new",    "throw",   "sizeof",
+                                             "using",  "public", "default", NULL};
 
 /* Statement [at, end): "float v[4]", "const float a = x[0], v[4]", "Pair<int> v[2]". */
 static bool declares_array(const gb_source *source, uint32_t at, uint32_t end)
@@ -80,8 +81,8 @@ static bool takes_address(const gb_source *source, uint32_t at)
 
 static bool addressable(const gb_source *source, const gbi_chunk *chunk)
 {
-    static const char *const prefixes[] = {"volatile", "atomic", "alloca", "__threadfence", "asm",
-                                           NULL};
+    static const char *const prefixes[] = {"volatile",      "atomic", "alloca",
+                                           "__threadfence", "asm",    NULL};
     const gb_token *tokens = source->tokens.at;
     uint32_t body = chunk->params == NONE ? chunk->first : chunk->params, statement;
     if (chunk->kind == GBI_CHUNK_FUNCTION) body = gbi_skip_pair(source, body, chunk->last);
@@ -197,8 +198,8 @@ int gbi_source_close_over(gb_source *source)
         for (uint32_t k = chunk->first; k < chunk->last && !chunk->sync; k++)
             chunk->sync = source->tokens.at[k].kind == GB_TOKEN_NAME &&
                           starts(&source->tokens.at[k], sync_prefixes);
-        chunk->indexed = chunk->is_kernel ? !gbi_kernel_linear(source, chunk)
-                                          : mentions_place(source, chunk);
+        chunk->indexed =
+            chunk->is_kernel ? !gbi_kernel_linear(source, chunk) : mentions_place(source, chunk);
     }
     if (source->names.count)
         qsort(source->names.at, source->names.count, sizeof *source->names.at, compare_names);
@@ -208,7 +209,8 @@ int gbi_source_close_over(gb_source *source)
     }
     for (uint32_t i = 0; i < source->chunks.count; i++) {
         const gbi_chunk *chunk = &source->chunks.at[i];
-        bool hidden = chunk->name == NONE || gbi_token_is(&source->tokens.at[chunk->name], "operator");
+        bool hidden =
+            chunk->name == NONE || gbi_token_is(&source->tokens.at[chunk->name], "operator");
         if (!hidden) continue; /* an operator is called without its name */
         hidden_sync |= chunk->sync;
         hidden_unplain |= !chunk->plain;
@@ -220,7 +222,9 @@ int gbi_source_close_over(gb_source *source)
         gbi_chunk *chunk = &source->chunks.at[kernel->chunk];
         kernel->plain = !hidden_unplain && chunk->plain;
         kernel->linear = !hidden_index && !chunk->indexed;
-        chunk->loop = kernel->plain && !kernel->sync && !kernel->is_template ? gbi_kernel_loop(source, chunk) : 0;
+        chunk->loop = kernel->plain && !kernel->sync && !kernel->is_template
+                          ? gbi_kernel_loop(source, chunk)
+                          : 0;
         kernel->strided = chunk->loop != 0;
         bool whole = kernel->plain && !kernel->sync && !kernel->is_template && !chunk->loop;
         chunk->guard = whole ? gbi_kernel_guard(source, chunk) : 0;

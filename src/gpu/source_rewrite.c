@@ -31,8 +31,8 @@ static void copy_until(writer *w, const char *to)
         const char *end = memchr(w->done, '\n', (size_t)(to - w->done));
         end = end ? end + 1 : to;
         bool whole = w->done == w->source->text || w->done[-1] == '\n';
-        bool macro = whole && (strncmp(w->done, "#define", 7) == 0 ||
-                               strncmp(w->done, "#undef", 6) == 0);
+        bool macro =
+            whole && (strncmp(w->done, "#define", 7) == 0 || strncmp(w->done, "#undef", 6) == 0);
         if (macro)
             puts_text(w, "\n");
         else

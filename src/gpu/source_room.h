@@ -20,10 +20,10 @@ typedef enum { GBI_CHUNK_OTHER, GBI_CHUNK_FUNCTION, GBI_CHUNK_CLASS, GBI_CHUNK_T
 /* One declaration at namespace scope. */
 typedef struct gbi_chunk {
     gbi_kind kind;
-    uint32_t first, last;   /* tokens [first, last) */
-    uint32_t name;          /* token index of the declared name; UINT32_MAX: none */
-    uint32_t params;        /* functions: token of "("; classes: token of "{"; else UINT32_MAX */
-    uint32_t space;         /* index into spaces */
+    uint32_t first, last; /* tokens [first, last) */
+    uint32_t name;        /* token index of the declared name; UINT32_MAX: none */
+    uint32_t params;      /* functions: token of "("; classes: token of "{"; else UINT32_MAX */
+    uint32_t space;       /* index into spaces */
     bool is_template, is_kernel, has_body, sync, plain, indexed;
     uint32_t loop;  /* kernels: token of the grid-stride loop's "for"; 0: none */
     uint32_t guard; /* kernels: token of the "if" that tests the place; 0: none */
@@ -40,6 +40,9 @@ typedef struct gbi_name {
     uint32_t size, chunk;
 } gbi_name;
 
+/* Readers look a few tokens ahead without asking where the end is. */
+enum { GBI_END_TOKENS = 8 };
+
 #define GBI_LIST(type)                                                                             \
     struct {                                                                                       \
         type *at;                                                                                  \
@@ -51,7 +54,7 @@ struct gb_source {
     gbi_arena_block *arena;
     const char *text;
     size_t bytes;
-    GBI_LIST(gb_token) tokens; /* the last one is GB_TOKEN_END */
+    GBI_LIST(gb_token) tokens; /* the last GBI_END_TOKENS are GB_TOKEN_END */
     GBI_LIST(const char *) files;
     GBI_LIST(gbi_macro) macros;
     GBI_LIST(gbi_chunk) chunks;
@@ -69,8 +72,8 @@ const char *gbi_source_copy(gb_source *source, const char *text, size_t size);
 /* Makes room for one more element: 0 or GB_ENOMEM. Lists live in the arena. */
 int gbi_source_grow(gb_source *source, void **at, uint32_t *room, uint32_t count, size_t size);
 #define GBI_PUSH(source, list, value)                                                              \
-    (gbi_source_grow(source, (void **)&(list).at, &(list).room, (list).count,                      \
-                     sizeof *(list).at) < 0                                                        \
+    (gbi_source_grow(source, (void **)&(list).at, &(list).room, (list).count, sizeof *(list).at) < \
+             0                                                                                     \
          ? GB_ENOMEM                                                                               \
          : ((list).at[(list).count++] = (value), 0))
 
@@ -81,10 +84,10 @@ bool gbi_token_in(const gb_token *token, const char *const *texts); /* NULL-ende
 uint32_t gbi_skip_pair(const gb_source *source, uint32_t at, uint32_t end);
 uint32_t gbi_skip_angles(const gb_source *source, uint32_t at, uint32_t end);
 
-int gbi_source_tokens(gb_source *source);  /* source.c */
-int gbi_source_check(gb_source *source);   /* source_check.c: constructs that are not there */
-int gbi_source_walk(gb_source *source);    /* source_walk.c: chunks and spaces */
-int gbi_source_declare(gb_source *source); /* source_walk.c: kernels, globals, structs */
+int gbi_source_tokens(gb_source *source);     /* source.c */
+int gbi_source_check(gb_source *source);      /* source_check.c: constructs that are not there */
+int gbi_source_walk(gb_source *source);       /* source_walk.c: chunks and spaces */
+int gbi_source_declare(gb_source *source);    /* source_walk.c: kernels, globals, structs */
 int gbi_source_close_over(gb_source *source); /* source_reach.c: sync and plain */
 
 /* source_index.c: how a kernel uses its place in the grid. */

@@ -62,8 +62,8 @@ static uint32_t walk_namespace(walker *w, uint32_t at, uint32_t end, uint32_t sp
 }
 
 static const char *const with_parens[] = {
-    "__attribute__", "__launch_bounds__", "alignas",   "decltype", "noexcept",
-    "__align__",     "__declspec",        "requires",  "explicit", "__cluster_dims__",
+    "__attribute__", "__launch_bounds__", "alignas",    "decltype", "noexcept",
+    "__align__",     "__declspec",        "requires",   "explicit", "__cluster_dims__",
     "throw",         "__maxnreg__",       "__typeof__", NULL};
 static const char *const class_keys[] = {"struct", "class", "union", "enum", NULL};
 
@@ -187,7 +187,8 @@ static void walk_scope(walker *w, uint32_t at, uint32_t end, uint32_t space)
     const gb_token *tokens = w->source->tokens.at;
     while (at < end && w->rc == 0) {
         const gb_token *token = &tokens[at];
-        bool is_inline = gbi_token_is(token, "inline") && gbi_token_is(&tokens[at + 1], "namespace");
+        bool is_inline =
+            gbi_token_is(token, "inline") && gbi_token_is(&tokens[at + 1], "namespace");
         if (token->kind == GB_TOKEN_PRAGMA || gbi_token_is(token, ";") ||
             gbi_token_is(token, "}")) {
             at++;
@@ -208,6 +209,6 @@ int gbi_source_walk(gb_source *source)
 {
     walker w = {source, 0};
     if (GBI_PUSH(source, source->spaces, ((gbi_space){"", "", ""})) < 0) return GB_ENOMEM;
-    walk_scope(&w, 0, source->tokens.count - 1, 0);
+    walk_scope(&w, 0, source->tokens.count - GBI_END_TOKENS, 0);
     return w.rc;
 }

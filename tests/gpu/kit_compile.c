@@ -112,7 +112,7 @@ typedef struct {
     ucontext_t scheduler;
     lane *lanes;
     uint32_t count, now;
-    jmp_buf ended;
+    sigjmp_buf ended;
 } block_state;
 
 static void yield_as(block_state *b, int state)
@@ -220,7 +220,7 @@ __attribute__((noreturn)) static void trap(void *self, const char *text)
 {
     block_state *b = self;
     snprintf(b->kit->trap, sizeof b->kit->trap, "%s", text);
-    longjmp(b->ended, 1);
+    siglongjmp(b->ended, 1);
 }
 
 static void lane_main(unsigned low, unsigned high)
@@ -296,14 +296,14 @@ static void run_lanes(block_state *b)
 void kit_run(kit_compile *kit, const gb_cpu_kernel *kernel, kit_shape shape, void **params)
 {
     block_state *b = calloc(1, sizeof *b);
-    gb_cpu_services services = {b,           barrier,       barrier_count, barrier_and,
-                                barrier_or,  warp_barrier,  warp_exchange, warp_ballot,
-                                warp_match,  warp_active,   print,         trap};
+    gb_cpu_services services = {b,          barrier,      barrier_count, barrier_and,
+                                barrier_or, warp_barrier, warp_exchange, warp_ballot,
+                                warp_match, warp_active,  print,         trap};
     uint64_t progress = 0, blocks = (uint64_t)shape.grid.x * shape.grid.y * shape.grid.z;
     volatile int32_t stop = 0;
     unsigned char *shared = aligned_alloc(128, (shape.shared_bytes + 255u) / 128 * 128);
-    gb_cpu_range range = {shape.grid,         shape.block, 0,         blocks, params, shared,
-                          shape.shared_bytes, &services,   &progress, &stop};
+    gb_cpu_range range = {shape.grid, shape.block,        0,         blocks,    params,
+                          shared,     shape.shared_bytes, &services, &progress, &stop};
     kit->printed[0] = kit->trap[0] = 0;
     b->kit = kit;
     b->kernel = kernel;
@@ -312,7 +312,8 @@ void kit_run(kit_compile *kit, const gb_cpu_kernel *kernel, kit_shape shape, voi
     b->lanes = calloc(b->count, sizeof *b->lanes);
     unsigned char *stacks = malloc((size_t)b->count * STACK_BYTES);
     for (uint32_t i = 0; i < b->count; i++) b->lanes[i].stack = stacks + (size_t)i * STACK_BYTES;
-    if (setjmp(b->ended) == 0) {
+    kit->ended = &b->ended;
+    if (sigsetjmp(b->ended, 1) == 0) {
         if (!(kernel->flags & GB_CPU_SYNC)) {
             kernel->run(&range);
         } else {
@@ -322,6 +323,7 @@ void kit_run(kit_compile *kit, const gb_cpu_kernel *kernel, kit_shape shape, voi
             }
         }
     }
+    kit->ended = NULL;
     free(stacks);
     free(shared);
     free(b->lanes);

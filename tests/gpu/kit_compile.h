@@ -5,6 +5,7 @@
 
 #include "gpu/cpu_compile.h"
 
+#include <setjmp.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -15,6 +16,7 @@ typedef struct kit_compile {
     char printed[4096]; /* what kernels printed */
     char trap[512];     /* "" or the text of a trap, which ended the last run */
     char *detail;
+    sigjmp_buf *ended; /* while a kernel runs: a signal handler may end the run by a jump here */
 } kit_compile;
 
 void kit_compile_open(kit_compile *kit);

@@ -87,7 +87,8 @@ static void hit(void **state)
         clock_gettime(CLOCK_MONOTONIC, &from);
         assert_true(was_cached(&spec));
         clock_gettime(CLOCK_MONOTONIC, &to);
-        double ms = (double)(to.tv_sec - from.tv_sec) * 1e3 + (double)(to.tv_nsec - from.tv_nsec) / 1e6;
+        double ms =
+            (double)(to.tv_sec - from.tv_sec) * 1e3 + (double)(to.tv_nsec - from.tv_nsec) / 1e6;
         if (ms < best) best = ms;
     }
     print_message("a hit takes %.2f ms\n", best);
@@ -202,7 +203,8 @@ static void damaged(void **state)
         damage(entry(".cpu"), kind);
         gb_cpu_object *object = compile(&spec);
         assert_false(gb_cpu_object_cached(object));
-        assert_non_null(strstr(gb_cpu_object_log(object), "warning: compiled again: the cache entry"));
+        assert_non_null(
+            strstr(gb_cpu_object_log(object), "warning: compiled again: the cache entry"));
         gb_cpu_object_close(object);
         assert_true(was_cached(&spec));
     }
@@ -283,7 +285,8 @@ static void many_at_once(void **state)
     pthread_t threads[4];
     pid_t child = fork(); /* another process on the same folder */
     if (child == 0) _exit(compile_many(NULL) != NULL);
-    for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, compile_many, NULL), 0);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, compile_many, NULL), 0);
     for (int i = 0; i < 4; i++) {
         void *failed;
         pthread_join(threads[i], &failed);

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static kit_compile kit;
 
@@ -269,8 +271,9 @@ static void errors(void **state)
                          "{\n"
                          "    p[0] = N + quux_17;\n"
                          "}\n";
-    refused(source, NULL, GB_ECOMPILE,
-            "test.cu:4:16: error: use of undeclared identifier 'quux_17'\n    p[0] = N + quux_17;\n");
+    refused(
+        source, NULL, GB_ECOMPILE,
+        "test.cu:4:16: error: use of undeclared identifier 'quux_17'\n    p[0] = N + quux_17;\n");
     refused("\n#include \"nowhere.cuh\"\n", NULL, GB_ECOMPILE, "test.cu:2:");
     assert_non_null(strstr(kit.detail, "nowhere.cuh"));
     assert_non_null(strstr(kit.detail, "named folders"));
@@ -316,11 +319,12 @@ static void many_errors_are_cut(void **state)
 static void options(void **state)
 {
     (void)state;
-    static const char *const list[] = {"-DN=5", "-DTWICE=2*", "-std=c++14",
-                                       "-use_fast_math", "-maxrregcount=32", "-UM", NULL};
+    static const char *const list[] = {
+        "-DN=5", "-DTWICE=2*", "-std=c++14", "-use_fast_math", "-maxrregcount=32", "-UM", NULL};
     gb_cpu_object *object;
-    int rc = kit_compile_text(&kit, "__global__ void k(int *p) { p[0] = TWICE N + __cplusplus / 100; }",
-                              list, NULL, &object);
+    int rc =
+        kit_compile_text(&kit, "__global__ void k(int *p) { p[0] = TWICE N + __cplusplus / 100; }",
+                         list, NULL, &object);
     if (rc < 0) print_error("%s", kit.detail);
     assert_int_equal(rc, 0);
     int v = 0, *p = &v;
@@ -356,11 +360,12 @@ static void warnings(void **state)
 static void printing_and_traps(void **state)
 {
     (void)state;
-    gb_cpu_object *object = kit_compile_must(
-        &kit, "#include <cassert>\n"
-              "__global__ void say(int n) { if (threadIdx.x == 1) printf(\"%d %s %.1f\\n\", n, \"a\", 2.5); }\n"
-              "__global__ void check(int n) {\n    assert(n < 5);\n}\n"
-              "__global__ void stop() { __trap(); }\n");
+    gb_cpu_object *object =
+        kit_compile_must(&kit, "#include <cassert>\n"
+                               "__global__ void say(int n) { if (threadIdx.x == 1) printf(\"%d %s "
+                               "%.1f\\n\", n, \"a\", 2.5); }\n"
+                               "__global__ void check(int n) {\n    assert(n < 5);\n}\n"
+                               "__global__ void stop() { __trap(); }\n");
     int n = 7;
     KIT_RUN(&kit, kit_kernel(object, "say"), KIT_SHAPE(1, 2, 0), &n);
     assert_string_equal(kit.printed, "7 a 2.5\n");
@@ -373,13 +378,13 @@ static void printing_and_traps(void **state)
 
 /* ---- faults: what the hardware is to catch is really there at -O3 ---- */
 
-static sigjmp_buf fault;
 static volatile sig_atomic_t fault_signal;
 
 static void on_fault(int signal)
 {
     fault_signal = signal;
-    siglongjmp(fault, 1);
+    if (kit.ended) siglongjmp(*kit.ended, 1);
+    _exit(3);
 }
 
 static int fault_of(const gb_cpu_kernel *kernel, void **params)
@@ -388,7 +393,7 @@ static int fault_of(const gb_cpu_kernel *kernel, void **params)
     struct sigaction action = {.sa_handler = on_fault}, old[5];
     for (int i = 0; i < 5; i++) sigaction(signals[i], &action, &old[i]);
     fault_signal = 0;
-    if (sigsetjmp(fault, 1) == 0) kit_run(&kit, kernel, KIT_SHAPE(1, 64, 0), params);
+    kit_run(&kit, kernel, KIT_SHAPE(1, 64, 0), params);
     for (int i = 0; i < 5; i++) sigaction(signals[i], &old[i], NULL);
     return fault_signal;
 }
@@ -424,22 +429,50 @@ static void faults(void **state)
     gb_cpu_object_close(object);
 }
 
+/* ---- sanitized objects: load into a process that has the runtime, else a clear error ---- */
+
+static void sanitized(void **state)
+{
+    (void)state;
+    static const char source[] = "__global__ void over(int *p, int n) { p[n] = 1; }\n";
+    gb_module_spec spec = {.name = "over.cu", .source = source, .source_bytes = sizeof source - 1};
+    gb_cpu_compile_config config = kit.config;
+    gb_cpu_object *object;
+    config.sanitize = true;
+    free(kit.detail);
+    int rc = gb_cpu_compile(&config, &spec, &object, &kit.detail);
+#ifdef __SANITIZE_ADDRESS__
+    if (rc < 0) print_error("%s\n", kit.detail);
+    assert_int_equal(rc, 0);
+    int *p = malloc(4 * sizeof *p), inside = 3, outside = 4, status;
+    const gb_cpu_kernel *kernel = kit_kernel(object, "over");
+    KIT_RUN(&kit, kernel, KIT_SHAPE(1, 1, 0), &p, &inside);
+    pid_t child = fork();
+    if (child == 0) {
+        (void)!freopen("/dev/null", "w", stderr);
+        KIT_RUN(&kit, kernel, KIT_SHAPE(1, 1, 0), &p, &outside);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(status != 0);
+    free(p);
+    gb_cpu_object_close(object);
+#else
+    assert_int_equal(rc, GB_ECOMPILE);
+    assert_non_null(strstr(kit.detail, "the image does not load"));
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(saxpy),
-        cmocka_unit_test(language),
-        cmocka_unit_test(memory),
-        cmocka_unit_test(warps),
-        cmocka_unit_test(numbers),
-        cmocka_unit_test(rows),
-        cmocka_unit_test(errors),
-        cmocka_unit_test(many_errors_are_cut),
-        cmocka_unit_test(options),
-        cmocka_unit_test(hostile_macros),
-        cmocka_unit_test(warnings),
-        cmocka_unit_test(printing_and_traps),
-        cmocka_unit_test(faults),
+        cmocka_unit_test(saxpy),    cmocka_unit_test(language),
+        cmocka_unit_test(memory),   cmocka_unit_test(warps),
+        cmocka_unit_test(numbers),  cmocka_unit_test(rows),
+        cmocka_unit_test(errors),   cmocka_unit_test(many_errors_are_cut),
+        cmocka_unit_test(options),  cmocka_unit_test(hostile_macros),
+        cmocka_unit_test(warnings), cmocka_unit_test(printing_and_traps),
+        cmocka_unit_test(faults),   cmocka_unit_test(sanitized),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

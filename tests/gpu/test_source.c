@@ -50,7 +50,8 @@ static void names(void **state)
     gb_source *source = open_text(
         "namespace a { namespace { inline namespace b {\n"
         "__attribute__((launch(1, 2))) __global__ [[nodiscard]] void __launch_bounds__(64, 2)\n"
-        "one(const float *__restrict__ x, unsigned int, Pair<int, float> p = {1, 2}, int n = (3, 4),\n"
+        "one(const float *__restrict__ x, unsigned int, Pair<int, float> p = {1, 2}, int n = (3, "
+        "4),\n"
         "    float (&grid)[4], ns::T, const int k[], unsigned long long *const q) {}\n"
         "} } __global__ void two(void) { } }\n"
         "__global__ void declared(int);\n"
@@ -123,7 +124,8 @@ static void places(void **state)
          false, false},
         {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i * i < n) p[i] = 1;", true, false,
          false},
-        {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i != n) p[i] = 1;", true, false, false},
+        {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i != n) p[i] = 1;", true, false,
+         false},
         {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (p[i] < n) p[i] = 1;", true, false,
          false},
         {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n || i > 9) p[i] = 1;", true,
@@ -193,9 +195,11 @@ static void fragments(void **state)
     (void)state;
     /* broken text: no crash, no endless loop, no leak; every prefix of a hard file too */
     static const char text[] =
-        "# 3 \"x\\\"y.cu\" 2\nnamespace a::b { template <typename T, int N = (1 > 2)> __global__ void "
+        "# 3 \"x\\\"y.cu\" 2\nnamespace a::b { template <typename T, int N = (1 > 2)> __global__ "
+        "void "
         "k(T *x, int (*f)(int)) { for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += "
-        "gridDim.x) x[i] = '\\''; } } struct S { int a[2], *b; } __device__ s[2] = {{1}}; R\"d(}})d\" "
+        "gridDim.x) x[i] = '\\''; } } struct S { int a[2], *b; } __device__ s[2] = {{1}}; "
+        "R\"d(}})d\" "
         "operator()(int) { return 1; } extern __shared__ int q[]; #pragma unroll";
     for (size_t size = 0; size < sizeof text; size++) {
         char *copy = malloc(size ? size : 1); /* exact, so that a read past the end is seen */
