@@ -150,8 +150,8 @@ function gb.queue(options) end
 ---@field queue? gb.Queue
 ---@field async? boolean gives a future instead of waiting
 
----Elements of one type on a device, freed when their last holder is gone. Between grains of one silo
----it is passed by reference: `d:share()` (read-only) or `gb.move(d)`.
+---Elements of one type on a device, freed when their last holder is gone. Between grains of one
+---silo it is passed by reference: `d:share()` (read-only) or `gb.move(d)`.
 ---@class gb.Buffer
 ---@operator len: integer
 local Buffer = {}
@@ -231,9 +231,9 @@ function gb.buffer(type, what, options) end
 
 ---One kernel. After the shape come the arguments of its CUDA signature:
 ---- a pointer takes an array or a buffer of its element type (a vector pointer also of its lane,
----  `void*` of any), or nil for a null pointer. Arrays given to a const pointer are only read, given
----  to another they hold the result afterwards; the same array twice, or views that overlap, are one
----  memory for the kernel too;
+---  `void*` of any), or nil for a null pointer. Arrays given to a const pointer are only read,
+---  given to another they hold the result afterwards; the same array twice, or views that overlap,
+---  are one memory for the kernel too;
 ---- a number, boolean or 64-bit integer by value, checked against its type;
 ---- a vector or struct by value as a table or a value of `K.types`.
 ---
@@ -241,7 +241,7 @@ function gb.buffer(type, what, options) end
 ---@class gb.Kernel
 ---@field name string
 ---@field signature gb.Parameter[]
----@field info { registers: integer, shared_bytes: integer, threads_max: integer, barriers: boolean }
+---@field info { registers: integer, shared_bytes: integer, threads_max: integer }
 local Kernel = {}
 
 ---Runs the kernel and waits for it, and for what the grain queued before it.
@@ -258,17 +258,17 @@ function Kernel:run(shape, ...) end
 ---@return gb.Future
 function Kernel:async(shape, ...) end
 
----The kernels of one source: `K.saxpy`, `K["physics::step"]`, `K["sum<float,256>"]`. K belongs to no
----device: a launch runs on the device of its queue, else of its first buffer, else of the grain, and
----the source is compiled for a device when it is first used there.
+---The kernels of one source: `K.saxpy`, `K["physics::step"]`, `K["sum<float,256>"]`. K belongs to
+---no device: a launch runs on the device of its queue, else of its first buffer, else of the grain,
+---and the source is compiled for a device when it is first used there.
 ---@class gb.Kernels
 ---@field types table<string, gb.StructType> the structs that kernels and globals mention
 ---@field log string warnings of the compiler
 ---@field [string] gb.Kernel
 local Kernels = {}
 
----A `__device__` or `__constant__` variable as a buffer. All users of one source on one device share
----it.
+---A `__device__` or `__constant__` variable as a buffer. All users of one source on one device
+---share it.
 ---@param name string
 ---@param options? { device: integer }
 ---@return gb.Buffer? buffer
