@@ -59,13 +59,25 @@ static int absurd(const gb_mem *mem, size_t size)
     return 1;
 }
 
-static void *allocate(gb_mem *mem, size_t size, int zero)
+typedef enum { PLAIN, ZERO, LINES } kind_of_block;
+
+static void *from_system(size_t size, kind_of_block kind)
+{
+    void *block = NULL;
+    if (size == 0) size = 1;
+    if (kind == PLAIN) return malloc(size);
+    if (kind == ZERO) return calloc(1, size);
+    if (posix_memalign(&block, 64, size) != 0) return NULL;
+    return memset(block, 0, size);
+}
+
+static void *allocate(gb_mem *mem, size_t size, kind_of_block kind)
 {
     if (absurd(mem, size)) return NULL;
     if (refused(mem))
         return gb_err_set(GB_ENOMEM, "out of memory: '%s' failed on request", mem->name), NULL;
     if (gb_mem_charge(mem, (int64_t)size) < 0) return NULL;
-    void *block = zero ? calloc(1, size ? size : 1) : malloc(size ? size : 1);
+    void *block = from_system(size, kind);
     if (!block) {
         gb_mem_discharge(mem, (int64_t)size);
         return gb_err_set(GB_ENOMEM, "out of memory: %zu bytes for '%s'", size, mem->name), NULL;
@@ -76,17 +88,22 @@ static void *allocate(gb_mem *mem, size_t size, int zero)
 
 void *gb_mem_alloc(gb_mem *mem, size_t size)
 {
-    return allocate(mem, size, 0);
+    return allocate(mem, size, PLAIN);
 }
 
 void *gb_mem_zalloc(gb_mem *mem, size_t size)
 {
-    return allocate(mem, size, 1);
+    return allocate(mem, size, ZERO);
+}
+
+void *gb_mem_zalloc_lines(gb_mem *mem, size_t size)
+{
+    return allocate(mem, size, LINES);
 }
 
 void *gb_mem_realloc(gb_mem *mem, void *block, size_t size_old, size_t size_new)
 {
-    if (!block) return allocate(mem, size_new, 0);
+    if (!block) return allocate(mem, size_new, PLAIN);
     if (absurd(mem, size_new)) return NULL;
     int64_t more = (int64_t)size_new - (int64_t)size_old;
     if (refused(mem))

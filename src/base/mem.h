@@ -27,6 +27,8 @@ void gb_mem_fini(gb_mem *mem);
 /* NULL when the system or a cap says no (GB_ENOMEM is set as the detail). Memory is not cleared. */
 void *gb_mem_alloc(gb_mem *mem, size_t size);
 void *gb_mem_zalloc(gb_mem *mem, size_t size);
+void *gb_mem_zalloc_lines(gb_mem *mem, size_t size); /* aligned to a cache line (64); freed alike */
+void *gb_mem_zalloc_lines(gb_mem *mem, size_t size); /* aligned to a cache line (64); freed alike */
 void *gb_mem_realloc(gb_mem *mem, void *block, size_t size_old, size_t size_new);
 void gb_mem_free(gb_mem *mem, void *block, size_t size);
 
