@@ -71,11 +71,14 @@ static void put_row(wrapper *w, const gb_source_kernel *kernel, const char *show
     ROW(w, "{\"");
     if (w->rc == 0) w->rc = gbi_put_escaped(&w->table, shown);
     ROW(w, "\", %d, %d, __gb_params_%d, 0, ", sync, kernel->param_count, n);
+    /* begin_block and thread are there for every kernel: one thread at a time is how the engine can
+     * find the thread of a fault, which a row of vectors does not tell */
     if (sync)
-        ROW(w, "0, &::%s%s__gb_entry_%d::begin_block, &::%s%s__gb_entry_%d::thread, ",
-            kernel->scope, colons, n, kernel->scope, colons, n);
+        ROW(w, "0, ");
     else
-        ROW(w, "&::%s%s__gb_entry_%d::run, 0, 0, ", kernel->scope, colons, n);
+        ROW(w, "&::%s%s__gb_entry_%d::run, ", kernel->scope, colons, n);
+    ROW(w, "&::%s%s__gb_entry_%d::begin_block, &::%s%s__gb_entry_%d::thread, ", kernel->scope,
+        colons, n, kernel->scope, colons, n);
     ROW(w, "&__gb_where},\n");
 }
 

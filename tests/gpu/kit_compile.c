@@ -314,7 +314,7 @@ void kit_run(kit_compile *kit, const gb_cpu_kernel *kernel, kit_shape shape, voi
     for (uint32_t i = 0; i < b->count; i++) b->lanes[i].stack = stacks + (size_t)i * STACK_BYTES;
     kit->ended = &b->ended;
     if (sigsetjmp(b->ended, 1) == 0) {
-        if (!(kernel->flags & GB_CPU_SYNC)) {
+        if (!(kernel->flags & GB_CPU_SYNC) && !kit->one_by_one) {
             kernel->run(&range);
         } else {
             for (uint64_t block = 0; block < blocks; block++) {

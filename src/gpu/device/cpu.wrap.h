@@ -362,7 +362,13 @@ template <typename T, T F, int Traits> struct __gb_entry;
             __gb_thread_x = index - rest * range->block.x;                                         \
             __gb_thread_z = rest / range->block.y;                                                 \
             __gb_thread_y = rest - __gb_thread_z * range->block.y;                                 \
-            one(range, typename __gb_count<sizeof...(A)>::type());                                 \
+            __gb_mode = __gb_mode_test;                                                            \
+            __gb_round = 0;                                                                        \
+            do {                                                                                   \
+                __gb_more = 0;                                                                     \
+                one(range, typename __gb_count<sizeof...(A)>::type());                             \
+                __gb_round++;                                                                      \
+            } while (Traits & __gb_strided && __gb_more);                                          \
         }                                                                                          \
     };
 #ifdef __clang__
