@@ -27,7 +27,7 @@ typedef struct pool_thread {
     gbi_pool_job *job;
     gbi_runner *runner;
     uint64_t spin_ns;
-    bool stray; /* given up: it belongs to nobody and frees itself */
+    bool stray; /* given up; when it comes out of its job it ends */
 } pool_thread;
 
 struct gbi_pool {
@@ -38,7 +38,8 @@ struct gbi_pool {
     gb_list open;               /* jobs with blocks to hand out */
     gb_list running;            /* jobs whose blocks are all handed out */
     gb_list threads;            /* live ones */
-    int thread_count, sleepers, stray_count, lost;
+    gb_list strays;             /* given up */
+    int thread_count, sleepers, lost;
     _Atomic int32_t open_count; /* jobs in `open`: what spinning threads look at */
     _Atomic int32_t active;     /* jobs not ended */
     bool closing, watching, watch_asleep;
@@ -78,6 +79,7 @@ int gbi_pool_open(gbi_pool **out, gb_mem *mem, int threads)
     gb_list_init(&pool->open);
     gb_list_init(&pool->running);
     gb_list_init(&pool->threads);
+    gb_list_init(&pool->strays);
     *out = pool;
     return 0;
 }
@@ -223,14 +225,7 @@ static void *thread_main(void *arg)
             idle_locked(thread);
         if (thread->stray) break;
     }
-    bool stray = thread->stray;
-    bool closing = pool->closing; /* then what is around the pool may be gone */
-    if (stray) pool->stray_count--;
     pthread_mutex_unlock(&pool->lock);
-    if (stray && !closing) { /* nobody joins it */
-        gbi_runner_close(thread->runner);
-        gb_mem_free(pool->mem, thread, sizeof *thread);
-    }
     return NULL;
 }
 
@@ -280,10 +275,9 @@ static void give_up_locked(gbi_pool *pool, gbi_pool_job *job)
         pool_thread *thread = GB_CONTAINER(at, pool_thread, link);
         if (thread->job != job) continue;
         thread->stray = true;
-        pthread_detach(thread->id);
         gb_list_unlink(&thread->link);
+        gb_list_push(&pool->strays, &thread->link);
         pool->thread_count--;
-        pool->stray_count++;
         pool->lost++;
         job->strays++;
         job->given_up++;
@@ -392,28 +386,36 @@ int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job)
     return 0;
 }
 
-int gbi_pool_stop(gbi_pool *pool)
+static void join_all(gbi_pool *pool)
 {
-    pthread_mutex_lock(&pool->lock);
-    pool->closing = true;
-    pthread_cond_broadcast(&pool->work);
-    pthread_cond_broadcast(&pool->watch_work);
-    pthread_mutex_unlock(&pool->lock);
-    if (pool->watching) pthread_join(pool->watch, NULL);
-    for (;;) {
-        pthread_mutex_lock(&pool->lock);
-        gb_list *node = gb_list_shift(&pool->threads);
-        pthread_mutex_unlock(&pool->lock);
-        if (!node) break;
+    for (gb_list *node; (node = gb_list_shift(&pool->threads));) {
         pool_thread *thread = GB_CONTAINER(node, pool_thread, link);
         pthread_join(thread->id, NULL);
         gbi_runner_close(thread->runner);
         gb_mem_free(pool->mem, thread, sizeof *thread);
     }
+}
+
+int gbi_pool_stop(gbi_pool *pool)
+{
+    int lost = 0;
     pthread_mutex_lock(&pool->lock);
-    int strays = pool->stray_count;
+    pool->closing = true;
+    /* A stray that is out of its job ends soon. One that comes out later finds `closing`. */
+    for (gb_list *at = pool->strays.next, *next; at != &pool->strays; at = next) {
+        next = at->next;
+        pool_thread *thread = GB_CONTAINER(at, pool_thread, link);
+        lost += thread->job != NULL;
+        if (thread->job) continue;
+        gb_list_unlink(at);
+        gb_list_push(&pool->threads, at);
+    }
+    pthread_cond_broadcast(&pool->work);
+    pthread_cond_broadcast(&pool->watch_work);
     pthread_mutex_unlock(&pool->lock);
-    return strays;
+    if (pool->watching) pthread_join(pool->watch, NULL);
+    join_all(pool); /* nobody else touches the list any more */
+    return lost;
 }
 
 void gbi_pool_close(gbi_pool *pool)

@@ -7,7 +7,14 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-enum { STACK_BYTES = 64 << 10 };
+enum {
+    STACK_BYTES = 64 << 10,
+#if defined(__SANITIZE_THREAD__)
+    SAVE_MASK = 1 /* TSan's own handler, which calls ours, blocks all signals */
+#else
+    SAVE_MASK = 0
+#endif
+};
 
 /* Signal handlers belong to the process and can be reached through nothing but file-level state:
  * the actions that were there before us, and what this thread runs. initial-exec: a handler must
@@ -102,7 +109,7 @@ bool gbi_trap_run(gbi_trap *trap, void (*body)(void *arg), void *arg)
     gbi_trap *volatile outer = current;
     trap->signal = trap->code = 0;
     trap->address = NULL;
-    if (sigsetjmp(trap->jump, 0) == 0) {
+    if (sigsetjmp(trap->jump, SAVE_MASK) == 0) {
         current = trap;
         body(arg);
         current = outer;

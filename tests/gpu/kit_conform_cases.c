@@ -240,7 +240,7 @@ static void printing(conform *c)
     close(file);
     for (int block = 0; block < 2; block++)
         for (int t = 0; t < 3; t++) {
-            char line[64];
+            char line[96];
             snprintf(line, sizeof line, "block %d thread %d says %d and 0.50 ok\n", block, t, 7 + t);
             if (!strstr(text, line)) fail_msg("'%s' is not in '%s'", line, text);
         }
