@@ -82,7 +82,9 @@ static gb_cpu_object *compile_case(const char *name, const char *const *instance
     int rc = gb_cpu_compile(&kit.config, &spec, &object, &kit.detail);
     if (rc < 0) print_error("%s\n", kit.detail);
     assert_int_equal(rc, 0);
-    assert_string_equal(gb_cpu_object_log(object), "");
+    const char *log = gb_cpu_object_log(object); /* g++ is slower, and says so in a line */
+    if (strncmp(log, "note: compiled with", 19) == 0) log = strchr(log, '\n') + 1;
+    assert_string_equal(log, "");
     free(text);
     return object;
 }
