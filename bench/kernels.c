@@ -24,8 +24,8 @@ static struct {
     void (*saxpy)(float a, const float *x, float *y, int n);
     void (*heavy)(const float *x, float *y, int n);
     void (*matmul)(const float *a, const float *b, float *c, int n);
-    void (*pagerank)(const int *first, const int *from, const float *share, float *rank,
-                     float base, float damping, int n);
+    void (*pagerank)(const int *first, const int *from, const float *share, float *rank, float base,
+                     float damping, int n);
     void (*scale)(float *x, float a, int n);
 } peer;
 

@@ -1,5 +1,5 @@
-/* The peers of bench/kernels.c: the same loops hand-written in C with pthreads. They are compiled at
- * run time by kernels.c with `clang -O3 -march=native -ffp-contract=fast` (cc where there is no
+/* The peers of bench/kernels.c: the same loops hand-written in C with pthreads. They are compiled
+ * at run time by kernels.c with `clang -O3 -march=native -ffp-contract=fast` (cc where there is no
  * clang) into a shared object of their own, so that no flag of this project touches them. */
 #include <pthread.h>
 #include <stdint.h>

@@ -28,7 +28,7 @@ typedef enum {
 enum { GBI_PATTERN_MAX = 64 };
 
 typedef struct gbi_command {
-    gb_list link; /* the backend's while it owns the command */
+    gb_list link;    /* the backend's while it owns the command */
     gb_list signals; /* the front's: pending signals of the queue */
     gb_queue *queue;
     gbi_command_kind kind;
@@ -152,7 +152,8 @@ typedef struct gb_backend {
     bool (*now)(void *queue, gbi_command *command, int *rc, char **text);
     /* owner. true: the command is the backend's from here on; errors come out of gbi_command_end.
      * false: only for a signal, when all before it has ended already: the front finishes it. (A
-     * signal is never ended on the owner's thread: op->done must not run inside gb_queue_signal.) */
+     * signal is never ended on the owner's thread: op->done must not run inside gb_queue_signal.)
+     */
     bool (*submit)(void *queue, gbi_command *command);
 
     /* any. An event is finished for a generation when the record command of it has ended. */

@@ -1,5 +1,5 @@
-/* The cpu backend's own structures, shared by cpu_backend.c, cpu_memory.c, cpu_module.c, cpu_queue.c
- * and cpu_launch.c. */
+/* The cpu backend's own structures, shared by cpu_backend.c, cpu_memory.c, cpu_module.c,
+ * cpu_queue.c and cpu_launch.c. */
 #ifndef GB_GPU_CPU_ENGINE_H
 #define GB_GPU_CPU_ENGINE_H
 
@@ -13,10 +13,10 @@
 enum {
     GBI_SPARE_RUNNERS = 16,
     GBI_COST_BUCKETS = 48,
-    GBI_INLINE_NS = 20000,            /* what may run on a calling thread, at most */
-    GBI_INLINE_BYTES = 64 << 10,      /* a copy of that size on a calling thread */
-    GBI_COPY_CHUNK = 512 << 10,       /* of a copy on the pool */
-    GBI_CLASSES = 9,                  /* kept mappings: 1 page .. 256 pages */
+    GBI_INLINE_NS = 20000,       /* what may run on a calling thread, at most */
+    GBI_INLINE_BYTES = 64 << 10, /* a copy of that size on a calling thread */
+    GBI_COPY_CHUNK = 512 << 10,  /* of a copy on the pool */
+    GBI_CLASSES = 9,             /* kept mappings: 1 page .. 256 pages */
     GBI_KEPT_PER_CLASS = 8
 };
 
@@ -52,10 +52,10 @@ typedef struct gbi_cpu_queue {
     gbi_cpu_device *device;
     gb_queue *front;
     pthread_mutex_t lock;
-    gb_list commands; /* not started */
-    bool active;      /* somebody works at the queue, or a job or event will */
-    gb_list waiting;  /* link in the waiters of an event */
-    uint64_t awaited; /* its generation */
+    gb_list commands;  /* not started */
+    bool active;       /* somebody works at the queue, or a job or event will */
+    gb_list waiting;   /* link in the waiters of an event */
+    uint64_t awaited;  /* its generation */
     gbi_command *held; /* the wait command */
     gbi_pool_job wake; /* goes on with the queue on a pool thread */
 } gbi_cpu_queue;
@@ -90,8 +90,9 @@ void gbi_cpu_event_close(void *event);
 uint64_t gbi_cpu_event_query(void *event);
 int gbi_cpu_event_elapsed(void *start, void *end, uint64_t *out_ns);
 
-/* Ends `done` (NULL: none) with rc and text, goes on with the queue on this thread until it is empty
- * or a command takes longer, and frees `done` last. Pool threads only, or the owner in submit. */
+/* Ends `done` (NULL: none) with rc and text, goes on with the queue on this thread until it is
+ * empty or a command takes longer, and frees `done` last. Pool threads only, or the owner in
+ * submit. */
 void gbi_cpu_queue_advance(gbi_cpu_queue *queue, gbi_command *done, int rc, const char *text);
 
 /* ---- cpu_launch.c ---- */

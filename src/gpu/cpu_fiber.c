@@ -35,13 +35,13 @@ enum { PAGE = 4096, STRIDE = GBI_FIBER_STACK + PAGE, OS_THREAD = GBI_FIBERS_MAX 
 
 static char *stack_of(const gbi_fibers *fibers, uint32_t index)
 {
-    return fibers->groups[index / GBI_FIBER_GROUP] +
-           (size_t)(index % GBI_FIBER_GROUP) * STRIDE + PAGE;
+    return fibers->groups[index / GBI_FIBER_GROUP] + (size_t)(index % GBI_FIBER_GROUP) * STRIDE +
+           PAGE;
 }
 
 /* Stacks lie whole pages apart, so their busy ends would fall into the same few cache sets: each
- * top is moved down by another number of lines. 27 and 64 have no common factor, so all sets come in
- * turn, and neighbours lie far apart (measured: 13 and 27 are best, 21 costs a third). */
+ * top is moved down by another number of lines. 27 and 64 have no common factor, so all sets come
+ * in turn, and neighbours lie far apart (measured: 13 and 27 are best, 21 costs a third). */
 static char *top_of(const gbi_fibers *fibers, uint32_t index)
 {
     return stack_of(fibers, index) + GBI_FIBER_STACK - (index * 27 % 64) * 64;
@@ -85,8 +85,7 @@ static void drop_checks(gbi_fibers *fibers)
     for (uint32_t i = 0; fibers->checks && i < fibers->ready; i++)
         if (fibers->checks[i].tsan) __tsan_destroy_fiber(fibers->checks[i].tsan);
 #endif
-    gb_mem_free(fibers->mem, fibers->checks,
-                (GBI_FIBERS_MAX + 1) * sizeof fibers->checks[0]);
+    gb_mem_free(fibers->mem, fibers->checks, (GBI_FIBERS_MAX + 1) * sizeof fibers->checks[0]);
     fibers->checks = NULL;
 }
 #endif
@@ -252,16 +251,17 @@ static uint64_t outcome_of(const gbi_warp *warp, uint32_t group, int lane, uint3
     uint32_t source = warp->source[lane], equal = 0;
     switch ((gbi_warp_kind)warp->kind[lane]) {
     case GBI_WARP_EXCHANGE:
-        return source < GBI_WARP && (group >> source & 1) ? warp->value[source]
-                                                          : warp->value[lane];
-    case GBI_WARP_BALLOT: return ballot;
+        return source < GBI_WARP && (group >> source & 1) ? warp->value[source] : warp->value[lane];
+    case GBI_WARP_BALLOT:
+        return ballot;
     case GBI_WARP_MATCH:
         for (uint32_t rest = group; rest; rest &= rest - 1) {
             int other = __builtin_ctz(rest);
             if (warp->value[other] == warp->value[lane]) equal |= 1u << other;
         }
         return equal;
-    case GBI_WARP_SYNC: break;
+    case GBI_WARP_SYNC:
+        break;
     }
     return 0;
 }

@@ -21,7 +21,7 @@ enum {
 #else
     GBI_FIBER_STACK = 64 << 10, /* of one fiber; a page without access lies below it */
 #endif
-    GBI_FIBER_GROUP = 32        /* stacks that are mapped together */
+    GBI_FIBER_GROUP = 32 /* stacks that are mapped together */
 };
 
 /* The assembly knows the offsets of sp, next and wait (checked in cpu_fiber.c). */
@@ -43,10 +43,10 @@ typedef struct gbi_warp {
 } gbi_warp;
 
 typedef struct gbi_fibers {
-    gbi_fiber *current; /* offsets 0, 8, 12, 16: the assembly knows them */
+    gbi_fiber *current;  /* offsets 0, 8, 12, 16: the assembly knows them */
     uint32_t generation; /* of the block's barrier; never 0 */
     uint32_t arrived;
-    uint32_t live; /* fibers that have not returned */
+    uint32_t live;         /* fibers that have not returned */
     uint32_t voted, votes; /* at the barrier now: how many gave a predicate, how many non-zero */
     struct {
         uint32_t voted, votes;

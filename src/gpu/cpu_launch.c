@@ -3,8 +3,8 @@
 #include "gpu/cpu_engine.h"
 #include "gpu/front.h"
 
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { CHUNK_NS = 30000, TEXT_BYTES = 1024 };
@@ -218,9 +218,8 @@ static void launch_ended(gbi_pool_job *job, bool timed_out)
     pthread_mutex_unlock(&work->lock);
     if (timed_out && rc == 0) {
         rc = GB_ETIMEDOUT;
-        snprintf(text, sizeof text,
-                 "kernel '%s' is a runaway: it ran past its bound of %.3g s%s", name,
-                 (double)job->bound_ns / 1e9,
+        snprintf(text, sizeof text, "kernel '%s' is a runaway: it ran past its bound of %.3g s%s",
+                 name, (double)job->bound_ns / 1e9,
                  job->given_up ? " and did not stop: its thread and buffers are given up" : "");
     } else if (rc == 0 && atomic_load(&work->cancelled)) {
         rc = GB_ECANCELED;

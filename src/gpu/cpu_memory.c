@@ -26,8 +26,8 @@ enum {
     PAGE = 4096,
     ALIGN = 128,
     HUGE_PAGE = 2 << 20,
-    GUARDED_SMALL = 4096,  /* mappings up to which small buffers are guarded too */
-    GUARDED_ALL = 24576,   /* mappings up to which large ones are */
+    GUARDED_SMALL = 4096, /* mappings up to which small buffers are guarded too */
+    GUARDED_ALL = 24576,  /* mappings up to which large ones are */
     SMALL_BYTES = 1 << 20
 };
 
@@ -67,6 +67,7 @@ static void *map_guarded(size_t inner)
 
 static void unmap(gbi_cpu_device *device, void *base, size_t inner)
 {
+    SHOW((char *)base + PAGE, inner); /* the next mapping here is somebody else's */
     munmap(base, inner + 2 * PAGE);
     gb_mem_discharge(device->cpu->mem, (int64_t)inner);
     atomic_fetch_sub(&device->cpu->mappings, 1);
@@ -76,8 +77,7 @@ static void *take_kept(gbi_cpu_device *device, int class)
 {
     void *base = NULL;
     pthread_mutex_lock(&device->lock);
-    if (device->kept[class].count > 0)
-        base = device->kept[class].base[--device->kept[class].count];
+    if (device->kept[class].count > 0) base = device->kept[class].base[--device->kept[class].count];
     pthread_mutex_unlock(&device->lock);
     return base;
 }
@@ -159,10 +159,9 @@ static int reserve(gbi_cpu_device *device, size_t bytes, gb_buffer_kind kind)
     if (used + (int64_t)bytes <= device->memory_total) return 0;
     atomic_fetch_sub(&device->memory_used, (int64_t)bytes);
     int64_t left = device->memory_total - used;
-    return gb_err_set(GB_ENOMEM,
-                      "device memory: %zu bytes asked, %lld of %lld bytes free on cpu device %d",
-                      bytes, (long long)(left > 0 ? left : 0), (long long)device->memory_total,
-                      device->index);
+    return gb_err_set(
+        GB_ENOMEM, "device memory: %zu bytes asked, %lld of %lld bytes free on cpu device %d",
+        bytes, (long long)(left > 0 ? left : 0), (long long)device->memory_total, device->index);
 }
 
 int gbi_cpu_buffer_open(gbi_memory *out, void *self, size_t bytes, gb_buffer_kind kind)
@@ -173,8 +172,7 @@ int gbi_cpu_buffer_open(gbi_memory *out, void *self, size_t bytes, gb_buffer_kin
     int32_t mappings = atomic_load_explicit(&device->cpu->mappings, memory_order_relaxed);
     bool guarded = mappings < (bytes < SMALL_BYTES ? GUARDED_SMALL : GUARDED_ALL);
     rc = guarded ? open_guarded(out, device, bytes) : open_plain(out, device, bytes);
-    if (rc < 0 && kind != GB_BUFFER_PINNED)
-        atomic_fetch_sub(&device->memory_used, (int64_t)bytes);
+    if (rc < 0 && kind != GB_BUFFER_PINNED) atomic_fetch_sub(&device->memory_used, (int64_t)bytes);
     out->host = kind == GB_BUFFER_DEVICE ? NULL : (void *)(uintptr_t)out->address;
     return rc;
 }
@@ -197,6 +195,5 @@ void gbi_cpu_buffer_close(void *self, gbi_memory *memory, size_t bytes, gb_buffe
     SHOW(base + PAGE, inner);
     HIDE(base + PAGE, inner);
     if (class >= 0 && keep(device, class, base)) return;
-    SHOW(base + PAGE, inner);
     unmap(device, base, inner);
 }

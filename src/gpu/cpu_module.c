@@ -48,8 +48,7 @@ static int allocate(cpu_module *module)
     module->params = gb_mem_zalloc(mem, (size_t)module->param_count * sizeof module->params[0]);
     module->structs = gb_mem_zalloc(mem, structs * sizeof module->structs[0]);
     module->fields = gb_mem_zalloc(mem, (size_t)module->field_count * sizeof module->fields[0]);
-    module->globals =
-        gb_mem_zalloc(mem, (size_t)image->global_count * sizeof module->globals[0]);
+    module->globals = gb_mem_zalloc(mem, (size_t)image->global_count * sizeof module->globals[0]);
     bool all = module->kernels && module->states && module->params && module->structs &&
                module->fields && module->globals;
     return all ? 0 : GB_ENOMEM;
@@ -101,15 +100,14 @@ static void describe_types(cpu_module *module)
             (gb_struct_type){from->name, from->size, from->align, from->field_count, field};
         for (int k = 0; k < from->field_count; k++) {
             const gb_cpu_field *f = &from->fields[k];
-            *field++ = (gb_struct_field){f->name, f->type, (gb_type_code)f->code,
-                                         (uint16_t)f->lanes, f->offset, f->count};
+            *field++ = (gb_struct_field){
+                f->name, f->type, (gb_type_code)f->code, (uint16_t)f->lanes, f->offset, f->count};
         }
     }
     for (int i = 0; i < module->image->global_count; i++) {
         const gb_cpu_global *from = &module->image->globals[i];
-        module->globals[i] =
-            (gbi_global_desc){from->name, (uint64_t)(uintptr_t)from->address, (size_t)from->bytes,
-                              param_of(&from->type)};
+        module->globals[i] = (gbi_global_desc){from->name, (uint64_t)(uintptr_t)from->address,
+                                               (size_t)from->bytes, param_of(&from->type)};
     }
 }
 

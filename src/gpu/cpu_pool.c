@@ -14,8 +14,8 @@
 enum {
     SPIN_MAX_NS = 60000, /* about what waking a sleeping thread costs on a virtual machine */
     SPIN_MIN_NS = 2000,
-    TURN_NS = 1000000,  /* after that a thread looks whether another job waits */
-    TICK_NS = 3000000,  /* of the watch while there is work */
+    TURN_NS = 1000000,   /* after that a thread looks whether another job waits */
+    TICK_NS = 3000000,   /* of the watch while there is work */
     GRACE_NS = 50000000, /* from the request to stop until a thread is given up */
     IDLE_TICKS = 30
 };
@@ -35,10 +35,10 @@ struct gbi_pool {
     int wanted; /* threads */
     pthread_mutex_t lock;
     pthread_cond_t work, watch_work;
-    gb_list open;               /* jobs with blocks to hand out */
-    gb_list running;            /* jobs whose blocks are all handed out */
-    gb_list threads;            /* live ones */
-    gb_list strays;             /* given up */
+    gb_list open;    /* jobs with blocks to hand out */
+    gb_list running; /* jobs whose blocks are all handed out */
+    gb_list threads; /* live ones */
+    gb_list strays;  /* given up */
     int thread_count, sleepers, lost;
     _Atomic int32_t open_count; /* jobs in `open`: what spinning threads look at */
     _Atomic int32_t active;     /* jobs not ended */

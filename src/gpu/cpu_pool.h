@@ -1,6 +1,6 @@
-/* The kernel threads of the cpu backend: one pool per host. Work comes as jobs of many blocks, which
- * threads take in chunks; several jobs are worked at in turn. Threads start with the first job, spin
- * for a moment when there is nothing to do (as long as that pays), then sleep.
+/* The kernel threads of the cpu backend: one pool per host. Work comes as jobs of many blocks,
+ * which threads take in chunks; several jobs are worked at in turn. Threads start with the first
+ * job, spin for a moment when there is nothing to do (as long as that pays), then sleep.
  *
  * A watch thread ends what runs past its bound: first it asks the job to stop, and if a thread does
  * not come out of it, that thread is given up (it keeps the job alive) and another takes its place.
@@ -18,9 +18,9 @@ typedef struct gbi_pool gbi_pool;
 typedef struct gbi_runner gbi_runner; /* cpu_run.h */
 
 typedef struct gbi_pool_job {
-    gb_list link;   /* the pool's */
-    uint64_t total; /* blocks */
-    uint64_t chunk; /* blocks taken at once, at least 1 */
+    gb_list link;      /* the pool's */
+    uint64_t total;    /* blocks */
+    uint64_t chunk;    /* blocks taken at once, at least 1 */
     uint64_t bound_ns; /* 0: none */
     /* A thread works on blocks first .. first + count - 1. */
     void (*run)(struct gbi_pool_job *job, gbi_runner *runner, uint64_t first, uint64_t count);

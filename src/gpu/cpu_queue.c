@@ -1,5 +1,5 @@
-/* In-order queues and events of the cpu backend. Whoever ends a command goes on with the next: there
- * is no central thread. */
+/* In-order queues and events of the cpu backend. Whoever ends a command goes on with the next:
+ * there is no central thread. */
 #include "base/check.h"
 #include "base/err.h"
 #include "gpu/cpu_engine.h"
@@ -81,8 +81,8 @@ static bool await(gbi_cpu_queue *queue, gbi_command *command)
 {
     gbi_cpu_event *event = command->u.event.impl;
     pthread_mutex_lock(&event->lock);
-    bool there = atomic_load_explicit(&event->finished, memory_order_relaxed) >=
-                 command->u.event.generation;
+    bool there =
+        atomic_load_explicit(&event->finished, memory_order_relaxed) >= command->u.event.generation;
     if (!there) {
         queue->held = command;
         queue->awaited = command->u.event.generation;
@@ -155,10 +155,13 @@ bool gbi_cpu_now(void *self, gbi_command *command, int *rc, char **text)
         if (!gbi_cpu_is_small(command)) return false;
         *rc = gbi_cpu_launch_here(queue->device->cpu, command, text);
         return true;
-    case GBI_RECORD: fire(command->u.event.impl, command->u.event.generation); return true;
+    case GBI_RECORD:
+        fire(command->u.event.impl, command->u.event.generation);
+        return true;
     case GBI_WAIT:
         return gbi_cpu_event_query(command->u.event.impl) >= command->u.event.generation;
-    case GBI_SIGNAL: break;
+    case GBI_SIGNAL:
+        break;
     }
     return false;
 }
@@ -178,8 +181,7 @@ static bool begin(gbi_cpu_queue *queue, gbi_command *command, int *rc, char **te
     switch (command->kind) {
     case GBI_COPY:
     case GBI_FILL:
-        if (gbi_cpu_move_bytes(command) > GBI_COPY_CHUNK &&
-            gbi_cpu_move_start(queue, command) == 0)
+        if (gbi_cpu_move_bytes(command) > GBI_COPY_CHUNK && gbi_cpu_move_start(queue, command) == 0)
             return false;
         gbi_cpu_move_here(command);
         return true;
@@ -191,9 +193,13 @@ static bool begin(gbi_cpu_queue *queue, gbi_command *command, int *rc, char **te
         *rc = gbi_cpu_launch_start(queue, command);
         if (*rc < 0) *text = strdup(gb_err_detail());
         return *rc < 0;
-    case GBI_RECORD: fire(command->u.event.impl, command->u.event.generation); return true;
-    case GBI_WAIT: return await(queue, command);
-    case GBI_SIGNAL: return true;
+    case GBI_RECORD:
+        fire(command->u.event.impl, command->u.event.generation);
+        return true;
+    case GBI_WAIT:
+        return await(queue, command);
+    case GBI_SIGNAL:
+        return true;
     }
     return true;
 }

@@ -133,7 +133,8 @@ static void run_blocks(void *arg)
     }
 }
 
-/* "kernel 'scale' trapped: invalid memory access (address 0x7f..) in block (3,0,0), thread (7,0,0)" */
+/* "kernel 'scale' trapped: invalid memory access (address 0x7f..) in block (3,0,0), thread (7,0,0)"
+ */
 static void explain(gbi_runner *runner, char *text, size_t room)
 {
     gb_cpu_dim block = {0, 0, 0}, thread = {0, 0, 0};
@@ -156,8 +157,7 @@ static int prepare(gbi_runner *runner, const gbi_run *run)
 {
     gbi_trap_prepare();
     if (run->kernel->flags & GB_CPU_SYNC) {
-        int rc =
-            gbi_fibers_reserve(&runner->fibers, run->block.x * run->block.y * run->block.z);
+        int rc = gbi_fibers_reserve(&runner->fibers, run->block.x * run->block.y * run->block.z);
         if (rc < 0) return rc;
     }
     return run->shared_bytes && !runner->shared ? map_shared(runner) : 0;

@@ -1,4 +1,5 @@
-/* A fortified longjmp refuses to leave one stack for another, which is what ends a fiber's fault. */
+/* A fortified longjmp refuses to leave one stack for another, which is what ends a fiber's fault.
+ */
 #undef _FORTIFY_SOURCE
 #include "gpu/cpu_trap.h"
 
@@ -129,11 +130,15 @@ void gbi_trap_raise(gbi_trap *trap)
 const char *gbi_trap_text(const gbi_trap *trap)
 {
     switch (trap->signal) {
-    case SIGSEGV: return "invalid memory access";
-    case SIGBUS: return "misaligned or missing memory";
+    case SIGSEGV:
+        return "invalid memory access";
+    case SIGBUS:
+        return "misaligned or missing memory";
     case SIGFPE:
         return trap->code == FPE_INTDIV ? "integer division by zero" : "arithmetic fault";
-    case SIGILL: return "illegal instruction";
-    default: return "trap";
+    case SIGILL:
+        return "illegal instruction";
+    default:
+        return "trap";
     }
 }

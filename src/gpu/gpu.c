@@ -81,8 +81,7 @@ void gb_gpu_close(gb_gpu *gpu)
     }
     gb_mem *mem = gpu->config.mem;
     if (gpu->devices)
-        gb_mem_free(&gpu->room, gpu->devices,
-                    (size_t)gpu->device_count * sizeof gpu->devices[0]);
+        gb_mem_free(&gpu->room, gpu->devices, (size_t)gpu->device_count * sizeof gpu->devices[0]);
     if (lost == 0) {
         free_gpu(gpu, mem);
         return;
@@ -116,8 +115,7 @@ static int open_devices(gb_gpu *gpu, const int *counts, int total)
             device->backend = gpu->backends[b].table;
             device->index = index;
             gb_list_init(&device->modules);
-            int rc =
-                device->backend->device_open(&device->impl, gpu->backends[b].self, i, device);
+            int rc = device->backend->device_open(&device->impl, gpu->backends[b].self, i, device);
             if (rc < 0) {
                 while (index-- > 0)
                     gpu->devices[index].backend->device_close(gpu->devices[index].impl);
@@ -166,8 +164,8 @@ gb_device *gb_gpu_device(gb_gpu *gpu, int index)
     int count = gb_gpu_device_count(gpu);
     if (count < 0) return NULL;
     if (index >= 0 && index < count) return &gpu->devices[index];
-    gb_err_set(GB_EDEVICE, "no device %d: there %s %d (0 .. %d)", index,
-               count == 1 ? "is" : "are", count, count - 1);
+    gb_err_set(GB_EDEVICE, "no device %d: there %s %d (0 .. %d)", index, count == 1 ? "is" : "are",
+               count, count - 1);
     return NULL;
 }
 

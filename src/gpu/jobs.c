@@ -58,8 +58,7 @@ int gbi_jobs_add(gbi_jobs *jobs, gb_mem *mem, gbi_job *job)
 {
     int rc = 0;
     pthread_mutex_lock(&jobs->lock);
-    if (jobs->idle_count == 0 && jobs->thread_count < jobs->thread_room)
-        rc = start_thread(jobs);
+    if (jobs->idle_count == 0 && jobs->thread_count < jobs->thread_room) rc = start_thread(jobs);
     if (jobs->thread_count > 0) { /* a job waits for a busy thread rather than fail */
         rc = 0;
         gb_list_push(&jobs->waiting, &job->link);

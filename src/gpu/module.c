@@ -106,7 +106,8 @@ static void drop_contents(gb_module *module)
     gb_mem_free(mem, module->globals, (size_t)desc->global_count * sizeof module->globals[0]);
     module->kernels = NULL;
     module->globals = NULL;
-    if (module->desc.impl) module->device->backend->module_close(module->device->impl, &module->desc);
+    if (module->desc.impl)
+        module->device->backend->module_close(module->device->impl, &module->desc);
     memset(&module->desc, 0, sizeof module->desc);
 }
 

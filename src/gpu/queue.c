@@ -90,8 +90,7 @@ static void copy_launch(gbi_command *command, const gbi_command *from, char *at)
     char *blob = (char *)(((uintptr_t)(params + count) + 15) & ~(uintptr_t)15);
     if (count) memcpy(blob, from->u.launch.params[0], from->u.launch.blob_bytes);
     for (uint32_t i = 0; i < count; i++)
-        params[i] =
-            blob + ((char *)from->u.launch.params[i] - (char *)from->u.launch.params[0]);
+        params[i] = blob + ((char *)from->u.launch.params[i] - (char *)from->u.launch.params[0]);
     command->u.launch.params = params;
 }
 

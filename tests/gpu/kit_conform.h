@@ -1,6 +1,6 @@
 /* The conformance suite: cases that every backend must pass. A map case is a kernel y[i] = f(x, i)
- * with the same function in double precision; a free case is a function over gpu.h. test_conformance.c
- * runs both tables against every backend that is present. */
+ * with the same function in double precision; a free case is a function over gpu.h.
+ * test_conformance.c runs both tables against every backend that is present. */
 #ifndef GB_TESTS_KIT_CONFORM_H
 #define GB_TESTS_KIT_CONFORM_H
 

@@ -241,7 +241,8 @@ static void printing(conform *c)
     for (int block = 0; block < 2; block++)
         for (int t = 0; t < 3; t++) {
             char line[96];
-            snprintf(line, sizeof line, "block %d thread %d says %d and 0.50 ok\n", block, t, 7 + t);
+            snprintf(line, sizeof line, "block %d thread %d says %d and 0.50 ok\n", block, t,
+                     7 + t);
             if (!strstr(text, line)) fail_msg("'%s' is not in '%s'", line, text);
         }
 }

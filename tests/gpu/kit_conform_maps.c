@@ -84,8 +84,8 @@ WANT(bits)
     uint8_t bytes[8];
     memcpy(bytes, &v, 4);
     memcpy(bytes + 4, &w, 4);
-    uint32_t permuted = bytes[5] | (uint32_t)bytes[0] << 8 | (uint32_t)bytes[7] << 16 |
-                        (uint32_t)bytes[2] << 24;
+    uint32_t permuted =
+        bytes[5] | (uint32_t)bytes[0] << 8 | (uint32_t)bytes[7] << 16 | (uint32_t)bytes[2] << 24;
     r ^= permuted + (uint32_t)((uint64_t)v * 0x9e3779b9u >> 32);
     return r + (uint32_t)__builtin_popcount(v) + (v ? 32u + (uint32_t)__builtin_clz(v) : 64u) +
            0x3fc00000u;
@@ -207,7 +207,9 @@ WANT(halves)
 }
 
 #define LINE(kernel, function, kind, accuracy)                                                     \
-    {#kernel, "language.cu", {5, 1, 1}, {64, 1, 1}, 300, kind, 0, accuracy, function}
+    {                                                                                              \
+#kernel, "language.cu", {5, 1, 1 }, {64, 1, 1 }, 300, kind, 0, accuracy, function          \
+    }
 
 const conform_map conform_maps[] = {
     LINE(templates, templates, CONFORM_FLOAT, 1e-5),
@@ -224,15 +226,21 @@ const conform_map conform_maps[] = {
     {"grid_2d", "language.cu", {3, 5, 1}, {16, 4, 1}, 960, CONFORM_UINT, 0, 0, grid_2d},
     {"grid_3d", "language.cu", {3, 5, 2}, {4, 2, 8}, 1920, CONFORM_UINT, 0, 0, grid_3d},
     {"shared_static", "memory.cu", {6, 1, 1}, {128, 1, 1}, 768, CONFORM_UINT, 0, 0, shared_static},
-    {"shared_dynamic", "memory.cu", {9, 1, 1}, {64, 1, 1}, 576, CONFORM_UINT, 512, 0,
+    {"shared_dynamic",
+     "memory.cu",
+     {9, 1, 1},
+     {64, 1, 1},
+     576,
+     CONFORM_UINT,
+     512,
+     0,
      shared_dynamic},
     {"transpose", "memory.cu", {4, 4, 1}, {8, 8, 1}, 1024, CONFORM_UINT, 0, 0, transpose},
     {"early_return", "memory.cu", {5, 1, 1}, {128, 1, 1}, 640, CONFORM_UINT, 0, 0, early_return},
     {"block_votes", "memory.cu", {4, 1, 1}, {100, 1, 1}, 400, CONFORM_UINT, 0, 0, block_votes},
     {"warp_sync", "warp.cu", {4, 1, 1}, {96, 1, 1}, 384, CONFORM_UINT, 0, 0, warp_sync},
     {"shuffles", "warp.cu", {4, 1, 1}, {96, 1, 1}, 384, CONFORM_UINT, 0, 0, shuffles},
-    {"shuffle_types", "warp.cu", {3, 1, 1}, {64, 1, 1}, 192, CONFORM_FLOAT, 0, 1e-5,
-     shuffle_types},
+    {"shuffle_types", "warp.cu", {3, 1, 1}, {64, 1, 1}, 192, CONFORM_FLOAT, 0, 1e-5, shuffle_types},
     {"votes", "warp.cu", {4, 1, 1}, {64, 1, 1}, 256, CONFORM_UINT, 0, 0, votes},
     {"match", "warp.cu", {4, 1, 1}, {64, 1, 1}, 256, CONFORM_UINT, 0, 0, match},
     {"halves", "warp.cu", {4, 1, 1}, {64, 1, 1}, 256, CONFORM_UINT, 0, 0, halves},

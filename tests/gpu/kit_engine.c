@@ -74,7 +74,8 @@ static void saxpy_run(const gb_cpu_range *range)
 
 /* void poke(int *data, long index, int value): writes where it is told */
 __attribute__((no_sanitize("thread"))) /* TSan has no shadow for wild addresses */
-static void poke_body(const gb_cpu_range *range, uint32_t thread)
+static void
+poke_body(const gb_cpu_range *range, uint32_t thread)
 {
     if (thread == range->block.x - 1)
         ((volatile int *)PARAM(int *, 0))[PARAM(int64_t, 1)] = PARAM(int, 2);
@@ -194,8 +195,8 @@ static void reverse_thread(const gb_cpu_range *range, uint32_t thread)
 }
 
 /* void sync_fault(int *data): one thread faults while the others wait at the barrier */
-__attribute__((no_sanitize("thread"))) static void
-sync_fault_thread(const gb_cpu_range *range, uint32_t thread)
+__attribute__((no_sanitize("thread"))) static void sync_fault_thread(const gb_cpu_range *range,
+                                                                     uint32_t thread)
 {
     thread_index.x = thread;
     barrier(range);
@@ -244,9 +245,14 @@ static const gb_cpu_param float_params[] = {{"data", "float", P, 1, 1, 0, 8, 4},
                                             {"rounds", "int", I, 1, 0, 0, 4, 0}};
 static const gb_cpu_param one_int[] = {{"from", "int", I, 1, 0, 0, 4, 0}};
 
-#define PLAIN(name, count, params) {name##_text, 0, count, params, 0, name##_run, NULL, NULL, where}
+#define PLAIN(name, count, params)                                                                 \
+    {                                                                                              \
+        name##_text, 0, count, params, 0, name##_run, NULL, NULL, where                            \
+    }
 #define SYNC(name, count, params)                                                                  \
-    {name##_text, GB_CPU_SYNC, count, params, 4096, NULL, begin_block, name##_thread, where}
+    {                                                                                              \
+        name##_text, GB_CPU_SYNC, count, params, 4096, NULL, begin_block, name##_thread, where     \
+    }
 #define NAMED(name) static const char name##_text[] = #name
 NAMED(saxpy);
 NAMED(poke);
@@ -262,12 +268,10 @@ NAMED(stuck);
 NAMED(overflow);
 
 static const gb_cpu_kernel kernels[] = {
-    PLAIN(saxpy, 4, saxpy_params), PLAIN(poke, 3, poke_params),
-    PLAIN(divide, 2, int_params),  PLAIN(assert, 2, int_params),
-    PLAIN(gate, 1, int_params),    PLAIN(endless, 1, int_params),
-    PLAIN(slow, 1, int_params),    PLAIN(say, 1, one_int),
-    SYNC(reverse, 2, float_params), SYNC(sync_fault, 1, int_params),
-    SYNC(stuck, 0, NULL),          SYNC(overflow, 2, int_params),
+    PLAIN(saxpy, 4, saxpy_params),   PLAIN(poke, 3, poke_params), PLAIN(divide, 2, int_params),
+    PLAIN(assert, 2, int_params),    PLAIN(gate, 1, int_params),  PLAIN(endless, 1, int_params),
+    PLAIN(slow, 1, int_params),      PLAIN(say, 1, one_int),      SYNC(reverse, 2, float_params),
+    SYNC(sync_fault, 1, int_params), SYNC(stuck, 0, NULL),        SYNC(overflow, 2, int_params),
 };
 static const gb_cpu_global globals[] = {
     {"numbers", global_numbers, sizeof global_numbers, {"numbers", "int", I, 1, 0, 0, 4, 4}},

@@ -52,6 +52,6 @@ double kit_uniform(uint64_t *state); /* -1 .. 1 */
 /* Set by a test to let the kernels `gate` and `endless` go on. */
 extern _Atomic int kit_gate;
 extern _Atomic uintptr_t kit_nowhere; /* 0, unknown to the compiler */
-extern _Atomic int kit_endless_runs; /* threads inside `endless` */
+extern _Atomic int kit_endless_runs;  /* threads inside `endless` */
 
 #endif

@@ -174,8 +174,8 @@ static void diverge(block *self, uint32_t index)
     int rounds = lane < 16 ? 3 : 50;
     for (int i = 0; i < rounds; i++) {
         uint32_t source = lane / 16 * 16 + (lane + 1) % 16;
-        uint64_t got = gbi_fiber_warp_exchange(&self->fibers, mask, index * 100u + (unsigned)i,
-                                               source);
+        uint64_t got =
+            gbi_fiber_warp_exchange(&self->fibers, mask, index * 100u + (unsigned)i, source);
         uint32_t from = index - lane + source;
         if (from >= self->count) from = index; /* no such thread: its own value */
         if (got != from * 100u + (unsigned)i) self->errors++;
@@ -184,8 +184,8 @@ static void diverge(block *self, uint32_t index)
     gbi_fiber_barrier(&self->fibers);
     if (lane >= 16) return;
     /* the upper half is gone: asking it gives one's own; the full mask means who is left */
-    uint32_t left = self->count - (index - lane) >= 16 ? 0xffffu
-                                                       : (1u << (self->count - (index - lane))) - 1;
+    uint32_t left =
+        self->count - (index - lane) >= 16 ? 0xffffu : (1u << (self->count - (index - lane))) - 1;
     gbi_fiber_warp_barrier(&self->fibers, 0xffff);
     if (gbi_fiber_warp_ballot(&self->fibers, UINT32_MAX, 1) != left) self->errors++;
     uint64_t got = gbi_fiber_warp_exchange(&self->fibers, UINT32_MAX, index, lane + 16);
@@ -241,12 +241,9 @@ static void deadlocks_are_found(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(barriers),
-        cmocka_unit_test(returned_threads_count_as_arrived),
-        cmocka_unit_test(votes),
-        cmocka_unit_test(warp_operations),
-        cmocka_unit_test(diverged_warps),
-        cmocka_unit_test(deadlocks_are_found),
+        cmocka_unit_test(barriers),       cmocka_unit_test(returned_threads_count_as_arrived),
+        cmocka_unit_test(votes),          cmocka_unit_test(warp_operations),
+        cmocka_unit_test(diverged_warps), cmocka_unit_test(deadlocks_are_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

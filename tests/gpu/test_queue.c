@@ -153,8 +153,8 @@ static void many_queues_wait_for_each_other(void **state)
     for (int round = 0; round < ROUNDS; round++) {
         for (int i = 0; i < QUEUES; i++) {
             if (round || i)
-                assert_int_equal(
-                    gb_queue_wait_event(queues[i], events[(i + QUEUES - 1) % QUEUES]), 0);
+                assert_int_equal(gb_queue_wait_event(queues[i], events[(i + QUEUES - 1) % QUEUES]),
+                                 0);
             assert_int_equal(kit_launch(queues[i], gate, 1, 1, args, 1), 0);
             assert_int_equal(gb_queue_record(queues[i], events[i]), 0);
         }

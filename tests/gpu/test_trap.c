@@ -130,11 +130,13 @@ static void faults_among_fibers(void **state)
     gb_buffer *data = device_buffer(&kit, 4096);
     gb_arg args[] = {KIT_BUFFER(data)};
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(kit_launch(kit.queue, kit_engine_kernel(&kit, "sync_fault"), 4, 64, args, 1), 0);
+        assert_int_equal(
+            kit_launch(kit.queue, kit_engine_kernel(&kit, "sync_fault"), 4, 64, args, 1), 0);
         assert_int_equal(kit_finish(kit.queue, text, TEXT), GB_ETRAP);
         assert_non_null(strstr(text, "(address 0x8) in block"));
         assert_non_null(strstr(text, "thread (5,0,0)"));
-        assert_int_equal(kit_launch(kit.queue, kit_engine_kernel(&kit, "stuck"), 1, 64, NULL, 0), 0);
+        assert_int_equal(kit_launch(kit.queue, kit_engine_kernel(&kit, "stuck"), 1, 64, NULL, 0),
+                         0);
         assert_int_equal(kit_finish(kit.queue, text, TEXT), GB_ETRAP);
         assert_non_null(strstr(text, "deadlock: 32 threads wait at __syncthreads and 32 in warp"));
     }
@@ -143,7 +145,8 @@ static void faults_among_fibers(void **state)
     for (int i = 0; i < 256; i++) in[i] = (float)i;
     gb_arg reverse[] = {KIT_BUFFER(data), KIT_VALUE(rounds)};
     assert_int_equal(gb_queue_upload(kit.queue, data, 0, in, sizeof in), 0);
-    assert_int_equal(kit_launch(kit.queue, kit_engine_kernel(&kit, "reverse"), 4, 64, reverse, 2), 0);
+    assert_int_equal(kit_launch(kit.queue, kit_engine_kernel(&kit, "reverse"), 4, 64, reverse, 2),
+                     0);
     assert_int_equal(gb_queue_download(kit.queue, got, data, 0, sizeof got), 0);
     assert_int_equal(kit_finish(kit.queue, NULL, 0), 0);
     for (int i = 0; i < 256; i++) assert_true(got[i] == (float)(i / 64 * 64 + 63 - i % 64));
