@@ -49,7 +49,7 @@ local function run_luacheck(root)
   local file = assert(io.open(list, "w"))
   file:write("undefined_name = 1\n") -- the sample that must fail
   file:close()
-  local command = "luacheck --no-color --codes --config '" .. here .. "/luacheck.lua' "
+  local command = "luacheck --no-color --codes --config '" .. root .. "/.luacheckrc' "
   local sample = os.execute(command .. "'" .. list .. "' >/dev/null")
   os.remove(list)
   if sample == 0 then

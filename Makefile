@@ -1,0 +1,54 @@
+# What a newcomer types. Each target sets up what it needs: packages, then the build under build/.
+#
+#   make demo                   builds, then runs the main job: examples/pagerank.lua
+#   make test                   every test, under the sanitizers too; ends with "N passed, N failed"
+#   make build                  the release build: build/release/gbrun and libgpubridge
+#   make bench                  every number we publish, and the machine's cores
+#   make sim SEED=7 STEPS=100000    the simulated worlds, for longer
+#   make fuzz SECONDS=60        each fuzzer for so long
+#   make packages               installs every package of packages.txt that is missing
+#   make clean                  removes build/
+#
+# JOBS=N: how many compilers and tests at a time (default: one per core).
+# GB_PACKAGES=skip make ...: for machines that have the packages from elsewhere.
+
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+SEED ?= 1
+STEPS ?= 100000
+SECONDS ?= 60
+
+export GB_JOBS = $(JOBS)
+
+.PHONY: help build demo test bench sim fuzz packages clean
+.NOTPARALLEL:
+
+help:
+	@sed -n '/^#   make/s/^#   //p' Makefile
+
+build:
+	@scripts/packages.sh build
+	@scripts/build.sh release
+
+demo: build
+	@scripts/demo.sh
+
+test:
+	@scripts/packages.sh build test
+	@scripts/test.sh
+
+bench: build
+	@scripts/bench.sh
+
+sim:
+	@scripts/packages.sh build test
+	@scripts/sim.sh '$(SEED)' '$(STEPS)'
+
+fuzz:
+	@scripts/packages.sh build test fuzz
+	@scripts/fuzz.sh '$(SECONDS)'
+
+packages:
+	@scripts/packages.sh
+
+clean:
+	rm -rf build

@@ -1,0 +1,347 @@
+---@meta gb
+-- What `require "gb"` gives to grains and scripts, for editors that read LuaLS annotations. Nothing
+-- here is ever run. Arrays, buffers and kernels are in gb_kernels.lua. The test docs.meta compares
+-- both files with the live module.
+
+---@class gb
+---@field config table The configuration; users' own settings are under `app`.
+---@field log gb.Log Structured lines on the log.
+---@field catalog gb.Catalog Not in this version yet.
+---@field test table Virtual time for specs. Not in this version yet.
+local gb = {}
+
+---A number of seconds, or a text with a unit: "250ms", "5s", "10m", "1h", "1d".
+---@alias gb.Duration number|string
+
+---The codes of failures. A grain's own come from gb.fail.
+---@alias gb.Code
+---| "ERAISED" # the method raised an error
+---| "ETIMEDOUT" # the deadline passed
+---| "ECANCELED" # cancelled
+---| "EDEADLOCK" # the call would wait for itself
+---| "EBUSY" # full
+---| "ENOTYPE" # no such grain type
+---| "ENOMETHOD" # no such method
+---| "EINVAL" # invalid argument
+---| "ENOENT" # not found
+---| "ENOMEM" # out of memory
+---| "EQUOTA" # over the quota
+---| "EDENIED" # not allowed
+---| "ECONFLICT" # changed by someone else
+---| "ECLOSED" # closed
+---| "ELOST" # connection or device lost: the call may have run
+---| "ESTUCK" # the worker is stuck in a turn
+---| "ECOMPILE" # the kernel source does not compile
+---| "ENOGPU" # no GPU
+---| "EDEVICE" # wrong device
+---| "ETRAP" # the kernel trapped
+---| "ENOTYET" # not in this version yet
+---| string
+
+-- ---- grains ----
+
+---@class gb.GrainOptions
+---@field placement? "random"|"local"|"hash"|"least"|"stateless" Where it runs. "random" by default.
+---@field kernels? string A CUDA C++ file: compiled when the grain is activated, as self.kernels.
+---@field reentrant? boolean|"chain" Other turns may come while one waits; "chain": of its callers.
+---@field keep_alive? boolean Is never deactivated for being idle.
+---@field idle? gb.Duration Deactivated after so long without a call. "10m" by default.
+---@field max_queue? integer Calls that may wait for it. 1024 by default.
+---@field max_activations? integer Of a stateless grain, on each worker. 16 by default.
+---@field storage? string Not in this version yet.
+---@field save? "turn" Not in this version yet.
+
+---Defines a grain type. Put methods on what it returns. Names that begin with _ or on_ are private;
+---on_activate() and on_deactivate(reason) are called by the host.
+---@param name string Letters, digits and _ . -
+---@param options? gb.GrainOptions
+---@return gb.Self class
+function gb.grain(name, options) end
+
+---A reference to a grain: no I/O, the grain need not exist. 7 and "7" are the same key.
+---@param type string|gb.Self The name, or what gb.grain returned.
+---@param key string|integer
+---@return gb.Ref
+function gb.get(type, key) end
+
+---Calls a method by its name, also one called like a method of references.
+---@param ref gb.Ref
+---@param method string
+---@param ... any
+---@return any ... The results, or nil, message, code.
+function gb.call(ref, method, ...) end
+
+---The same as ref:tell(method, ...).
+---@param ref gb.Ref
+---@param method string
+---@param ... any
+---@return true|nil, string? message, gb.Code? code
+function gb.tell(ref, method, ...) end
+
+---The same as ref:async(method, ...).
+---@param ref gb.Ref
+---@param method string
+---@param ... any
+---@return gb.Future
+function gb.async(ref, method, ...) end
+
+---Ends the turn: the caller gets nil, the text, the code.
+---@param code string
+---@param format? string As for string.format.
+---@param ... any
+function gb.fail(code, format, ...) end
+
+---The keys of the active grains of a type, on all workers of this silo.
+---@param type string|gb.Self
+---@return (string|integer)[]|nil, string? message, gb.Code? code
+function gb.keys(type) end
+
+---How many grains of a type are active on all workers of this silo.
+---@param type string|gb.Self
+---@return integer|nil, string? message, gb.Code? code
+function gb.count(type) end
+
+---Listens to what a grain publishes. A grain gives a method name or a function; a script gives a
+---function.
+---@param ref gb.Ref
+---@param topic string
+---@param handler fun(...: any)|string
+---@return gb.Subscription|nil, string? message, gb.Code? code
+function gb.subscribe(ref, topic, handler) end
+
+---What gb.get returns. Every other name is a method of the grain: it is called, and its results
+---are awaited.
+---@class gb.Ref
+---@field [string] fun(self: gb.Ref, ...: any): ...
+local Ref = {}
+
+---"Type/key"
+---@return string
+function Ref:id() end
+
+---One way: true once it is queued. Waits while the mailbox is full.
+---@param method string
+---@param ... any
+---@return true|nil, string? message, gb.Code? code
+function Ref:tell(method, ...) end
+
+---Starts a call; its results come later.
+---@param method string
+---@param ... any
+---@return gb.Future
+function Ref:async(method, ...) end
+
+---@class gb.CallOptions
+---@field timeout? gb.Duration 30 s by default.
+---@field priority? integer -128 to 127; higher ones pass.
+---@field raise? boolean Raises instead of returning nil, message, code.
+---@field bag? table Travels with the call: gb.context().bag.
+
+---A reference to the same grain whose calls have options. It may be kept.
+---@param options gb.CallOptions
+---@return gb.Ref
+function Ref:with(options) end
+
+---A grain inside its methods.
+---@class gb.Self
+---@field state table Lasts as long as the activation.
+---@field device? gb.Device The grain's device, when it has kernels.
+---@field kernels? gb.Kernels Of the option `kernels`.
+---@field [string] any
+local Self = {}
+
+---"Type/key"
+---@return string
+function Self:id() end
+
+---@return string|integer
+function Self:key() end
+
+---A reference to this grain.
+---@return gb.Ref
+function Self:ref() end
+
+---Asks to be deactivated after this turn.
+---@return true
+function Self:deactivate() end
+
+---@class gb.TimerOptions
+---@field after? gb.Duration Until the first tick; `every` by default.
+---@field every? gb.Duration Between ticks; without it there is one tick.
+---@field call string The method that is called: each tick is a turn.
+---@field args? any[]
+
+---Missed ticks coalesce. A timer does not keep its grain alive.
+---@param options gb.TimerOptions
+---@return gb.Timer|nil, string? message, gb.Code? code
+function Self:timer(options) end
+
+---Tells everybody who subscribed to this grain.
+---@param topic string
+---@param ... any
+---@return true|nil, string? message, gb.Code? code
+function Self:publish(topic, ...) end
+
+---Not in this version yet.
+---@return nil, string message, "ENOTYET"
+function Self:reminder(options) end
+
+---Not in this version yet.
+---@return nil, string message, "ENOTYET"
+function Self:save_state() end
+
+---Not in this version yet.
+---@return nil, string message, "ENOTYET"
+function Self:load_state() end
+
+---Not in this version yet.
+---@return nil, string message, "ENOTYET"
+function Self:clear_state() end
+
+---@class gb.Timer
+local Timer = {}
+
+---@return boolean
+function Timer:stop() end
+
+---@class gb.Subscription
+local Subscription = {}
+
+---@return true|nil, string? message, gb.Code? code
+function Subscription:close() end
+
+-- ---- futures ----
+
+---@class gb.Future
+local Future = {}
+
+---Waits for the results; nil, message, "ETIMEDOUT" when they take longer.
+---@param timeout? gb.Duration
+---@return any ...
+function Future:await(timeout) end
+
+---@return boolean
+function Future:done() end
+
+---Gives the results up: true when they were still to come.
+---@return boolean
+function Future:cancel() end
+
+---The first result of each, in order; a list when given a list. A failure: nil, message, code,
+---index.
+---@param ... gb.Future|gb.Future[]
+---@return any ...
+function gb.all(...) end
+
+---The results of the first that succeeds; when all fail, the failure of the last one.
+---@param ... gb.Future|gb.Future[]
+---@return any ...
+function gb.any(...) end
+
+---@class gb.Settled
+---@field ok boolean
+---@field value? any
+---@field message? string
+---@field code? gb.Code
+
+---Waits for all of them.
+---@param ... gb.Future|gb.Future[]
+---@return gb.Settled[]
+function gb.settled(...) end
+
+-- ---- turns ----
+
+---Other grains go on meanwhile; a grain that is not reentrant takes no other turn.
+---@param duration gb.Duration
+---@return true|nil, string? message, gb.Code? code
+function gb.sleep(duration) end
+
+---Runs a function as a turn of its own; cancelled when its grain is deactivated.
+---@param fn fun(...: any): ...
+---@param ... any
+---@return gb.Future
+function gb.spawn(fn, ...) end
+
+---Seconds of a clock that never goes back.
+---@return number
+function gb.monotonic() end
+
+---Seconds since 1970.
+---@return number
+function gb.time() end
+
+---Seconds that are left to the caller of this turn; nil: it has no deadline.
+---@return number|nil
+function gb.deadline() end
+
+---Has the caller of this turn given up?
+---@return boolean
+function gb.cancelled() end
+
+---@class gb.Context
+---@field trace any
+---@field tenant string
+---@field bag table What with{ bag = } gave.
+
+---@return gb.Context
+function gb.context() end
+
+---@class gb.Silo
+---@field name string
+---@field worker integer The worker that runs this, from 0.
+---@field workers integer
+
+---@return gb.Silo
+function gb.silo() end
+
+---@class gb.Log
+local Log = {}
+
+---@param text string
+---@param fields? table
+---@return true
+function Log.debug(text, fields) end
+
+---@param text string
+---@param fields? table
+---@return true
+function Log.info(text, fields) end
+
+---@param text string
+---@param fields? table
+---@return true
+function Log.warn(text, fields) end
+
+---@param text string
+---@param fields? table
+---@return true
+function Log.error(text, fields) end
+
+---type() that knows gb's values: "ref", "self", "grain", "future", "array", "buffer", "queue",
+---"kernel", "kernels", "timer", "subscription", "int64", "uint64", "element"; for everything else
+---what type() says.
+---@param value any
+---@return string
+function gb.type(value) end
+
+-- ---- not in this version yet ----
+
+---@return nil, string message, "ENOTYET"
+function gb.plan(kernels) end
+
+---@return nil, string message, "ENOTYET"
+function gb.batch(kernel_id) end
+
+---@return nil, string message, "ENOTYET"
+function gb.pipeline(kernel_id) end
+
+---@return nil, string message, "ENOTYET"
+function gb.label(labels) end
+
+---@class gb.Catalog
+local Catalog = {}
+
+---@return nil, string message, "ENOTYET"
+function Catalog.register(id, options) end
+
+return gb

@@ -1,0 +1,8 @@
+#!/bin/sh
+# demo.sh: the main job, in the release build.
+set -eu
+cd "$(dirname "$0")/.."
+script=examples/pagerank.lua
+[ -f "$script" ] || script=examples/hello.lua
+echo "== gbrun $script"
+exec build/release/gbrun "$script"
