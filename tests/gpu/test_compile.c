@@ -275,9 +275,8 @@ static void errors(void **state)
                          "{\n"
                          "    p[0] = N + quux_17;\n"
                          "}\n";
-    refused(
-        source, NULL, GB_ECOMPILE,
-        "test.cu:4:16: error: use of undeclared identifier 'quux_17'\n    p[0] = N + quux_17;\n");
+    refused(source, NULL, GB_ECOMPILE, "test.cu:4:16: error: ");
+    assert_non_null(strstr(kit.detail, "\n    p[0] = N + quux_17;\n"));
     refused("\n#include \"nowhere.cuh\"\n", NULL, GB_ECOMPILE, "test.cu:2:");
     assert_non_null(strstr(kit.detail, "nowhere.cuh"));
     assert_non_null(strstr(kit.detail, "named folders"));
