@@ -12,12 +12,11 @@ local near = require "gb.near"
 
 -- The error value of a turn that failed: message, code, traceback or nil.
 local fail = require "gb.fail"
+local blame = require "gb.blame"
 function core.on_error(value, traceback)
   if fail.is(value) then return value.message, value.code, nil end
-  if type(value) ~= "string" then
-    value = type(value) == "table" and "an error value that is a table" or tostring(value)
-  end
-  return value, "ERAISED", traceback
+  local frames = blame.frames(traceback)
+  return blame.message(blame.text(value), frames), "ERAISED", frames
 end
 
 function core.no_method(type_name, method, methods)

@@ -1,22 +1,21 @@
 #include "gbrun/gbrun.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+static int run(gbrun_options *options, int argc)
+{
+    int code = gbrun_options_read(options, argc, options->argv_all);
+    if (code) return code;
+    if (gbrun_given(options, "--help")) return options->command ? gbrun_help(options) : gbrun_help_all();
+    if (!options->command && !options->file) return gbrun_usage(stderr);
+    code = gbrun_sanitize(options);
+    if (code) return code;
+    return options->command ? options->command->run(options) : gbrun_script(options);
+}
 
 int main(int argc, char **argv)
 {
-    gbrun_options options = {0};
-    gb_config_init(&options.config, sizeof options.config);
-    int at = 1;
-    const char *workers = getenv("GB_WORKERS");
-    if (workers) options.config.workers = (int)strtol(workers, NULL, 10);
-    if (at >= argc) {
-        fprintf(stderr, "usage: gbrun FILE.lua [ARG...]\n");
-        return 2;
-    }
-    options.file = argv[at];
-    options.argc = argc - at - 1;
-    options.argv = argv + at + 1;
-    return gbrun_script(&options);
+    gbrun_options options;
+    gbrun_options_init(&options, argv);
+    int code = run(&options, argc);
+    gbrun_options_fini(&options);
+    return code;
 }

@@ -44,15 +44,15 @@ static int start(gbl_state *state, int args, gbl_script_fn *done, void *user)
 }
 
 /* A script's own nil, message, code is not a failure of the script: only what it raises is. */
-static const char wrap[] = "local fn = ...\n"
-                           "return function(...) fn(...) end\n";
+static const char wrap[] = "local main = ...\n"
+                           "return function(...) main(...) end\n";
 
 int gbl_script_run(gbl_state *state, const char *path, const char *chunk_name, int argc, char **argv,
                    gbl_script_fn *done, void *user)
 {
     lua_State *L = state->L;
     int top = lua_gettop(L);
-    if (luaL_loadbuffer(L, wrap, sizeof wrap - 1, "=gb") != 0) return GB_ENOMEM;
+    if (luaL_loadbuffer(L, wrap, sizeof wrap - 1, "=gb.script") != 0) return GB_ENOMEM;
     int rc = gbl_load_file(L, path, chunk_name);
     if (rc < 0) {
         lua_settop(L, top);

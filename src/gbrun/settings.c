@@ -1,0 +1,192 @@
+/* All settings: what they are called, and how their text becomes a field of the options. */
+#include "gbrun/gbrun.h"
+
+#include "gpu/front.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define AT(field) offsetof(gbrun_options, field)
+
+const gbrun_setting gbrun_settings[GBRUN_SETTINGS] = {
+    {"workers", GBRUN_INT, AT(config.workers), 0, GB_WORKERS_MAX, "workers", "N", "one per core", "worker threads"},
+    {"app_dir", GBRUN_TEXT, AT(config.app_dir), 0, 0, "app", "DIR", "app beside the script",
+     "folder of grain modules"},
+    {"cache_dir", GBRUN_TEXT, AT(config.cache_dir), 0, 0, "cache", "DIR", "the user's cache folder",
+     "compiled kernels"},
+    {"cxx", GBRUN_TEXT, AT(config.compiler), 0, 0, "cxx", "PATH", "clang++, else g++",
+     "C++ compiler for kernels on the CPU"},
+    {"log_level", GBRUN_LEVEL, AT(config.log_level), 0, 0, "log", "LEVEL", "info",
+     "debug, info, warn, error or off"},
+    {"spin_us", GBRUN_MICROS, AT(config.spin_us), 0, 0, "spin", "US", "50",
+     "microseconds that a worker spins before it sleeps"},
+    {"call_timeout", GBRUN_DURATION, AT(config.call_timeout_ms), 0, 0, "call-timeout", "TIME", "30s",
+     "deadline of calls that name none"},
+    {"stuck_after", GBRUN_DURATION, AT(config.stuck_ms), 0, 0, "stuck-after", "TIME", "5s",
+     "a turn that runs longer is reported"},
+    {"drain", GBRUN_DURATION, AT(drain_ms), 0, 0, "drain", "TIME", "30s",
+     "how long what is queued at the end may take"},
+    {"lua_memory", GBRUN_BYTES, AT(config.lua_bytes_max), 0, 0, "lua-memory", "SIZE", "no cap",
+     "memory of each worker's Lua state"},
+    {"kernel_threads", GBRUN_INT, AT(config.kernel_threads), 0, 1024, "kernel-threads", "N", "one per core",
+     "threads of the cpu device"},
+    {"cpu_devices", GBRUN_INT, AT(config.cpu_devices), 0, 64, "cpu-devices", "N", "1",
+     "the CPU as several devices"},
+    {"sanitize", GBRUN_BOOL, AT(config.sanitize), 0, 0, "sanitize", NULL, "no",
+     "kernels on the CPU under ASan and UBSan"},
+    {"virtual_time", GBRUN_BOOL, AT(config.virtual_time), 0, 0, "virtual-time", NULL, "no",
+     "time moves only when nothing is left to do"},
+    {"seed", GBRUN_SEED, AT(config.seed), 0, 0, "seed", "N", "1", "of virtual time's randomness"},
+};
+
+void gbrun_setting_env(const gbrun_setting *setting, char *out, size_t room)
+{
+    snprintf(out, room, "GB_%s", setting->name);
+    for (char *c = out; *c; c++) *c = (char)toupper((unsigned char)*c);
+}
+
+const gbrun_setting *gbrun_setting_find(const char *name)
+{
+    for (int i = 0; i < GBRUN_SETTINGS; i++)
+        if (strcmp(gbrun_settings[i].name, name) == 0) return &gbrun_settings[i];
+    return NULL;
+}
+
+static const char *name_at(const void *list, int index)
+{
+    return ((const char *const *)list)[index];
+}
+
+int gbrun_unknown(const char *what, const char *prefix, const char *name, const char *const *names)
+{
+    int count = 0;
+    while (names[count]) count++;
+    const char *near = gbi_nearest(name, name_at, names, count);
+    fprintf(stderr, "gbrun: unknown %s '%s%s'", what, prefix, name);
+    if (near) fprintf(stderr, "; did you mean '%s%s'?", prefix, near);
+    fputs("\n", stderr);
+    return GBRUN_USAGE;
+}
+
+/* ---- values ---- */
+
+typedef struct unit {
+    const char *name;
+    double factor;
+} unit;
+
+/* A number with one of the units (none: the first): false when it is not one. */
+static bool parse_unit(const char *text, const unit *units, double *out)
+{
+    char *end;
+    double number = strtod(text, &end);
+    if (end == text || !isfinite(number) || number < 0) return false;
+    while (*end == ' ') end++;
+    for (const unit *one = units; one->name; one++) {
+        if (strcmp(end, one->name) != 0) continue;
+        *out = number * one->factor;
+        return true;
+    }
+    return false;
+}
+
+static bool parse_duration(const char *text, double *out_ms)
+{
+    static const unit units[] = {{"", 1000}, {"s", 1000}, {"ms", 1}, {"us", 1e-3}, {"m", 60e3}, {"h", 3600e3},
+                                 {NULL, 0}};
+    return parse_unit(text, units, out_ms);
+}
+
+static bool parse_bytes(const char *text, int64_t *out)
+{
+    static const unit units[] = {{"", 1},
+                                 {"B", 1},
+                                 {"KB", 1024},
+                                 {"MB", 1024.0 * 1024},
+                                 {"GB", 1024.0 * 1024 * 1024},
+                                 {NULL, 0}};
+    double bytes;
+    if (!parse_unit(text, units, &bytes) || bytes > 1e18) return false;
+    *out = (int64_t)bytes;
+    return true;
+}
+
+static bool parse_int(const gbrun_setting *setting, const char *text, int *out)
+{
+    char *end;
+    double number = strtod(text, &end);
+    if (end == text || *end || number != floor(number) || number < setting->min || number > setting->max)
+        return false;
+    *out = (int)number;
+    return true;
+}
+
+static bool parse_bool(const char *text, int *out)
+{
+    static const char *const words[] = {"no", "yes", "false", "true", "0", "1", "off", "on"};
+    for (int i = 0; i < 8; i++)
+        if (strcmp(text, words[i]) == 0) return *out = i % 2, true;
+    return false;
+}
+
+static bool parse_seed(const char *text, uint64_t *out)
+{
+    char *end;
+    *out = strtoull(text, &end, 0);
+    return end != text && !*end && *text != '-';
+}
+
+static bool parse(const gbrun_setting *setting, char *text, void *field)
+{
+    static const unit micros[] = {{"", 1}, {"us", 1}, {NULL, 0}};
+    switch (setting->type) {
+    case GBRUN_INT: return parse_int(setting, text, field);
+    case GBRUN_TEXT: return *(const char **)field = text, *text != 0;
+    case GBRUN_DURATION: return parse_duration(text, field);
+    case GBRUN_MICROS: return parse_unit(text, micros, field);
+    case GBRUN_BYTES: return parse_bytes(text, field);
+    case GBRUN_LEVEL: return (*(int *)field = gb_log_parse(text)) >= 0;
+    case GBRUN_BOOL: return parse_bool(text, field);
+    case GBRUN_SEED: return parse_seed(text, field);
+    }
+    return false;
+}
+
+static void print_expected(const gbrun_setting *setting)
+{
+    static const char *const expected[] = {[GBRUN_TEXT] = "a text that is not empty",
+                                           [GBRUN_DURATION] = "a duration (seconds, or \"250ms\", \"10m\")",
+                                           [GBRUN_MICROS] = "a number of microseconds",
+                                           [GBRUN_BYTES] = "a size (bytes, or \"512MB\")",
+                                           [GBRUN_LEVEL] = "debug, info, warn, error or off",
+                                           [GBRUN_BOOL] = "yes or no",
+                                           [GBRUN_SEED] = "a whole number"};
+    if (setting->type == GBRUN_INT)
+        fprintf(stderr, "an integer from %.0f to %.0f", setting->min, setting->max);
+    else
+        fputs(expected[setting->type], stderr);
+}
+
+int gbrun_setting_set(gbrun_options *options, const gbrun_setting *setting, const char *text, const char *origin)
+{
+    ptrdiff_t index = setting - gbrun_settings;
+    char *copy = strdup(text), *from = strdup(origin);
+    if (!copy || !from || !parse(setting, copy, (char *)options + setting->offset)) {
+        fprintf(stderr, "gbrun: %s: ", origin);
+        if (strncmp(origin, "--", 2) != 0 && strncmp(origin, "GB_", 3) != 0) fprintf(stderr, "%s: ", setting->name);
+        print_expected(setting);
+        fprintf(stderr, " is wanted, not '%s'\n", text);
+        free(copy);
+        free(from);
+        return GBRUN_USAGE;
+    }
+    free(options->value[index]);
+    free(options->origin[index]);
+    options->value[index] = copy;
+    options->origin[index] = from;
+    return 0;
+}

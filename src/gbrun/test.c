@@ -1,0 +1,62 @@
+/* gbrun test DIR: busted specs as one turn in a silo of one worker whose time is virtual (lua/gb/spec.lua). */
+#include "gbrun/gbrun.h"
+
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PATH_BYTES = 4096 };
+
+static bool is_dir(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* The project of a folder of specs: the folder itself, or the one above it, that has an app folder. */
+static void find_folders(const char *dir, gb_config *config, char *root, char *app)
+{
+    char copy[PATH_BYTES];
+    snprintf(root, PATH_BYTES, "%s", dir);
+    config->script_dir = root;
+    snprintf(app, PATH_BYTES, "%.*s/app", PATH_BYTES - 8, root);
+    if (!is_dir(app)) {
+        if (!realpath(dir, copy)) return;
+        char *above = dirname(copy);
+        snprintf(app, PATH_BYTES, "%.*s/app", PATH_BYTES - 8, above);
+        if (!is_dir(app)) return;
+        snprintf(root, PATH_BYTES, "%s", above);
+    }
+    if (!config->app_dir) config->app_dir = app;
+}
+
+int gbrun_test(gbrun_options *options)
+{
+    gb_config config = options->config;
+    char root[PATH_BYTES], app[PATH_BYTES];
+    if (!is_dir(options->file) && access(options->file, R_OK) != 0) {
+        fprintf(stderr, "gbrun: cannot open %s: no such folder or file\n", options->file);
+        return GBRUN_FAILED;
+    }
+    char path[PATH_BYTES];
+    snprintf(path, sizeof path, "%s", options->file);
+    const char *dir = is_dir(path) ? path : dirname(path);
+    find_folders(dir, &config, root, app);
+    config.virtual_time = 1;
+    config.workers = 1;
+    if (config.log_level < 0) config.log_level = GB_LOG_WARN;
+    gbrun_session session;
+    int code = gbrun_session_open(&session, &config);
+    if (code == 0) {
+        const char *filter = gbrun_given(options, "--filter");
+        char seed[32];
+        snprintf(seed, sizeof seed, "%llu", (unsigned long long)config.seed);
+        const char *arguments[] = {options->file, dir, seed, isatty(1) ? "tty" : "plain", filter};
+        int rc = gbl_call_core(session.host->states[0], "run_specs", filter ? 5 : 4, arguments, gbrun_script_ended,
+                               &session);
+        code = gbrun_session_finish(&session, rc, options->drain_ms);
+    }
+    return code;
+}
