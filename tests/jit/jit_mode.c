@@ -1,6 +1,6 @@
-/* Preloaded by scripts/test.sh: every Lua state that a program makes gets the mode of LuaJIT's compiler
- * that GB_JIT_MODE names: "off" (-joff), or an option such as "hotloop=1" (-Ohotloop=1). So the Lua
- * tests run in all modes without the library knowing of it. */
+/* Preloaded by scripts/test.sh: every Lua state that a program makes gets the mode of LuaJIT's
+ * compiler that GB_JIT_MODE names: "off" (-joff), or an option such as "hotloop=1". So the Lua tests
+ * run in all modes without the library knowing of it. */
 #include <dlfcn.h>
 #include <lua.h>
 #include <lauxlib.h>
