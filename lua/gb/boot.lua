@@ -30,4 +30,5 @@ function core.no_method(type_name, method, methods)
 end
 
 core.make_ref = ref.make
+function core.run_specs(...) return require("gb.spec").run(...) end
 require "gb.worker"

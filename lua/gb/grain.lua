@@ -5,7 +5,7 @@ local units = require "gb.units"
 local ref = require "gb.ref"
 local loader = require "gb.loader"
 
-local M = { classes = {} }
+local M = { classes = {}, by_name = {} }
 
 local placements = { random = 0, hash = 1, ["local"] = 2, least = 3, stateless = 4 }
 local reentrancies = { [false] = 0, [true] = 1, chain = 2 }
@@ -143,6 +143,7 @@ function M.define(name, options, level)
   local id, message = core.define(name, module and module.file or "", not module, digested, methods, meta)
   if not id then error(message, level) end
   M.classes[class] = { name = name, type_id = id }
+  M.by_name[name] = class
   methods._gb_deliver = require("gb.subscribe").deliver
   if loading then
     loading.types[#loading.types + 1] = function() core.ready(id) end

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/err.h"
+#include "base/hash.h"
 #include "grain/root.h"
 #include "lua/state.h"
 
@@ -170,9 +171,35 @@ bool gbl_ops_under_way(gbl_state *state)
     return !gb_list_empty(&state->op_waits);
 }
 
+/* core.stop(type id, key): ends an activation of this worker; true when there was one. */
+static int core_stop(lua_State *L)
+{
+    gb_worker *worker = gbl_of(L)->worker;
+    gb_type *type = gb_type_at(worker->silo, (uint32_t)luaL_checknumber(L, 1));
+    size_t size;
+    const char *text = lua_type(L, 2) == LUA_TNUMBER ? NULL : luaL_checklstring(L, 2, &size);
+    gb_key key = text ? gb_key_text(text, size) : gb_key_number((int64_t)lua_tonumber(L, 2));
+    gb_act *act = type ? gb_act_find(worker, type, key) : NULL;
+    bool active = act && act->state == GB_ACT_ACTIVE;
+    if (active) gb_act_stop(worker, act, GB_END_ASKED);
+    lua_pushboolean(L, active);
+    return 1;
+}
+
+/* core.seed(number): what is random in this state begins anew. */
+static int core_seed(lua_State *L)
+{
+    gbl_state *state = gbl_of(L);
+    uint64_t seed = (uint64_t)luaL_checknumber(L, 1);
+    state->random[0] = gb_hash_mix(seed) | 1;
+    state->random[1] = gb_hash_mix(seed + 1);
+    return 0;
+}
+
 void gbl_open_script(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"idle", core_idle}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"idle", core_idle}, {"stop", core_stop}, {"seed", core_seed}, {NULL, NULL}};
     luaL_register(L, NULL, functions);
     open_config(L);
     if (!gbl_of(L)->config.exit) return;
