@@ -110,7 +110,7 @@ function base:with(options)
   end
   local raise = options.raise
   if raise == nil then raise = meta.raise end
-  return setmetatable({ self[KEY], nil, merged }, make_meta(meta.__type, raise and true or false))
+  return setmetatable({ self[KEY], false, merged }, make_meta(meta.__type, raise and true or false))
 end
 
 -- ---- metatables ----
@@ -205,13 +205,13 @@ local function canonical(key, level)
 end
 
 function M.make(type_name, key)
-  return setmetatable({ key }, make_meta(type_name, false))
+  return setmetatable({ key, false }, make_meta(type_name, false)) -- room for the handle
 end
 
 --- A reference: no I/O. Raises at `level` for a wrong type name or key.
 function M.get(type_name, key, level)
   if key == nil then error("gb.get takes a type and a key: gb.get(\"Counter\", \"basket-7\")", level + 1) end
-  return setmetatable({ canonical(key, level + 1) }, make_meta(type_name, false))
+  return setmetatable({ canonical(key, level + 1), false }, make_meta(type_name, false))
 end
 
 function M.is(value)

@@ -183,6 +183,24 @@ void gbi_call_arrive(gb_worker *worker, gb_call *call)
     if (act->state == GB_ACT_STARTING) gbi_act_start(worker, act);
 }
 
+gb_act *gb_act_make(gb_worker *worker, gb_type *type, gb_key key)
+{
+    gb_act *act = gb_act_find(worker, type, key);
+    if (act) return act->state == GB_ACT_FORWARD ? NULL : act;
+    gb_placement placement = type->options.placement;
+    struct gb_type_local *local = &type->local[worker->index];
+    if (local->state != GB_TYPE_LOADED || gb_worker_of_key(type, key) != worker ||
+        (placement != GB_PLACE_RANDOM && placement != GB_PLACE_HASH) ||
+        atomic_load_explicit(&worker->silo->closing, memory_order_relaxed) ||
+        gbi_act_new(worker, type, key, &act) < 0)
+        return NULL;
+    if (local->has_activate)
+        gbi_act_start(worker, act);
+    else
+        act->state = GB_ACT_ACTIVE;
+    return act;
+}
+
 int gb_call_send(gb_call *call)
 {
     gb_worker *worker = call->origin, *target;

@@ -165,8 +165,8 @@ static void find_act(lua_State *L, int ref, target *to)
     to->key = key_at(L, -1);
     to->act = NULL;
     if (to->type->options.placement == GB_PLACE_STATELESS) return;
-    gb_act *act = gb_act_find(state->worker, to->type, to->key);
-    if (!act || act->state == GB_ACT_FORWARD) return;
+    gb_act *act = gb_act_make(state->worker, to->type, to->key);
+    if (!act) return;
     lua_pushnumber(L, gbl_handle(act));
     lua_rawseti(L, ref, REF_HANDLE);
     to->act = act;

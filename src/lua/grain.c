@@ -389,7 +389,7 @@ static int core_place(lua_State *L)
 static int core_memory(lua_State *L)
 {
     gbl_state *state = gbl_of(L);
-    lua_pushnumber(L, (double)state->lua_bytes);
+    lua_pushnumber(L, (double)gbl_alloc_bytes(state->alloc));
     lua_pushnumber(L, (double)atomic_load(&state->mem.bytes));
     lua_pushnumber(L, (double)atomic_load(&state->worker->act_count));
     lua_pushnumber(L, (double)state->worker->turns);

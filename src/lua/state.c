@@ -14,45 +14,16 @@
 
 enum { FREE_COROUTINES_MAX = 4096 };
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define GBL_PLAIN_MALLOC 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define GBL_PLAIN_MALLOC 1
-#endif
-#endif
-
-/* LuaJIT's allocator with a count and a cap in front. The sanitizers see plain malloc. */
-static void *count_alloc(void *user, void *block, size_t size_old, size_t size_new)
+/* In front of the allocator stands the state itself, so that gbl_of costs one load. */
+static void *lua_alloc(void *user, void *block, size_t size_old, size_t size_new)
 {
-    gbl_state *state = user;
-    int64_t more = (int64_t)size_new - (int64_t)size_old;
-    if (more > 0 && state->lua_bytes_max && state->lua_bytes + more > state->lua_bytes_max) return NULL;
-    void *moved;
-    if (state->alloc) {
-        moved = state->alloc(state->alloc_user, block, size_old, size_new);
-    } else if (size_new == 0) {
-        free(block);
-        moved = NULL;
-    } else {
-        moved = realloc(block, size_new);
-    }
-    if (moved || size_new == 0) state->lua_bytes += more;
-    return moved;
+    return gbl_alloc_run(((gbl_state *)user)->alloc, block, size_old, size_new);
 }
 
 static lua_State *new_lua(gbl_state *state)
 {
-#ifdef GBL_PLAIN_MALLOC
-    return lua_newstate(count_alloc, state);
-#else
-    lua_State *L = luaL_newstate();
-    if (!L) return NULL;
-    state->alloc = lua_getallocf(L, &state->alloc_user);
-    state->lua_bytes = (int64_t)lua_gc(L, LUA_GCCOUNT, 0) * 1024;
-    lua_setallocf(L, count_alloc, state);
-    return L;
-#endif
+    state->alloc = gbl_alloc_new(state->config.lua_bytes_max);
+    return state->alloc ? lua_newstate(lua_alloc, state) : NULL;
 }
 
 gbl_state *gbl_of(lua_State *L)
@@ -279,7 +250,6 @@ int gbl_state_open(gbl_state **out, gb_worker *worker, const gbl_config *config)
     gb_list_init(&state->sleepers);
     gb_list_init(&state->op_waits);
     gb_list_init(&state->idlers);
-    state->lua_bytes_max = config->lua_bytes_max;
     state->random[0] = gb_random(worker->silo->sys) | 1;
     state->random[1] = gb_random(worker->silo->sys);
     state->L = new_lua(state);
@@ -321,6 +291,7 @@ void gbl_state_close(gbl_state *state)
     gbl_waits_close(state);
     gbl_idlers_close(state);
     if (state->L) lua_close(state->L);
+    gbl_alloc_free(state->alloc);
     while (state->free) {
         gbl_co *co = state->free;
         state->free = co->next;

@@ -4,6 +4,7 @@
 
 #include "grain/grain.h"
 #include "grain/kind.h"
+#include "lua/alloc.h"
 #include "lua/lua.h"
 #include "lua/script.h"
 
@@ -39,9 +40,7 @@ struct gbl_state {
     gb_worker *worker;
     gbl_config config;
     gb_mem mem;             /* the arrays and buffers of this state */
-    int64_t lua_bytes, lua_bytes_max; /* what LuaJIT itself holds; 0: no cap */
-    lua_Alloc alloc;        /* LuaJIT's own */
-    void *alloc_user;
+    gbl_alloc *alloc; /* what LuaJIT holds */
     gbl_co *free;
     uint32_t free_count;
     int *chunk_refs;        /* tables of 1,024 instances, by activation slot */

@@ -1,0 +1,268 @@
+#include "lua/alloc.h"
+
+#include "base/check.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum {
+    PAGE_BYTES = 1 << 16,
+    SEGMENT_BYTES = 1 << 20,
+    PAGES = SEGMENT_BYTES / PAGE_BYTES,
+    STEP = 16,            /* classes up to SMALL are this far apart */
+    SMALL = 512,
+    LARGE = 8192,         /* the largest that comes from a page; classes above SMALL: 4 to a doubling */
+    SMALL_CLASSES = SMALL / STEP,
+    CLASSES = SMALL_CLASSES + 16,
+    EMPTY_KEPT = 2        /* segments without objects that are kept */
+};
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define GBL_PLAIN_MALLOC 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define GBL_PLAIN_MALLOC 1
+#endif
+#endif
+
+typedef struct page {
+    struct page *next, *prev; /* in the list of its class, while it has room; in the free list while empty */
+    void *free;               /* objects that were used and freed */
+    uint32_t live, bump, size;
+    uint16_t class;
+    bool listed;
+    struct segment *segment;
+} page;
+
+/* The first page of a segment begins behind this. */
+typedef struct segment {
+    struct segment *next, *prev;
+    uint32_t used; /* pages that hold objects */
+    page pages[PAGES];
+} segment;
+
+struct gbl_alloc {
+    page *room[CLASSES]; /* pages with room, by class */
+    page *empty;         /* pages without objects */
+    segment *segments;
+    uint32_t empty_segments;
+    int64_t bytes, bytes_max, segment_count, large_bytes;
+};
+
+/* ---- classes ---- */
+
+static unsigned class_of(size_t size)
+{
+    if (size <= SMALL) return (unsigned)((size + STEP - 1) / STEP) - 1;
+    unsigned top = 63u - (unsigned)__builtin_clzll(size - 1); /* 9 .. 12 */
+    unsigned quarter = (unsigned)((size - 1) >> (top - 2)) & 3;
+    return SMALL_CLASSES + (top - 9) * 4 + quarter;
+}
+
+static uint32_t class_bytes(unsigned class)
+{
+    if (class < SMALL_CLASSES) return (class + 1) * STEP;
+    unsigned top = 9 + (class - SMALL_CLASSES) / 4, quarter = (class - SMALL_CLASSES) % 4;
+    return (1u << top) + ((quarter + 1) << (top - 2));
+}
+
+/* ---- pages: their headers stand together at the start of the segment ---- */
+
+static segment *segment_of(void *object)
+{
+    return (segment *)((uintptr_t)object & ~(uintptr_t)(SEGMENT_BYTES - 1));
+}
+
+static page *page_of(void *object)
+{
+    return &segment_of(object)->pages[((uintptr_t)object & (SEGMENT_BYTES - 1)) / PAGE_BYTES];
+}
+
+static char *page_start(page *p)
+{
+    size_t index = (size_t)(p - p->segment->pages);
+    return (char *)p->segment + index * PAGE_BYTES + (index == 0 ? (sizeof(segment) + 63) / 64 * 64 : 0);
+}
+
+static uint32_t page_room(page *p)
+{
+    return PAGE_BYTES - (p == p->segment->pages ? (uint32_t)((sizeof(segment) + 63) / 64 * 64) : 0);
+}
+
+static void link_page(page **list, page *p)
+{
+    p->prev = NULL;
+    p->next = *list;
+    if (*list) (*list)->prev = p;
+    *list = p;
+    p->listed = true;
+}
+
+static void unlink_page(page **list, page *p)
+{
+    if (p->prev)
+        p->prev->next = p->next;
+    else
+        *list = p->next;
+    if (p->next) p->next->prev = p->prev;
+    p->listed = false;
+}
+
+static bool segment_add(gbl_alloc *alloc)
+{
+    char *raw = mmap(NULL, 2 * SEGMENT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (raw == MAP_FAILED) return false;
+    char *start = (char *)(((uintptr_t)raw + SEGMENT_BYTES - 1) & ~(uintptr_t)(SEGMENT_BYTES - 1));
+    if (start > raw) munmap(raw, (size_t)(start - raw));
+    munmap(start + SEGMENT_BYTES, (size_t)(raw + SEGMENT_BYTES - start));
+    segment *s = (segment *)start;
+    s->next = alloc->segments;
+    if (s->next) s->next->prev = s;
+    alloc->segments = s;
+    alloc->segment_count++;
+    alloc->empty_segments++;
+    for (int i = PAGES; i-- > 0;) {
+        s->pages[i].segment = s;
+        link_page(&alloc->empty, &s->pages[i]);
+    }
+    return true;
+}
+
+static void segment_remove(gbl_alloc *alloc, segment *s)
+{
+    for (int i = 0; i < PAGES; i++) unlink_page(&alloc->empty, &s->pages[i]);
+    if (s->prev)
+        s->prev->next = s->next;
+    else
+        alloc->segments = s->next;
+    if (s->next) s->next->prev = s->prev;
+    alloc->segment_count--;
+    alloc->empty_segments--;
+    munmap(s, SEGMENT_BYTES);
+}
+
+static page *page_for(gbl_alloc *alloc, unsigned class)
+{
+    if (!alloc->empty && !segment_add(alloc)) return NULL;
+    page *p = alloc->empty;
+    unlink_page(&alloc->empty, p);
+    if (p->segment->used++ == 0) alloc->empty_segments--;
+    p->free = NULL;
+    p->live = p->bump = 0;
+    p->class = (uint16_t)class;
+    p->size = class_bytes(class);
+    link_page(&alloc->room[class], p);
+    return p;
+}
+
+static void page_empty(gbl_alloc *alloc, page *p)
+{
+    if (p->listed) unlink_page(&alloc->room[p->class], p);
+    link_page(&alloc->empty, p);
+    segment *s = p->segment;
+    if (--s->used > 0) return;
+    if (++alloc->empty_segments > EMPTY_KEPT) segment_remove(alloc, s);
+}
+
+/* ---- objects ---- */
+
+static void *object_new(gbl_alloc *alloc, size_t size)
+{
+    unsigned class = class_of(size);
+    page *p = alloc->room[class];
+    if (__builtin_expect(!p, 0) && !(p = page_for(alloc, class))) return NULL;
+    void *object = p->free;
+    if (object) {
+        p->free = *(void **)object;
+    } else {
+        object = page_start(p) + p->bump;
+        p->bump += p->size;
+    }
+    p->live++;
+    if (!p->free && p->bump + p->size > page_room(p)) unlink_page(&alloc->room[class], p);
+    return object;
+}
+
+static void object_free(gbl_alloc *alloc, void *object)
+{
+    page *p = page_of(object);
+    *(void **)object = p->free;
+    p->free = object;
+    if (!p->listed) link_page(&alloc->room[p->class], p);
+    if (--p->live == 0) page_empty(alloc, p);
+}
+
+static void *resize(gbl_alloc *alloc, void *block, size_t size_old, size_t size_new)
+{
+    if (size_old > LARGE && size_new > LARGE) {
+        void *moved = realloc(block, size_new);
+        if (moved) alloc->large_bytes += (int64_t)size_new - (int64_t)size_old;
+        return moved;
+    }
+    if (size_old <= LARGE && size_new <= LARGE && class_of(size_old) == class_of(size_new)) return block;
+    void *moved = gbl_alloc_run(alloc, NULL, 0, size_new);
+    if (!moved) return NULL;
+    memcpy(moved, block, size_old < size_new ? size_old : size_new);
+    gbl_alloc_run(alloc, block, size_old, 0);
+    alloc->bytes -= (int64_t)size_new - (int64_t)size_old; /* the caller counts */
+    return moved;
+}
+
+void *gbl_alloc_run(gbl_alloc *alloc, void *block, size_t size_old, size_t size_new)
+{
+    if (!block) size_old = 0; /* LuaJIT passes a type there */
+    int64_t more = (int64_t)size_new - (int64_t)size_old;
+    if (more > 0 && alloc->bytes_max && alloc->bytes + more > alloc->bytes_max) return NULL;
+    void *result = NULL;
+#ifdef GBL_PLAIN_MALLOC
+    if (size_new == 0)
+        free(block);
+    else if (!(result = realloc(block, size_new)))
+        return NULL;
+#else
+    if (block && size_new) {
+        if (!(result = resize(alloc, block, size_old, size_new))) return NULL;
+    } else if (block) {
+        if (size_old > LARGE) {
+            alloc->large_bytes -= (int64_t)size_old;
+            free(block);
+        } else {
+            object_free(alloc, block);
+        }
+    } else if (size_new > LARGE) {
+        if (!(result = malloc(size_new))) return NULL;
+        alloc->large_bytes += (int64_t)size_new;
+    } else if (size_new && !(result = object_new(alloc, size_new))) {
+        return NULL;
+    }
+#endif
+    alloc->bytes += more;
+    return result;
+}
+
+gbl_alloc *gbl_alloc_new(int64_t bytes_max)
+{
+    gbl_alloc *alloc = calloc(1, sizeof *alloc);
+    if (alloc) alloc->bytes_max = bytes_max;
+    return alloc;
+}
+
+void gbl_alloc_free(gbl_alloc *alloc)
+{
+    if (!alloc) return;
+    GB_CHECK(alloc->bytes == 0);
+    while (alloc->segments) segment_remove(alloc, alloc->segments);
+    free(alloc);
+}
+
+int64_t gbl_alloc_bytes(const gbl_alloc *alloc)
+{
+    return alloc->bytes;
+}
+
+int64_t gbl_alloc_room(const gbl_alloc *alloc)
+{
+    return alloc->segment_count * SEGMENT_BYTES + alloc->large_bytes;
+}
