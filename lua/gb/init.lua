@@ -17,8 +17,16 @@ local place = core.place()
 -- Levels of errors count frames, and a tail call has none: the parentheses keep ours.
 function gb.grain(name, options) return (grain.define(name, options, 3)) end
 
+local metas = {} -- of types asked for before: the common case is an integer key of one of them
+
 function gb.get(type_or_name, key)
-  return (ref.get(grain.name_of(type_or_name, "gb.get", 2), key, 2))
+  local meta = metas[type_or_name]
+  if meta and type(key) == "number" and key % 1 == 0 and key < 2 ^ 53 and key > -2 ^ 53 then
+    return setmetatable({ key + 0, false }, meta)
+  end
+  local made = ref.get(grain.name_of(type_or_name, "gb.get", 2), key, 2)
+  metas[type_or_name] = getmetatable(made)
+  return made
 end
 
 local function check_ref(value, what)

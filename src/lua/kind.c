@@ -49,7 +49,8 @@ void gbl_type_forget(gbl_state *state, gbl_type *own)
     if (own->fn_refs) memset(own->fn_refs, 0, own->fn_count * sizeof *own->fn_refs);
     if (own->activate_ref) luaL_unref(L, LUA_REGISTRYINDEX, own->activate_ref);
     if (own->deactivate_ref) luaL_unref(L, LUA_REGISTRYINDEX, own->deactivate_ref);
-    own->activate_ref = own->deactivate_ref = 0;
+    if (own->make_ref) luaL_unref(L, LUA_REGISTRYINDEX, own->make_ref);
+    own->activate_ref = own->deactivate_ref = own->make_ref = 0;
     own->complete = false;
 }
 
@@ -67,7 +68,8 @@ static void complete_type(lua_State *L, gbl_state *state, gbl_type *own)
     lua_rawgeti(L, LUA_REGISTRYINDEX, state->core_ref);
     lua_getfield(L, -1, "complete");
     lua_rawgeti(L, LUA_REGISTRYINDEX, own->meta_ref);
-    lua_call(L, 1, 2);
+    lua_call(L, 1, 3);
+    own->make_ref = ref_or_none(L);
     own->deactivate_ref = ref_or_none(L);
     own->activate_ref = ref_or_none(L);
     lua_pop(L, 1);
@@ -91,15 +93,11 @@ static int open_protected(lua_State *L)
         in->rc = chunk;
         return 0;
     }
-    if (!own->complete && own->type != in->state->root_type) complete_type(L, in->state, own);
+    if (!own->complete) complete_type(L, in->state, own);
     lua_rawgeti(L, LUA_REGISTRYINDEX, chunk);
-    lua_createtable(L, 0, 2);
-    lua_newtable(L);
-    lua_setfield(L, -2, "state");
+    lua_rawgeti(L, LUA_REGISTRYINDEX, own->make_ref);
     lua_pushnumber(L, gbl_handle(in->act));
-    lua_setfield(L, -2, GBL_HANDLE);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, own->meta_ref);
-    lua_setmetatable(L, -2);
+    lua_call(L, 1, 1);
     lua_rawseti(L, -2, (int)(in->act->slot % GB_ACTS_PER_CHUNK) + 1);
     return 0;
 }

@@ -27,6 +27,7 @@ typedef struct gbl_type {
     bool ready;      /* the module that defines it has run to its end */
     bool complete;   /* hooks are looked up: with the first activation */
     int activate_ref, deactivate_ref; /* or 0 */
+    int make_ref;    /* makes an instance from a handle */
 } gbl_type;
 
 /* Permission to wake a turn that is parked now. */
