@@ -56,7 +56,7 @@ run() {
     echo "== test $name"
     "${plain_memory[@]}" ctest --test-dir build/"$preset" -j "$GB_JOBS" \
         --timeout "$test_timeout_s" --output-on-failure --no-tests=error --output-junit "$file" \
-        "$@" </dev/null || code=$?
+        "$@" </dev/null | sed -u '/^ *Start /d' || code=$?
     if [ ! -f "$file" ]; then
         failed=$((failed + 1))
         return
