@@ -1,0 +1,109 @@
+-- run.lua BUILD: every benchmark, some rounds of each, and medians beside their bars and peers. Peers run between our
+-- own rounds, so that both see the same machine. Compare numbers of one run only.
+local build = arg[1] or "build/release"
+local rounds = tonumber(os.getenv("GB_BENCH_ROUNDS") or 5)
+
+local values = {} -- by name: what each round said
+
+local function run(command)
+  local pipe = assert(io.popen(command .. " </dev/null 2>&1"))
+  for line in pipe:lines() do
+    local name, value = line:match("^R ([%w_]+) ([%d.]+)$")
+    if name then
+      values[name] = values[name] or {}
+      table.insert(values[name], tonumber(value))
+    else
+      print("   " .. line)
+    end
+  end
+  pipe:close()
+end
+
+local function median(name)
+  local list = values[name]
+  if not list then return nil end
+  table.sort(list)
+  return list[math.floor(#list / 2) + 1]
+end
+
+local function have(program)
+  return os.execute("command -v " .. program .. " >/dev/null 2>&1") == 0
+end
+
+local function show(label, value, unit, note)
+  print(("%-44s %10s %-5s %s"):format(label, value and ("%.3f"):format(value) or "not run", unit, note or ""))
+end
+
+local function millions(name) return median(name) and median(name) / 1e6 end
+local function ratio(a, b) return a and b and a / b end
+
+local function against(value, bar, text)
+  if not value then return "" end
+  return ("%s %.2f (bar %s)"):format(text, value, bar)
+end
+
+-- ---- the runs ----
+
+local erlang = have("erl") and have("erlc")
+if erlang then
+  erlang = os.execute("mkdir -p " .. build .. "/peers && erlc -o " .. build .. "/peers bench/peers/calls.erl") == 0
+end
+local gbrun = build .. "/gbrun"
+for _ = 1, rounds do
+  run(gbrun .. " --workers 1 bench/lua/calls.lua")
+  if erlang then run("erl +S 1 -noshell -pa " .. build .. "/peers -run calls main one") end
+  run(gbrun .. " bench/lua/workers.lua")
+  if erlang then run("erl -noshell -pa " .. build .. "/peers -run calls main all") end
+  run(gbrun .. " --workers 1 bench/lua/launch.lua")
+end
+for _ = 1, math.min(rounds, 3) do
+  for _, what in ipairs { "integer 100000", "string 100000", "integer 1000000", "string 1000000" } do
+    run(gbrun .. " --workers 1 bench/lua/activations.lua " .. what)
+  end
+end
+run(build .. "/bench_startup " .. gbrun .. " bench/lua/hello.lua")
+
+-- ---- the numbers ----
+
+local erl1, workers = millions("erlang_call_1"), median("workers")
+local one, thousand = millions("call_1"), millions("call_1000")
+show("erlang gen_server:call, one in flight", erl1, "M/s", erlang and "" or "(no Erlang here)")
+show("awaited call, one in flight", one, "M/s", against(ratio(one, erl1), "3", "of Erlang"))
+show("awaited calls, 1000 in flight", thousand, "M/s", against(ratio(thousand, one), "1", "of one in flight"))
+local small = millions("call_small_table")
+show("call with a small table both ways", small, "M/s",
+  "(bar 1.2 where Erlang does 1) " .. against(ratio(small, erl1), "1.2", "of Erlang"))
+show("call with a nested table both ways", millions("call_nested_table"), "M/s")
+show("one-way, 100 senders to one", millions("fan_in_100"), "M/s")
+local pair, pairs_all = millions("pair_on_one_worker"), millions("pairs_on_all_workers")
+show("pair on one worker", pair, "M/s")
+show("pairs on all workers", pairs_all, "M/s",
+  against(pair and pairs_all / pair / workers, "0.75", ("of %d times one:"):format(workers or 0)))
+show("erlang pairs on all cores", millions("erlang_pairs"), "M/s",
+  against(ratio(pairs_all, millions("erlang_pairs")), "-", "ours is"))
+show("random keys over all workers, one in flight", millions("random_keys_1"), "M/s", "(bar 0.5)")
+local wide = millions("random_keys_1000")
+show("random keys over all workers, 1000 each", wide, "M/s", against(wide and wide / workers, "1", "per core"))
+for _, kind in ipairs { "integer", "string" } do
+  for _, count in ipairs { 100000, 1000000 } do
+    local name, bars = kind .. "_" .. count, kind == "integer"
+    local label = ("%d with %s keys"):format(count, kind)
+    show("activations, " .. label, millions("activations_" .. name), "M/s", bars and "(bar 1)" or "")
+    show("  idle, each", median("idle_bytes_" .. name), "B", bars and "(bar 600)" or "")
+    show("  longest pause", median("pause_ms_" .. name), "ms", bars and "(bar 10)" or "(reported)")
+  end
+end
+show("first message after start", median("first_message_ms"), "ms", "(bar 10)")
+show("idle silo, CPU of one core", median("idle_cpu_percent"), "%", "(bar 0.5)")
+show("idle silo, memory", median("idle_memory_mb"), "MB", "(bar 12)")
+show("cached launch from Lua, 1 thread", median("launch_1_thread_us"), "us", "(bar 5 beyond the work)")
+show("cached launch from Lua, 1000 threads", median("launch_1000_threads_us"), "us")
+for _, name in ipairs { "kernels", "codec", "calls_c", "embed" } do
+  local program = build .. "/bench_" .. name
+  local file = io.open(program)
+  if file then
+    file:close()
+    print("== bench_" .. name)
+    os.execute(program .. " </dev/null")
+  end
+end

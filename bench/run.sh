@@ -1,0 +1,3 @@
+#!/bin/sh
+# run.sh BUILD: see run.lua.
+exec luajit bench/run.lua "$1"
