@@ -171,8 +171,8 @@ static inline gb_act *gb_act_at(gb_worker *worker, uint32_t slot, uint32_t gener
 
 gb_act *gb_act_find(gb_worker *worker, gb_type *type, gb_key key);
 
-/* The same, and makes it where a call from here would make it here and at once. NULL: it would not (another worker's,
- * a type that is not loaded, no memory): send the call, which finds out. */
+/* The same, and makes it where a call from here would make it here and at once. NULL: it would not
+ * (another worker's, a type that is not loaded, no memory): send the call, which finds out. */
 gb_act *gb_act_make(gb_worker *worker, gb_type *type, gb_key key);
 gb_key gb_act_key(const gb_act *act);
 gb_worker *gb_worker_of_key(gb_type *type, gb_key key); /* by pin or hash; any thread */

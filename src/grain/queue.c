@@ -62,7 +62,6 @@ gb_call *gbi_call_admit(gb_worker *worker, gb_call *call)
             return call;
         }
     }
-    gb_timer_stop(&worker->timers, &call->timer);
     gb_call *twin = gb_call_new(worker);
     if (!twin) {
         gb_call_fail(call, GB_EBUSY, "%s", gb_err_detail());
@@ -143,6 +142,13 @@ void gbi_queue_refill(gb_worker *worker, gb_act *act)
     while (act->room && act->queued < most) {
         gb_call *call = act->room;
         gbi_call_unqueue(act, call);
+        if (call->flags & GB_CALL_ONEWAY) {
+            gb_timer_stop(&worker->timers, &call->timer);
+            if (atomic_load_explicit(&call->cancelled, memory_order_acquire)) {
+                gbi_call_return(call);
+                continue;
+            }
+        }
         call = gbi_call_admit(worker, call);
         if (call) queue_insert(act, call);
     }
@@ -162,9 +168,8 @@ gb_call *gbi_call_dequeue(gb_worker *worker, gb_act *act)
 
 bool gbi_call_is_over(gb_worker *worker, gb_call *call)
 {
-    if (call->flags & GB_CALL_ONEWAY) return false;
-    return atomic_load_explicit(&call->cancelled, memory_order_acquire) ||
-           call->deadline <= worker->now;
+    if (atomic_load_explicit(&call->cancelled, memory_order_acquire)) return true;
+    return !(call->flags & GB_CALL_ONEWAY) && call->deadline <= worker->now;
 }
 
 void gbi_call_refuse_late(gb_worker *worker, gb_call *call)

@@ -320,7 +320,7 @@ static int call_fill(kit *k, gb_call *call, order o, uint8_t flags)
 {
     gb_worker *worker = call->origin;
     call->type = k->types[o.to.type];
-    call->method = gb_sym_get(k->silo, "run", 3);
+    call->method = k->run;
     call->flags = flags;
     call->priority = (int8_t)o.to.priority;
     call->deadline = o.to.timeout_ns < 0 ? GB_FOREVER : worker->now + (uint64_t)o.to.timeout_ns;
@@ -508,8 +508,8 @@ static void op_at_once(kit_turn *turn, int64_t op, const int64_t *arg)
         turn->pc += 2;
         o = take_order(turn, false);
         gb_buf args = {.data = (uint8_t *)o.words, .size = (size_t)o.count * 8};
-        turn->last_rc = gb_act_timer_start(worker, turn->act, gb_sym_get(k->silo, "run", 3),
-                                           (uint64_t)arg[0], (uint64_t)arg[1], &args, &g->timer_id);
+        turn->last_rc = gb_act_timer_start(worker, turn->act, k->run, (uint64_t)arg[0],
+                                           (uint64_t)arg[1], &args, &g->timer_id);
         break;
     case OP_TIMER_STOP:
         gb_act_timer_stop(worker, turn->act, g->timer_id);
@@ -636,6 +636,8 @@ static int open_silo(kit *k, int workers)
         .mem = &k->mem, .sys = k->sys, .log = &k->log, .workers = workers, .spin_ns = 50000};
     int rc = gb_silo_open(&k->silo, &config);
     if (rc < 0) return rc;
+    k->run = gb_sym_get(k->silo, "run", 3);
+    if (!k->run) return GB_ENOMEM;
     for (int i = 0; i < workers; i++) {
         shelf *s = gb_mem_zalloc(&k->mem, sizeof *s);
         if (!s) return GB_ENOMEM;
@@ -645,17 +647,17 @@ static int open_silo(kit *k, int workers)
     return 0;
 }
 
-int kit_open_in(kit *k, int workers, uint64_t seed)
+int kit_open_on(kit *k, int workers, uint64_t seed)
 {
-    memset(k, 0, sizeof *k);
-    gb_mem_init(&k->mem, "kit", NULL, 0);
     int rc = gb_sys_sim_open(&k->sys, &k->mem, seed);
     return rc < 0 ? rc : open_silo(k, workers);
 }
 
 void kit_open(kit *k, int workers, uint64_t seed)
 {
-    GB_CHECK(kit_open_in(k, workers, seed) == 0);
+    memset(k, 0, sizeof *k);
+    gb_mem_init(&k->mem, "kit", NULL, 0);
+    GB_CHECK(kit_open_on(k, workers, seed) == 0);
 }
 
 void kit_open_real(kit *k, int workers)
@@ -669,18 +671,13 @@ void kit_open_real(kit *k, int workers)
 
 void kit_close(kit *k)
 {
-    for (int i = 0; k->silo && i < k->silo->worker_count; i++)
-        if (!k->silo->workers[i]->body) { /* it was never finished */
-            gb_silo_close(k->silo);
-            k->silo = NULL;
-            break;
-        }
     if (k->silo) {
         gb_silo_stop(k->silo);
         if (k->answered != k->asked || k->bodies || k->instances)
             broken(k, "not all was ended by gb_silo_stop");
         for (int i = 0; i < k->silo->worker_count; i++) {
             shelf *s = k->silo->workers[i]->body;
+            if (!s) continue;
             gb_mem_free(&k->mem, s->grains, s->count * sizeof *s->grains);
             gb_mem_free(&k->mem, s, sizeof *s);
             k->silo->workers[i]->body = NULL;
@@ -727,7 +724,10 @@ static int ask_send(kit *k, kit_ask *ask, int worker, kit_to to, const kit_prog 
 {
     *ask = (kit_ask){.kit = k};
     gb_call *call = gb_call_new(k->silo->workers[worker]);
-    if (!call) return ask->sent = GB_ENOMEM;
+    if (!call) {
+        snprintf(ask->message, sizeof ask->message, "%s", gb_err_detail());
+        return ask->sent = GB_ENOMEM;
+    }
     if (!k->threads) k->silo->workers[worker]->now = gb_now(k->sys);
     call->done = ask_done;
     call->user = ask;

@@ -59,6 +59,7 @@ typedef struct kit {
     gb_mem mem;
     gb_sys *sys;
     gb_silo *silo;
+    const gb_sym *run; /* the method */
     gb_log log;
     bool threads, slow; /* slow: no short way for local calls */
     gb_type *types[KIT_TYPES];
@@ -89,8 +90,10 @@ extern const gb_kind kit_kind;
 /* A simulated silo, or with threads a real one. */
 void kit_open(kit *kit, int workers, uint64_t seed);
 void kit_open_real(kit *kit, int workers);
-int kit_open_in(kit *kit, int workers, uint64_t seed); /* may fail: for tests of memory */
-void kit_close(kit *kit);                              /* all counts must be at zero */
+/* May fail, and kit_close follows all the same: for tests of memory. The kit is zero but for mem.
+ */
+int kit_open_on(kit *kit, int workers, uint64_t seed);
+void kit_close(kit *kit); /* all counts must be at zero */
 
 void kit_options(gb_type_options *options);
 /* Defines type number `index` with a name of its own; options NULL: the defaults. */

@@ -289,6 +289,51 @@ static void test_abandoned_queue_refills(void **unused)
     finish(&k);
 }
 
+/* A tell that is abandoned before it was queued never runs, wherever it was. */
+static void abandoned_tells(int workers, uint64_t number)
+{
+    kit k;
+    kit_open(&k, workers, number);
+    gb_type_options options;
+    kit_options(&options);
+    options.queue_max = 1;
+    kit_define(&k, 0, &options);
+    kit_prog parks = {0}, one = adds(1);
+    kit_park(&parks, 0);
+    kit_ask first, tells[6];
+    for (int pending = 0; pending < 2; pending++) {
+        k.conf[0].load = pending ? KIT_LOAD_PENDING : KIT_LOAD_READY;
+        for (int i = 0; i < workers; i++) k.types[0]->local[i].state = GB_TYPE_UNLOADED;
+        kit_ask_at(&k, &first, 0, within(to(0, 1), -1), &parks);
+        kit_settle(&k);
+        for (int i = 0; i < 6; i++)
+            kit_tell_at(&k, &tells[i], i % workers, within(to(0, 1), GB_SEC), &one);
+        for (uint64_t passes = number % 4; passes > 0; passes--) gb_silo_pass(k.silo);
+        int queued = 0;
+        for (int i = 0; i < 6; i++) {
+            if (tells[i].call) gb_call_abandon(tells[i].call, GB_ECANCELED, "not needed");
+            queued += tells[i].sent == GB_OP_READY || tells[i].rc == 0;
+        }
+        for (int i = 0; i < k.conf[0].loading_count; i++)
+            gb_type_loaded(k.conf[0].loading[i], k.types[0], 0, NULL);
+        k.conf[0].loading_count = 0;
+        gb_silo_advance(k.silo, 2 * GB_SEC);
+        kit_wake(&k, 0);
+        kit_settle(&k);
+        assert_int_equal(kit_number(&k, 0, 1), queued);
+        assert_int_equal(kit_calls(&k), 0);
+        gb_act_stop(gb_worker_of_key(k.types[0], gb_key_number(1)), kit_find(&k, 0, 1),
+                    GB_END_ASKED);
+        kit_settle(&k);
+    }
+    finish(&k);
+}
+
+static void test_abandoned_tells(void **unused)
+{
+    each_count(abandoned_tells, "grain.call abandoned tells");
+}
+
 static kit_ask *chained_other;
 
 static void abandon_other(gb_call *call)
@@ -511,6 +556,7 @@ int main(void)
         cmocka_unit_test(test_late_in_queue),
         cmocka_unit_test(test_abandoned),
         cmocka_unit_test(test_abandoned_queue_refills),
+        cmocka_unit_test(test_abandoned_tells),
         cmocka_unit_test(test_done_abandons),
         cmocka_unit_test(test_hops),
         cmocka_unit_test(test_keys),
