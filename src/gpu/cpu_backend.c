@@ -58,7 +58,7 @@ static int device_count(void *self)
     gbi_cpu *cpu = self;
     const char *set = getenv("GB_CPU_DEVICES");
     int count = cpu->gpu->config.cpu_devices;
-    if (count <= 0 && set) count = atoi(set);
+    if (count <= 0 && set) count = (int)strtol(set, NULL, 10);
     if (count <= 0) count = 1;
     cpu->device_count = count < DEVICES_MAX ? count : DEVICES_MAX;
     return cpu->device_count;

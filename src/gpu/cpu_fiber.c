@@ -285,6 +285,23 @@ static bool try_complete(gbi_fibers *fibers, uint32_t warp_index, uint32_t mask,
     return true;
 }
 
+/* A lane that is missing runs next, if it can: so a warp stays together, and nobody looks through a
+ * block full of threads that wait at the barrier. */
+static void wait_in_warp(gbi_fibers *fibers, uint32_t mask)
+{
+    gbi_fiber *self = fibers->current;
+    const gbi_warp *warp = &fibers->warps[self->index / GBI_WARP];
+    uint32_t missing = mask & warp->live & ~warp->waiting, lane = self->index % GBI_WARP;
+    self->wait = fibers->generation;
+    for (uint32_t rest = missing; rest; rest &= rest - 1) {
+        gbi_fiber *next = self - lane + __builtin_ctz(rest);
+        if (next->wait == fibers->generation) continue;
+        switch_to(fibers, self, next);
+        return;
+    }
+    gbi_fiber_wait(fibers);
+}
+
 static uint64_t warp_operation(gbi_fibers *fibers, gbi_warp_kind kind, uint32_t mask,
                                uint64_t value, uint32_t source)
 {
@@ -296,10 +313,7 @@ static uint64_t warp_operation(gbi_fibers *fibers, gbi_warp_kind kind, uint32_t 
     warp->value[lane] = value;
     warp->source[lane] = source;
     warp->waiting |= 1u << lane;
-    if (!try_complete(fibers, index / GBI_WARP, mask, (uint8_t)kind)) {
-        fibers->current->wait = fibers->generation;
-        gbi_fiber_wait(fibers);
-    }
+    if (!try_complete(fibers, index / GBI_WARP, mask, (uint8_t)kind)) wait_in_warp(fibers, mask);
     return warp->result[lane];
 }
 
@@ -331,7 +345,7 @@ uint32_t gbi_fiber_warp_active(void *self)
 
 /* ---- barriers ---- */
 
-#if defined(__x86_64__) && !CHECKED
+#if defined(__x86_64__) && !defined(GBI_FIBER_UCONTEXT) && !CHECKED
 #define OFFSET(type, member, is)                                                                   \
     _Static_assert(offsetof(type, member) == (is), "the assembly knows another place")
 OFFSET(gbi_fibers, current, 0);

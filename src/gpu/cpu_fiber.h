@@ -96,8 +96,8 @@ uint32_t gbi_fiber_warp_ballot(void *self, uint32_t mask, int predicate);
 uint32_t gbi_fiber_warp_match(void *self, uint32_t mask, uint64_t value);
 uint32_t gbi_fiber_warp_active(void *self);
 
-/* cpu_fiber_ARCH.S: saves the callee-saved registers on this stack, its address in *save, and goes
- * on where `to` was saved. A fresh stack is made by gbi_fiber_fresh. */
+/* cpu_fiber_x86_64.S, or cpu_fiber_other.c: saves the callee-saved registers on this stack, its
+ * address in *save, and goes on where `to` was saved. A fresh stack is made by gbi_fiber_fresh. */
 void gbi_fiber_switch(void **save, void *to);
 void *gbi_fiber_fresh(void *top, gbi_fibers *fibers);
 

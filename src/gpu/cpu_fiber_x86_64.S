@@ -2,7 +2,7 @@
  * switch is a call for the compiler. It does not end in ret: the next fiber mostly waits at another
  * barrier than the one this fiber came from (the one before it in a loop), so the return predictor
  * would be wrong at nearly every switch, while the indirect jump is predicted by history. */
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(GBI_FIBER_UCONTEXT)
         .text
 
 /* void gbi_fiber_switch(void **save, void *to) */

@@ -133,6 +133,36 @@ static void run_blocks(void *arg)
     }
 }
 
+static void run_singly(void *arg)
+{
+    gbi_runner *runner = arg;
+    const gb_cpu_range *range = &runner->range;
+    uint32_t threads = range->block.x * range->block.y * range->block.z;
+    runner->kernel->begin_block(range, runner->progress);
+    for (uint32_t i = 0; i < threads; i++) runner->kernel->thread(range, i);
+}
+
+/* A loop over threads that became vectors does not tell which thread failed. The block runs once
+ * more, one thread at a time, until it fails again: what it writes meanwhile does not matter, the
+ * launch has failed. If it does not fail again, the first report stands. */
+static void find_thread(gbi_runner *runner)
+{
+    const gb_cpu_kernel *kernel = runner->kernel;
+    if ((kernel->flags & GB_CPU_SYNC) || !kernel->begin_block || !kernel->thread) return;
+    int signal = runner->trap.signal, code = runner->trap.code;
+    void *address = runner->trap.address;
+    size_t printed = runner->print.size;
+    char text[GBI_TRAP_TEXT];
+    memcpy(text, runner->trap_text, sizeof text);
+    if (gbi_trap_run(&runner->trap, run_singly, runner)) {
+        runner->trap.signal = signal;
+        runner->trap.code = code;
+        runner->trap.address = address;
+        memcpy(runner->trap_text, text, sizeof text);
+    }
+    if (runner->print.size > printed) runner->print.size = printed;
+}
+
 /* "kernel 'scale' trapped: invalid memory access (address 0x7f..) in block (3,0,0), thread (7,0,0)"
  */
 static void explain(gbi_runner *runner, char *text, size_t room)
@@ -188,6 +218,7 @@ int gbi_runner_run(gbi_runner *runner, const gbi_run *run, uint64_t first, uint6
     runner->trap_text[0] = 0;
     if (gbi_trap_run(&runner->trap, run_blocks, runner)) return 0;
     if (runner->fibers.current) gbi_fibers_reset(&runner->fibers);
+    find_thread(runner);
     explain(runner, text, text_room);
     return GB_ETRAP;
 }

@@ -22,12 +22,19 @@ enum {
  * not allocate a thread's copy on its first touch. */
 static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 enum { SIGNALS = sizeof signals / sizeof signals[0] };
+/* tidy: allowed because signal handlers are reached through nothing else (all of these) */
 static struct sigaction previous[SIGNALS];
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* for installing */
+/* tidy: allowed because the handlers belong to the process: one installer at a time */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* tidy: allowed because the stacks for handlers are freed with their threads */
 static bool has_key;
+/* tidy: allowed because the stacks for handlers are freed with their threads */
 static pthread_key_t stack_key;
+/* tidy: allowed because a handler has to know what its thread runs */
 static _Thread_local gbi_trap *current __attribute__((tls_model("initial-exec")));
+/* tidy: allowed because a thread's handler stack is set up once */
 static _Thread_local bool prepared __attribute__((tls_model("initial-exec")));
+/* tidy: allowed because two handlers that pass on to each other must end */
 static _Thread_local bool chaining __attribute__((tls_model("initial-exec")));
 
 /* Somebody who came after us may pass on to us what we pass on to him: the second time around the

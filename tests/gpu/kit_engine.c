@@ -4,12 +4,12 @@
 #include "gpu/cpu_engine.h"
 #include "gpu/front.h"
 
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -86,6 +86,12 @@ static void poke_run(const gb_cpu_range *range)
     each(range, poke_body);
 }
 
+static void poke_thread(const gb_cpu_range *range, uint32_t thread)
+{
+    *(volatile uint32_t *)&thread_index.x = thread;
+    poke_body(range, thread);
+}
+
 /* void divide(int *data, int by) */
 static void divide_body(const gb_cpu_range *range, uint32_t thread)
 {
@@ -120,7 +126,7 @@ static void assert_run(const gb_cpu_range *range)
 /* void gate(int *data): waits until the test lets it go, then adds 1 */
 static void gate_body(const gb_cpu_range *range, uint32_t thread)
 {
-    while (!kit_gate) nanosleep(&(struct timespec){0, 100000}, NULL);
+    while (!kit_gate) sched_yield();
     PARAM(int *, 0)[linear(range, thread)] += 1;
 }
 
@@ -134,7 +140,7 @@ static void endless_run(const gb_cpu_range *range)
 {
     place(range, range->first);
     kit_endless_runs++;
-    while (!kit_gate) nanosleep(&(struct timespec){0, 100000}, NULL);
+    while (!kit_gate) sched_yield();
     kit_endless_runs--;
 }
 
@@ -268,10 +274,18 @@ NAMED(stuck);
 NAMED(overflow);
 
 static const gb_cpu_kernel kernels[] = {
-    PLAIN(saxpy, 4, saxpy_params),   PLAIN(poke, 3, poke_params), PLAIN(divide, 2, int_params),
-    PLAIN(assert, 2, int_params),    PLAIN(gate, 1, int_params),  PLAIN(endless, 1, int_params),
-    PLAIN(slow, 1, int_params),      PLAIN(say, 1, one_int),      SYNC(reverse, 2, float_params),
-    SYNC(sync_fault, 1, int_params), SYNC(stuck, 0, NULL),        SYNC(overflow, 2, int_params),
+    PLAIN(saxpy, 4, saxpy_params),
+    {poke_text, 0, 3, poke_params, 0, poke_run, begin_block, poke_thread, where},
+    PLAIN(divide, 2, int_params),
+    PLAIN(assert, 2, int_params),
+    PLAIN(gate, 1, int_params),
+    PLAIN(endless, 1, int_params),
+    PLAIN(slow, 1, int_params),
+    PLAIN(say, 1, one_int),
+    SYNC(reverse, 2, float_params),
+    SYNC(sync_fault, 1, int_params),
+    SYNC(stuck, 0, NULL),
+    SYNC(overflow, 2, int_params),
 };
 static const gb_cpu_global globals[] = {
     {"numbers", global_numbers, sizeof global_numbers, {"numbers", "int", I, 1, 0, 0, 4, 4}},
