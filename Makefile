@@ -44,7 +44,7 @@ sim:
 	@scripts/sim.sh '$(SEED)' '$(STEPS)'
 
 fuzz:
-	@scripts/packages.sh build test fuzz
+	@scripts/packages.sh build test
 	@scripts/fuzz.sh '$(SECONDS)'
 
 packages:

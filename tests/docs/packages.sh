@@ -109,8 +109,8 @@ program dpkg-query "$has_none"
 program apt-get "$apt"
 program apt-cache "$knows_jammy"
 program id 'echo 0'
-expect 0 fuzz
-did 'install -y --no-install-recommends libclang-common-14-dev$'
+expect 0 build test
+did 'install -y --no-install-recommends .* libclang-common-14-dev$'
 
 machine unknown
 program dpkg-query "$has_none"
