@@ -4,6 +4,7 @@ local near = require "gb.near"
 local units = require "gb.units"
 local ref = require "gb.ref"
 local loader = require "gb.loader"
+local placement_of = require "gb.placement"
 
 local M = { classes = {}, by_name = {} }
 
@@ -102,8 +103,8 @@ end
 local function digest(name, options, level)
   near.check_options("gb.grain", options, known_options, level)
   local placement = options.placement or "random"
-  if type(placement) == "table" and placement.placement_code then
-    placement = placement.fallback or "random"
+  if placement_of.is(placement) then
+    placement = "random" -- among the workers; the device is chosen at activation
   elseif not placements[placement] then
     error(near.unknown("placement", placement, near.keys(placements)), level + 1)
   end
@@ -167,12 +168,16 @@ end
 function core.complete(meta)
   local methods, options = meta.__gb_methods, meta.__gb_options
   local activate, deactivate = rawget(methods, "on_activate"), rawget(methods, "on_deactivate")
-  if options.kernels then
+  if options.kernels or placement_of.is(options.placement) then
     local user = activate
     function activate(self)
       local gb = require "gb"
-      rawset(self, "device", gb.device())
-      rawset(self, "kernels", assert(gb.kernels { file = options.kernels }))
+      rawset(self, "device", placement_of.choose(self, options.placement))
+      if options.kernels then
+        local kernels, message, code = gb.kernels { file = options.kernels }
+        if not kernels then gb.fail(code, "%s", message) end
+        rawset(self, "kernels", kernels)
+      end
       if user then return user(self) end
     end
   end

@@ -119,7 +119,9 @@ local parts = {
   queue = function() return require("gb.kernels").queue end,
   device = function() return require("gb.kernels").device end,
   devices = function() return require("gb.kernels").devices end,
+  gpu = function() return require("gb.placement").gpu end,
   test = function() return require "gb.test" end,
+  host = function() return require "gb.host" end,
 }
 
 local function not_yet(name, feature)

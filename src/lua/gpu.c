@@ -67,9 +67,21 @@ gbl_queue *gbl_queue_at(lua_State *L, int index)
 
 /* ---- devices ---- */
 
+/* A grain runs its kernels where self.device says, which its placement set; scripts on the first device. */
 gbl_device *gbl_device_here(lua_State *L, gbl_devices *room)
 {
-    return &room->at[0];
+    if (room->count == 1) return &room->at[0];
+    int top = lua_gettop(L), index = 0;
+    if (gbl_push_running(L)) {
+        lua_pushliteral(L, "device");
+        lua_rawget(L, -2);
+        if (lua_istable(L, -1)) {
+            lua_getfield(L, -1, "index");
+            index = (int)lua_tointeger(L, -1);
+        }
+    }
+    lua_settop(L, top);
+    return &room->at[index > 0 && index < room->count ? index : 0];
 }
 
 static gbl_device *device_of(gbl_devices *room, gb_buffer *buffer)
@@ -94,6 +106,8 @@ static void push_info(lua_State *L, gb_device *device)
     PUT_NUMBER(shared_bytes_max);
     PUT_NUMBER(units);
     PUT_NUMBER(warp);
+    lua_pushinteger(L, gb_device_queue_depth(device));
+    lua_setfield(L, -2, "queue_depth");
 #undef PUT_TEXT
 #undef PUT_NUMBER
 }

@@ -224,14 +224,19 @@ static int core_self_timer_stop(lua_State *L)
     return 1;
 }
 
-/* core.self(): the instance of the running turn, or nil */
-static int core_self(lua_State *L)
+bool gbl_push_running(lua_State *L)
 {
     gbl_state *state = gbl_of(L);
     gb_call *turn = gbl_turn(state);
-    if (!turn || !turn->act || turn->act == state->root) return 0;
+    if (!turn || !turn->act || turn->act == state->root) return false;
     gbl_push_self(state, L, turn->act);
-    return 1;
+    return true;
+}
+
+/* core.self(): the instance of the running turn, or nil */
+static int core_self(lua_State *L)
+{
+    return gbl_push_running(L) ? 1 : 0;
 }
 
 /* ---- the turn and the silo ---- */

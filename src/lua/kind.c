@@ -240,9 +240,11 @@ static int turn_failed(gbl_state *state, gb_call *turn, gbl_co *dead)
             gb_log_put(state->worker->silo->config.log, GB_LOG_WARN, gb_wall(state->worker->silo->sys), NULL,
                        "%s:%s raised and nobody waits for it: %s\n%s", id, turn->method ? turn->method->text : "?",
                        message ? message : "?", traceback ? traceback : "");
-        gb_call_fail(turn, GB_ERAISED, "%s", message ? message : "an error that is no string");
+        rc = lua_isstring(L, -2) ? gb_err_code(lua_tostring(L, -2)) : 0; /* gb.fail with one of ours */
+        if (rc == 0) rc = GB_ERAISED;
+        gb_call_fail(turn, rc, "%s", message ? message : "an error that is no string");
         lua_pop(L, 3);
-        return GB_ERAISED;
+        return rc;
     }
     gbl_co *co = gbl_co_take(state);
     if (!co) {

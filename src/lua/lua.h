@@ -19,6 +19,7 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <stdbool.h>
 
 struct gb_gpu;
 typedef struct gbl_state gbl_state;
@@ -26,6 +27,9 @@ typedef struct gbl_state gbl_state;
 gbl_state *gbl_of(lua_State *L);
 gb_mem *gbl_mem(lua_State *L);          /* the account of this state's tenant */
 struct gb_gpu *gbl_gpu(lua_State *L);   /* the host's devices; never NULL */
+
+/* Pushes the instance whose turn runs; false (nothing pushed) in scripts and outside of turns. */
+bool gbl_push_running(lua_State *L);
 
 /* nil, message, code: returns 3. */
 int gbl_push_error(lua_State *L, int rc, const char *message);
@@ -50,5 +54,6 @@ int gbl_wait_future(lua_State *L, gbl_wait *wait, int started);
 /* Binding files: each adds fields to the native table on top of the stack. */
 void gbl_open_array(lua_State *L);
 void gbl_open_gpu(lua_State *L);
+void gbl_open_export(lua_State *L);
 
 #endif
