@@ -47,12 +47,15 @@ static int bucket_of(uint64_t threads)
     return bucket < GBI_COST_BUCKETS ? bucket : GBI_COST_BUCKETS - 1;
 }
 
-/* A larger measurement counts at once, a smaller one by half: the first run is a cold one. */
-static void learn(gbi_cpu_kernel *kernel, uint64_t threads, uint64_t ns)
+/* A larger measurement counts at once, a smaller one by half: the first run is a cold one. On a
+ * calling thread one long run is mostly that thread's having lost its core, so there it takes two
+ * to send a tiny kernel to the pool. */
+static void learn(gbi_cpu_kernel *kernel, uint64_t threads, uint64_t ns, bool here)
 {
     _Atomic uint32_t *cost = &kernel->cost_ns[bucket_of(threads)];
     uint32_t now = ns < UINT32_MAX ? (uint32_t)ns + 1 : UINT32_MAX;
     uint32_t old = atomic_load_explicit(cost, memory_order_relaxed);
+    if (here && now / 16 > old) now = old * 16;
     if (old && now < old) now = old - (old - now) / 2;
     if (now != old) atomic_store_explicit(cost, now, memory_order_relaxed);
 }
@@ -116,7 +119,7 @@ int gbi_cpu_launch_here(gbi_cpu *cpu, gbi_command *command, char **text)
     }
     uint64_t start = gbi_now_ns();
     int rc = gbi_runner_run(runner, &run, 0, blocks_of(command), message, sizeof message);
-    learn(command->u.launch.impl, threads_of(command), gbi_now_ns() - start);
+    learn(command->u.launch.impl, threads_of(command), gbi_now_ns() - start, true);
     if (runner->print.size) gbi_print_flush(&runner->print, true);
     gbi_cpu_give_runner(cpu, runner);
     if (rc < 0) *text = strdup(message);
@@ -226,7 +229,7 @@ static void launch_ended(gbi_pool_job *job, bool timed_out)
         snprintf(text, sizeof text, "kernel '%s' was cancelled", name);
     }
     learn(command->u.launch.impl, threads_of(command),
-          timed_out ? job->bound_ns : atomic_load(&work->ns));
+          timed_out ? job->bound_ns : atomic_load(&work->ns), false);
     gbi_cpu_queue_advance(work->queue, command, rc, text);
 }
 
