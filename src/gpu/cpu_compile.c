@@ -47,7 +47,7 @@ typedef struct {
 
 /* From a memory file: every object gets variables of its own (the loader takes two paths to one
  * file for one object), and what was checked is what is loaded. The descriptor stays open because
- * the loader also compares names, and this one is /proc/self/fd/N. */
+ * the loader also compares names, and this one is /proc/.../fd/N. */
 static int load(const job *j, bool cached, gb_cpu_object **out)
 {
     char path[64];
@@ -56,7 +56,9 @@ static int load(const job *j, bool cached, gb_cpu_object **out)
     object->mem = j->config->mem;
     object->cached = cached;
     object->fd = memfd_create("gpubridge-kernels", MFD_CLOEXEC);
-    snprintf(path, sizeof path, "/proc/self/fd/%d", object->fd);
+    /* the sanitizers' symbolizer is another process, and opens it by this name */
+    int self = j->config->sanitize ? (int)getpid() : 0;
+    snprintf(path, sizeof path, self ? "/proc/%2$d/fd/%1$d" : "/proc/self/fd/%d", object->fd, self);
     int rc = 0;
     if (object->fd < 0 || gb_image_fd_write(object->fd, j->image.data, j->image.size) < 0)
         rc = gb_err_set(GB_ECOMPILE, "no memory file for the image: %s", strerror(errno));
