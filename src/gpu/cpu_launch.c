@@ -55,7 +55,7 @@ static void learn(gbi_cpu_kernel *kernel, uint64_t threads, uint64_t ns, bool he
     _Atomic uint32_t *cost = &kernel->cost_ns[bucket_of(threads)];
     uint32_t now = ns < UINT32_MAX ? (uint32_t)ns + 1 : UINT32_MAX;
     uint32_t old = atomic_load_explicit(cost, memory_order_relaxed);
-    if (here && now / 16 > old) now = old * 16;
+    if (here && old && now / 16 > old) now = old * 16;
     if (old && now < old) now = old - (old - now) / 2;
     if (now != old) atomic_store_explicit(cost, now, memory_order_relaxed);
 }

@@ -28,7 +28,10 @@ static void leaving(void *arg)
     gbi_fibers_before_jump(&((gbi_runner *)arg)->fibers);
 }
 
-static _Noreturn void trap(void *self, const char *text)
+/* the attribute, not _Noreturn: clang makes it part of the pointer's type */
+static void trap(void *self, const char *text) __attribute__((noreturn));
+
+static void trap(void *self, const char *text)
 {
     gbi_runner *runner = runner_of(self);
     snprintf(runner->trap_text, sizeof runner->trap_text, "%s", text);

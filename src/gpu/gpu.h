@@ -202,6 +202,14 @@ typedef struct gb_dim {
     uint32_t x, y, z;
 } gb_dim;
 
+/* The cpu backend runs a launch on the calling thread, inside gb_queue_launch, when the queue is
+ * idle and the kernel was measured at under 20 us for that size; any first run goes to the kernel
+ * pool. Nothing can end a launch on the calling thread, so a kernel that ran briefly before and
+ * then loops for ever holds its caller. On the pool a launch past its bound is stopped at the next
+ * block (GB_ETIMEDOUT); a thread that does not come out of its block is given up and replaced, and
+ * keeps its buffers and module until it comes out. gb_gpu_close does not wait for it: then its
+ * stack, buffers, module and the room's own memory are leaked, and the account is relieved of them.
+ */
 typedef struct gb_launch {
     gb_dim grid, block;
     uint32_t shared_bytes; /* dynamic shared memory */
