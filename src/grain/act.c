@@ -112,10 +112,13 @@ static int act_take_slot(gb_worker *worker, gb_type *type, gb_key key, gb_act **
     return 0;
 }
 
-/* The watch may be printing the name of what ran here last; it is quick, and seldom there. The
- * exchange puts the end of the turn before the look at looked_at (watch.c does the reverse). */
+/* The watch may be printing the name of what ran here last; it is quick, and seldom there. It sees
+ * that the activation goes, or is seen here: both sides exchange looked_at after their own store
+ * and before their own look (watch.c does the reverse). */
 static void wait_for_watch(gb_worker *worker, gb_act *act)
 {
+    if (atomic_load_explicit(&worker->beat_act, memory_order_relaxed) == act)
+        atomic_store_explicit(&worker->beat_act, NULL, memory_order_release);
     while (atomic_fetch_add_explicit((_Atomic(uintptr_t) *)&worker->looked_at, 0,
                                      memory_order_acq_rel) == (uintptr_t)act)
         sched_yield();

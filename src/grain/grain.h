@@ -331,7 +331,6 @@ struct gb_worker {
     uint64_t turns;
     /* for the stuck-turn watch: written by the worker, read by the system thread */
     _Alignas(64) _Atomic uint64_t beat; /* changes with every turn; 0 while none runs */
-    _Atomic(gb_type *) beat_type;
     _Atomic(const gb_sym *) beat_method;
     _Atomic(gb_act *) beat_act;
     _Atomic(gb_act *) looked_at; /* by the watch just now: it must not go */

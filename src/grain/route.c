@@ -198,6 +198,7 @@ gb_act *gb_act_make(gb_worker *worker, gb_type *type, gb_key key)
         gbi_act_start(worker, act);
     else
         act->state = GB_ACT_ACTIVE;
+    gbi_act_settle(worker, act); /* idle from now on, should no call follow */
     return act;
 }
 

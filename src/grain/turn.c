@@ -135,9 +135,8 @@ void gb_turn_wake(gb_call *turn)
 
 static void show_turn(gb_worker *worker, gb_call *turn)
 {
-    atomic_store_explicit(&worker->beat_type, turn->type, memory_order_relaxed);
     atomic_store_explicit(&worker->beat_method, turn->method, memory_order_relaxed);
-    atomic_store_explicit(&worker->beat_act, turn->act, memory_order_relaxed);
+    atomic_store_explicit(&worker->beat_act, turn->act, memory_order_release);
     atomic_store_explicit(&worker->beat, ++worker->turns, memory_order_release);
 }
 

@@ -3,17 +3,17 @@
 #include "base/err.h"
 
 /* What the worker has been in since the last look: its name into id, and its method. False when
- * that turn has just ended. looked_at holds the activation meanwhile; the exchange puts it before
- * the second look at the beat (act.c does the reverse). */
+ * that turn has just ended. looked_at holds the activation meanwhile: the worker either sees that
+ * before it frees it, or has taken it from beat_act before (act.c). */
 static bool name_turn(gb_worker *worker, uint64_t beat, char *id, size_t room,
                       const gb_sym **method)
 {
-    gb_act *act = atomic_load_explicit(&worker->beat_act, memory_order_relaxed);
-    gb_type *type = atomic_load_explicit(&worker->beat_type, memory_order_relaxed);
+    gb_act *act = atomic_load_explicit(&worker->beat_act, memory_order_acquire);
     *method = atomic_load_explicit(&worker->beat_method, memory_order_relaxed);
     atomic_exchange_explicit(&worker->looked_at, act, memory_order_acq_rel);
-    bool same = atomic_load_explicit(&worker->beat, memory_order_acquire) == beat;
-    if (same && act && !act->root) gb_key_print(id, room, type, gb_act_key(act));
+    bool same = act && atomic_load_explicit(&worker->beat, memory_order_acquire) == beat &&
+                atomic_load_explicit(&worker->beat_act, memory_order_acquire) == act;
+    if (same && !act->root) gb_key_print(id, room, act->type, gb_act_key(act));
     atomic_store_explicit(&worker->looked_at, NULL, memory_order_release);
     return same;
 }

@@ -710,13 +710,13 @@ gb_type *kit_define(kit *k, int index, const gb_type_options *options)
 static void ask_done(gb_call *call)
 {
     kit_ask *ask = call->user;
-    atomic_fetch_add(&ask->kit->answered, 1);
     ask->done++;
     ask->call = NULL;
     ask->rc = call->rc;
     ask->value = result_of(call);
     ask->at = gb_now(ask->kit->sys);
     snprintf(ask->message, sizeof ask->message, "%s", call->message ? call->message : "");
+    atomic_fetch_add(&ask->kit->answered, 1); /* last: other threads look at it */
 }
 
 static int ask_send(kit *k, kit_ask *ask, int worker, kit_to to, const kit_prog *prog,
