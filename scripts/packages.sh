@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 [ "${GB_PACKAGES:-}" != skip ] || exit 0
 
-# The lines of the list for the wanted uses: one package, or a|b, each.
+# The lines of the list for the wanted uses: one package, a|b or a?, each.
 wanted() {
     sed 's/#.*//' packages.txt | while read -r use names; do
         [ -n "$names" ] || continue
@@ -17,11 +17,19 @@ wanted() {
 }
 
 installed() {
-    for name in $(echo "$1" | tr '|' ' '); do
+    for name in $(echo "${1%'?'}" | tr '|' ' '); do
         status=$(dpkg-query -W -f '${Status}' "$name" 2>/dev/null) || continue
         [ "$status" != 'install ok installed' ] || return 0
     done
     return 1
+}
+
+# What of the list is not there; a? only where apt knows of it.
+find_missing() {
+    wanted | while read -r names; do
+        if installed "$names"; then continue; fi
+        case $names in *'?') available "${names%'?'}" || continue ;; *) echo "$names" ;; esac
+    done
 }
 
 # The first of a|b that apt can install; fails when there is none.
@@ -38,7 +46,7 @@ available() {
 give_up() {
     {
         echo "packages: $1. gpubridge needs these packages (Debian's names; a|b: either):"
-        echo "$missing" | sed 's/^/    /'
+        echo "$missing" | sed 's/^/    /; s/?$//'
         echo 'Install them and run this again; GB_PACKAGES=skip goes on without this check.'
     } >&2
     exit 1
@@ -61,7 +69,7 @@ choose() {
 uses=$*
 missing=$(wanted)
 if command -v dpkg-query >/dev/null 2>&1; then
-    missing=$(wanted | while read -r names; do installed "$names" || echo "$names"; done)
+    missing=$(find_missing)
 fi
 [ -n "$missing" ] || exit 0
 
@@ -75,6 +83,7 @@ updated=no
 if ! choice=$(choose); then
     as_root apt-get -q update
     updated=yes
+    missing=$(find_missing)
     choice=$(choose) || give_up 'apt does not know all of them'
 fi
 

@@ -49,7 +49,7 @@ knows='echo "  Candidate: 1.0"'
 # Knows nothing before an update.
 knows_later='if grep -q update '"$log"'; then echo "  Candidate: 1.0"; exit 0; fi
 echo "  Candidate: (none)"'
-knows_jammy='[ "$2" != libclang-rt-dev ] || { echo "  Candidate: (none)"; exit 0; }
+knows_jammy='case $2 in libclang-rt-dev|pkg-config) echo "  Candidate: (none)"; exit 0 ;; esac
 echo "  Candidate: 1.0"'
 apt='echo "apt-get $*" >>'"$log"
 broken_until_update='echo "apt-get $*" >>'"$log"'
@@ -96,6 +96,15 @@ expect 0 build
 did 'apt-get -q update'
 did 'install -y --no-install-recommends libuv1-dev$'
 
+machine lacks_what_not_all_have
+program dpkg-query '[ "$4" != libclang-rt-dev ] || exit 1
+echo "install ok installed"'
+program apt-get "$apt"
+program apt-cache "$knows"
+program id 'echo 0'
+expect 0 build test
+did 'install -y --no-install-recommends libclang-rt-dev$'
+
 machine root_with_stale_lists
 program dpkg-query "$lacks_uv"
 program apt-get "$broken_until_update"
@@ -110,7 +119,9 @@ program apt-get "$apt"
 program apt-cache "$knows_jammy"
 program id 'echo 0'
 expect 0 build test
-did 'install -y --no-install-recommends .* libclang-common-14-dev$'
+did 'install -y --no-install-recommends gcc .* pkgconf luajit .* lua-busted$'
+did_not libclang-rt-dev
+did_not update
 
 machine unknown
 program dpkg-query "$has_none"
