@@ -49,9 +49,11 @@ static void on_wake(uv_async_t *async)
     (void)async; /* the wait ends; the loop's owner looks at its mailbox */
 }
 
+/* The timer may run before uv_run polls (its clock goes by milliseconds); without the stop the poll
+ * would then wait for ever. */
 static void on_time(uv_timer_t *timer)
 {
-    (void)timer;
+    uv_stop(timer->loop);
 }
 
 static int loop_open(gb_loop **out, gb_sys *sys)
