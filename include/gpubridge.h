@@ -1,21 +1,39 @@
-/* gpubridge: a host for grains (virtual actors) written in Lua, for engines and programs in C and C++.
+/* gpubridge: a host for grains (virtual actors) written in Lua, for engines and programs in C and
+ * C++.
  *
  *     gb_config config;
  *     gb_config_init(&config, sizeof config);
+ *     config.workers = 0;                      // this thread drives, with gb_poll
  *     config.app_dir = "game/grains";
  *     gb_host *host;
  *     int rc = gb_open(&host, &config);
  *     if (rc < 0) fprintf(stderr, "%s: %s\n", gb_err_name(rc), gb_err_detail());
  *
- * Errors. Functions that can fail return 0 or a count, or a negative GB_E... code; gb_err_detail() is the text, for the
- * calling thread, until its next failure. A function that takes a callback and returns an error never calls it.
+ *     gb_value *args = gb_value_new(host);
+ *     gb_put_int(args, 5);
+ *     rc = gb_call(host, "Npc", "orc-17", "think", args, 250, on_result, user);
+ *     if (rc < 0) gb_value_free(args);         // it did not start: args are still ours
+ *     while (running) gb_poll(host, 2000, 0);  // on_result runs in here, exactly once
+ *     gb_close(host, 1000);
  *
- * Threads. A host has worker threads of its own (config.workers > 0), or none, and then gb_poll drives it. Functions
- * may be called from any thread unless they say otherwise; gb_poll from one thread at a time. Callbacks run on a
- * worker's thread, or only inside gb_poll with GB_DELIVER_POLL. Several hosts in one process work.
+ * Errors. Functions that can fail return 0 or a count, or a negative GB_E... code; gb_err_detail()
+ * is the text, for the calling thread, until its next failure. A function that takes a callback and
+ * returns an error never calls it; when it returns no error the callback runs exactly once. A NULL
+ * that is not allowed is GB_EINVAL and the text names it.
  *
- * Ownership. What a function gives through a pointer to a pointer is the caller's to close; what it returns is
- * borrowed. Arguments are copied unless a function says that it takes them.
+ * Threads. A host has worker threads of its own (config.workers > 0), or none, and then gb_poll
+ * drives it. Functions may be called from any thread, also from callbacks, unless they say
+ * otherwise; one gb_value, one gb_ref and one gb_kernels is used by one thread at a time. Functions
+ * that block say so; they are refused (GB_EBUSY) inside callbacks and on the host's own threads.
+ * Callbacks run on a worker's thread (GB_DELIVER_WORKER), or only inside gb_poll
+ * (GB_DELIVER_POLL; with workers = 0 always); after gb_close has begun, on the thread that closes.
+ * A callback must not block and must not leave by longjmp or a C++ exception. Several hosts in one
+ * process work and know nothing of each other: one may be used inside another's callbacks.
+ *
+ * Ownership. What a function gives through a pointer to a pointer is the caller's to close; what it
+ * returns is borrowed unless it says otherwise. Texts and bytes are copied unless a function says
+ * that it takes them. Values, references, buffers and kernels may be freed after gb_close; until
+ * then they keep a small rest of the host alive.
  */
 #ifndef GPUBRIDGE_H
 #define GPUBRIDGE_H
@@ -27,11 +45,7 @@
 extern "C" {
 #endif
 
-#if defined(_WIN32)
-#define GB_API
-#else
 #define GB_API __attribute__((visibility("default")))
-#endif
 
 /* ---- errors ---- */
 
@@ -60,10 +74,19 @@ enum {
     GB_ENOTYET = -21    /* not in this version yet */
 };
 
-GB_API const char *gb_err_name(int rc);   /* "ETIMEDOUT"; "OK" for 0 or more */
-GB_API const char *gb_err_text(int rc);   /* its meaning in a few words */
-GB_API const char *gb_err_detail(void);   /* the calling thread's last failure; borrowed */
+GB_API const char *gb_err_name(int rc); /* "ETIMEDOUT"; "OK" for 0 or more */
+GB_API const char *gb_err_text(int rc); /* its meaning in a few words */
+GB_API const char *gb_err_detail(void); /* the calling thread's last failure; borrowed */
 #endif
+
+/* Keeps a text as the calling thread's gb_err_detail and returns rc: for functions of gb_export. */
+GB_API int gb_fail(int rc, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* A caller's bug that cannot be answered with a code (a handle used after it was freed, gb_close
+ * inside a callback) stops the process: the hook hears the text first, on the thread of the bug,
+ * and must not return. One for the process; NULL: print and abort. The old one. Any thread. */
+typedef void gb_panic_fn(const char *text);
+GB_API gb_panic_fn *gb_panic_hook(gb_panic_fn *hook);
 
 /* ---- the host ---- */
 
@@ -72,46 +95,309 @@ typedef struct gb_host gb_host;
 typedef enum { GB_DELIVER_WORKER, GB_DELIVER_POLL } gb_deliver;
 
 typedef struct gb_config {
-    size_t size;             /* set by gb_config_init: the caller's sizeof */
-    int workers;             /* worker threads; 0: gb_poll drives one worker; -1: one per core */
-    gb_deliver deliver;      /* where callbacks run */
-    const char *app_dir;     /* folder of grain modules; NULL: none */
-    const char *script_dir;  /* where require and kernel files are looked for too; NULL: none */
-    const char *cache_dir;   /* compiled kernels; NULL: the user's cache folder */
-    const char *compiler;    /* C++ compiler for kernels on the CPU; NULL: clang++, else g++ */
-    int kernel_threads;      /* of the cpu device; 0: one per core */
-    int cpu_devices;         /* the CPU as several devices; 0: one */
-    double spin_us;          /* a worker with nothing to do spins so long before it sleeps; < 0: the default, 50 */
-    double call_timeout_ms;  /* of calls that name none; 0: 30000 */
-    double stuck_ms;         /* a turn that runs longer is reported; 0: 5000 */
-    int64_t lua_bytes_max;   /* memory of each worker's Lua state; 0: no cap */
-    int log_level;           /* 0 debug, 1 info, 2 warn, 3 error, 4 off; -1: the default, 1 */
+    size_t size;            /* set by gb_config_init: the caller's sizeof */
+    int workers;            /* worker threads; 0: gb_poll drives one worker; -1: one per core */
+    gb_deliver deliver;     /* where callbacks run */
+    const char *app_dir;    /* folder of grain modules; NULL: none */
+    const char *script_dir; /* where require and kernel files are looked for too; NULL: none */
+    const char *cache_dir;  /* compiled kernels; NULL: the user's cache folder */
+    const char *compiler;   /* C++ compiler for kernels on the CPU; NULL: clang++, else g++ */
+    int kernel_threads;     /* of the cpu device; 0: one per core */
+    int cpu_devices;        /* the CPU as several devices; 0: one */
+    double spin_us;         /* an idle worker spins so long before it sleeps; < 0: 50 */
+    double call_timeout_ms; /* of calls that name none; 0: 30000 */
+    double stuck_ms;        /* a turn that runs longer is reported; 0: 5000 */
+    int64_t lua_bytes_max;  /* memory of each worker's Lua state; 0: no cap */
+    int log_level;          /* 0 debug, 1 info, 2 warn, 3 error, 4 off; -1: the default, 1 */
     void (*log)(void *user, int level, const char *line); /* NULL: standard error. Any thread */
     void *log_user;
-    int sanitize;            /* kernels on the CPU under ASan and UBSan (the process needs their runtime) */
-    int virtual_time;        /* a simulated world: time moves only when nothing is left to do (tests) */
-    uint64_t seed;           /* of a simulated world */
-    const char *lua_config;  /* what Lua sees as gb.config: the text of a Lua table; NULL: { app = {} } */
-    void (*exit)(void *user, int code); /* os.exit in Lua, on a worker's thread; NULL: the process ends there */
+    int sanitize; /* kernels on the CPU under ASan and UBSan (the process needs their runtime) */
+    int virtual_time; /* a simulated world, for tests: its time moves only inside gb_poll, when
+                         nothing is left to do and wait_us is not 0 */
+    uint64_t seed;    /* of a simulated world */
+    /* The host's own memory (not Lua's heap, not the bytes of arrays and devices): like realloc,
+     * with both sizes; size_new 0 frees; 16-byte aligned; NULL: out of memory. Any thread. */
+    void *(*alloc)(void *user, void *block, size_t size_old, size_t size_new);
+    void *alloc_user;
+    const char *lua_config; /* what Lua sees as gb.config: a Lua table's text; NULL: { app = {} } */
+    void (*exit)(void *user, int code); /* os.exit in Lua, on a worker's thread; NULL: as in Lua */
     void *exit_user;
 } gb_config;
 
 /* Defaults: workers -1, everything else none or the default. */
 GB_API void gb_config_init(gb_config *config, size_t size);
 
-/* Starts a host: workers run when this returns. GB_EINVAL names the field. */
+/* Starts a host: workers run when this returns. GB_EINVAL names the field. The configuration's
+ * texts are read while the host is open. */
 GB_API int gb_open(gb_host **out, const gb_config *config);
 
-/* Runs deactivation hooks and what is queued, for at most drain_ms; then everything is gone. Callbacks that are
- * still owed run with GB_ECLOSED before it returns. */
+/* New calls are refused (GB_ECLOSED) from here on. Runs what is queued and deactivation hooks, for
+ * at most drain_ms; then everything is gone. Callbacks that are still owed run, on this thread or a
+ * worker's, before it returns: with their answer, or with GB_ECLOSED. Threads that block in
+ * gb_call_wait or a launch are let go; nobody may begin to use the host once this returns. A check
+ * fails inside a callback of this host. NULL is allowed. */
 GB_API void gb_close(gb_host *host, int drain_ms);
 
-/* Drives a host without workers, and delivers callbacks of GB_DELIVER_POLL: works for at most work_us, and when there
- * is nothing to do waits for at most wait_us. How many callbacks ran. One thread at a time. */
+/* Drives a host without workers, and delivers callbacks of GB_DELIVER_POLL: works for at most
+ * work_us (and at least one step: a turn, a message or a callback is never cut short), and when
+ * there was nothing to do waits for at most wait_us for something. How many callbacks ran.
+ * GB_EBUSY: another thread polls, or this is a callback of the same host. */
 GB_API int gb_poll(gb_host *host, int64_t work_us, int64_t wait_us);
 
-/* A descriptor that is readable when gb_poll has something to do before its next timer; -1: none. */
+/* A descriptor for poll, epoll or select that is readable when gb_poll has something to do; -1:
+ * gb_poll has nothing to do with this configuration. Timers do not make it readable: wait at most
+ * gb_poll_timeout. Do not read it. Call it on the thread that polls; costs gb_poll a system call.
+ */
 GB_API int gb_poll_fd(gb_host *host);
+
+/* Milliseconds until gb_poll must be called though gb_poll_fd is not readable; -1: no such time. On
+ * the thread that polls. */
+GB_API int gb_poll_timeout(gb_host *host);
+
+/* GB_ENOTYET: hot reload of grain modules and kernels. */
+GB_API int gb_reload(gb_host *host, const char *module);
+
+/* ---- values: arguments and results ----
+ * What Lua takes and gives: nil, booleans, numbers, 64-bit integers, strings of any bytes, lists,
+ * tables, arrays, references. A gb_value is a row of them: all arguments of a call, or all results.
+ *
+ * Writing appends. A failure (GB_EINVAL, GB_ENOMEM) stays with the value: later puts answer it
+ * again, and so does the call it is given to; so a program may put everything and look once.
+ * Bounds: 1,000,000 values, 64 MiB of bytes (arrays beside it), 100 levels. */
+typedef struct gb_value gb_value;
+
+/* An empty one, the caller's to gb_value_free. NULL: out of memory, or host is NULL. */
+GB_API gb_value *gb_value_new(gb_host *host);
+GB_API void gb_value_free(gb_value *value); /* NULL is allowed; never a borrowed one */
+
+/* A copy that may be kept and written to (a result is borrowed: it ends with its callback). Arrays
+ * are copied too. NULL: out of memory. */
+GB_API gb_value *gb_value_copy(const gb_value *value);
+
+/* Forgets everything put so far, a failure too. */
+GB_API void gb_value_clear(gb_value *value);
+
+GB_API int gb_put_nil(gb_value *value);
+GB_API int gb_put_bool(gb_value *value, int truth);
+GB_API int gb_put_int(gb_value *value, int64_t number); /* a Lua number: GB_EINVAL from 2^53 on */
+GB_API int gb_put_number(gb_value *value, double number);
+GB_API int gb_put_int64(gb_value *value, int64_t number); /* int64 cdata in Lua */
+GB_API int gb_put_uint64(gb_value *value, uint64_t number);
+GB_API int gb_put_text(gb_value *value, const char *text); /* ended by NUL */
+GB_API int gb_put_bytes(gb_value *value, const void *bytes, size_t size);
+
+/* What is put until gb_put_end is inside. A list's items follow one another; in a table keys
+ * (texts, numbers or booleans) and values alternate: gb_put_table(v);  gb_put_text(v, "hp");
+ * gb_put_int(v, 12);  gb_put_end(v);               */
+GB_API int gb_put_list(gb_value *value);
+GB_API int gb_put_table(gb_value *value);
+GB_API int gb_put_end(gb_value *value);
+
+/* A reference to a grain. */
+GB_API int gb_put_ref(gb_value *value, const char *type, const char *key);
+GB_API int gb_put_ref_int(gb_value *value, const char *type, int64_t key);
+
+/* An array: a copy of count elements. Types: "float" "double" "int8" .. "int64" "uint8" ..
+ * "uint64", vectors "float2" "float4" "int4" ...; GB_EINVAL: unknown. */
+GB_API int gb_put_array(gb_value *value, const char *type, const void *data, int64_t count);
+
+/* An array that stands on the program's own memory, without a copy; data is aligned as the type
+ * asks, at least to 16 bytes for vectors. The grain reads and writes that memory until nobody holds
+ * it any more: then release runs once, on any thread (never when this fails). That is when the call
+ * has ended and Lua has collected the array; array:free() in the method makes it at once. To know
+ * the memory unused at the end of the call, copy (gb_put_array), or let the method free it. */
+GB_API int gb_array_wrap(gb_value *value, const char *type, void *data, int64_t count,
+                         void (*release)(void *user, void *data), void *user);
+
+/* ---- reading values ----
+ * An item is a place in a value; it and what it points at are good until the value is freed,
+ * cleared or put to. Reading an item as what it is not is GB_EINVAL and the text says what it is.
+ */
+typedef enum {
+    GB_ITEM_NONE, /* there is nothing at that place */
+    GB_ITEM_NIL,
+    GB_ITEM_BOOL,
+    GB_ITEM_NUMBER,
+    GB_ITEM_INT64,
+    GB_ITEM_UINT64,
+    GB_ITEM_STRING,
+    GB_ITEM_LIST,  /* a table with items 1 .. n and nothing else */
+    GB_ITEM_TABLE, /* any other table; the empty one too */
+    GB_ITEM_ARRAY,
+    GB_ITEM_REF,
+    GB_ITEM_BUFFER /* a device buffer: not readable in C yet */
+} gb_item_type;
+
+typedef struct gb_item {
+    gb_item_type type;
+    const gb_value *value; /* private */
+    size_t at;             /* private */
+} gb_item;
+
+GB_API const char *gb_item_type_name(gb_item_type type); /* "number"; never NULL */
+
+GB_API int gb_value_count(const gb_value *value);         /* 0 for NULL */
+GB_API gb_item gb_value_at(const gb_value *value, int i); /* 0 is the first; else GB_ITEM_NONE */
+
+/* 0 with *out set, or GB_EINVAL with *out untouched. */
+GB_API int gb_as_bool(gb_item item, int *out);      /* booleans only */
+GB_API int gb_as_int(gb_item item, int64_t *out);   /* any whole number that fits */
+GB_API int gb_as_uint(gb_item item, uint64_t *out); /* any whole number that fits */
+GB_API int gb_as_number(gb_item item, double *out); /* any number; 64-bit ones are rounded */
+GB_API int gb_as_text(gb_item item,
+                      const char **out); /* a string without zero bytes, ended by NUL */
+GB_API int gb_as_bytes(gb_item item, const void **out, size_t *size); /* any string */
+GB_API int gb_as_array(gb_item item, const char **type, const void **data, int64_t *count);
+GB_API int gb_as_ref(gb_item item, const char **type, const char **key); /* "7" for the integer 7 */
+
+/* Items of a list, pairs of a table, elements of an array, bytes of a string; 0 for all else. */
+GB_API int64_t gb_item_count(gb_item item);
+GB_API gb_item gb_item_at(gb_item list, int64_t i);            /* 0 is the first */
+GB_API gb_item gb_item_field(gb_item table, const char *name); /* GB_ITEM_NONE: no such field */
+
+/* Walks a list or table: gb_walk_init, then gb_walk_next until it returns 0. 1: *key and *item are
+ * set (either may be NULL; the key of a list's items is GB_ITEM_NONE). */
+typedef struct gb_walk {
+    const gb_value *value; /* private, all */
+    size_t at;
+    int64_t left;
+    int pairs;
+} gb_walk;
+GB_API int gb_walk_init(gb_walk *walk, gb_item container);
+GB_API int gb_walk_next(gb_walk *walk, gb_item *key, gb_item *item);
+
+/* ---- calls ---- */
+
+/* The end of a call. rc 0: result holds the method's results (one `true` when it returned nothing),
+ * borrowed until this returns. rc < 0: result is NULL and message (never NULL, borrowed) says why;
+ * gb_err_detail() then has the Lua traceback too, where there is one. A method that returns
+ * nil, message, code counts as failed when code is one of GB_E... ("ENOENT"); with a code of its
+ * own the three are results as they are, with rc 0. */
+typedef void gb_result_fn(gb_host *host, int rc, const gb_value *result, const char *message,
+                          void *user);
+
+/* Calls a method of a grain. key: a text of 1 to 1024 bytes; "7" is the integer 7. args: NULL for
+ * none; taken over when the call starts (0 or more), and still the caller's after an error.
+ * timeout_ms: 0 is the host's default, -1 none; time runs from here on.
+ *
+ * Positive: the call's number, for gb_cancel; fn runs once. Negative: fn never runs. GB_EINVAL: a
+ * NULL or empty name, values that failed or are not complete. GB_ENOMETHOD: a private name (_ or
+ * on_). GB_EBUSY: 32,768 calls of this host wait for their answers. GB_ESTUCK: the grain's worker
+ * is stuck in a turn. GB_ECLOSED. Everything else comes through fn: GB_ENOTYPE, GB_ENOMETHOD,
+ * GB_ETIMEDOUT, GB_ERAISED, ... Calls of one thread to one grain arrive in their order. */
+GB_API int gb_call(gb_host *host, const char *type, const char *key, const char *method,
+                   gb_value *args, int64_t timeout_ms, gb_result_fn *fn, void *user);
+
+/* One way: fn runs when the call is queued at the grain (rc 0, result NULL) or refused (GB_EBUSY:
+ * its mailbox stayed full until the timeout). fn NULL: refusals are logged. Else as gb_call. */
+GB_API int gb_tell(gb_host *host, const char *type, const char *key, const char *method,
+                   gb_value *args, int64_t timeout_ms, gb_result_fn *fn, void *user);
+
+/* The same, and blocks until the answer: 0 with the results, the caller's to gb_value_free (out may
+ * be NULL), or a negative code with gb_err_detail(). args are freed in every case. With workers = 0
+ * it drives the host like gb_poll, so other callbacks may run inside. Refused (GB_EBUSY) inside
+ * callbacks and on the host's threads. */
+GB_API int gb_call_wait(gb_host *host, const char *type, const char *key, const char *method,
+                        gb_value *args, int64_t timeout_ms, gb_value **out);
+
+/* The caller no longer wants the answer: fn runs with GB_ECANCELED, or with the answer where that
+ * is quicker. The method runs on and can see it (gb.cancelled()); one that has not begun never
+ * does. GB_ENOENT: no such call, or it was answered. Numbers come again after 2^31 calls. */
+GB_API int gb_cancel(gb_host *host, int call);
+
+/* ---- references: type and key, looked at once ---- */
+typedef struct gb_ref gb_ref;
+GB_API int gb_ref_open(gb_ref **out, gb_host *host, const char *type, const char *key);
+GB_API int gb_ref_open_int(gb_ref **out, gb_host *host, const char *type, int64_t key);
+GB_API int gb_ref_call(gb_ref *ref, const char *method, gb_value *args, int64_t timeout_ms,
+                       gb_result_fn *fn, void *user);
+GB_API int gb_ref_tell(gb_ref *ref, const char *method, gb_value *args, int64_t timeout_ms,
+                       gb_result_fn *fn, void *user);
+GB_API int gb_ref_call_wait(gb_ref *ref, const char *method, gb_value *args, int64_t timeout_ms,
+                            gb_value **out);
+GB_API void gb_ref_close(gb_ref *ref); /* calls that it made go on; NULL is allowed */
+
+/* ---- functions of the program, for Lua ----
+ * Lua calls them as gb.host.name(...). fn runs on the thread of the worker that calls, inside the
+ * turn: it must be quick and must not block. args are borrowed; results (empty at first) are put
+ * to. 0: Lua gets the results (true when there are none). Negative: Lua gets nil, message, code;
+ * the message is what gb_fail kept, or the code's meaning. Wrong values among the results raise. */
+typedef int gb_export_fn(gb_host *host, const gb_value *args, gb_value *results, void *user);
+
+/* At any time before gb_close; Lua looks names up when it calls. name: letters, digits and _.
+ * GB_ECONFLICT: that name is taken. */
+GB_API int gb_export(gb_host *host, const char *name, gb_export_fn *fn, void *user);
+
+/* ---- kernels without grains: CUDA C++ on the host's devices ---- */
+
+typedef struct gb_kernels gb_kernels;
+typedef struct gb_host_buffer gb_buffer; /* memory of one device */
+
+typedef struct gb_kernels_options {
+    size_t size;                 /* set by gb_kernels_options_init */
+    const char *file;            /* a path; or */
+    const char *source;          /* the text itself, and */
+    const char *name;            /* what messages call it; NULL: "kernels" */
+    const char *const *flags;    /* NULL-ended: -DX -UX -std=c++NN -use_fast_math ...; NULL: none */
+    const char *const *includes; /* NULL-ended folders for #include "..."; NULL: none */
+    const char *const *instances; /* NULL-ended template instances, "sum<float,256>"; NULL: none */
+    int device;                   /* -1: the first */
+} gb_kernels_options;
+GB_API void gb_kernels_options_init(gb_kernels_options *options, size_t size);
+
+/* Compiles, or finds in the cache, and loads. Blocks. GB_ECOMPILE: the detail is the compiler's own
+ * text. GB_ENOENT: no such file. GB_EDEVICE: no such device. */
+GB_API int gb_kernels_open(gb_kernels **out, gb_host *host, const gb_kernels_options *options);
+
+/* The same without blocking: fn gets the kernels (the program's to close), or rc < 0 and NULL. */
+typedef void gb_kernels_fn(gb_host *host, int rc, gb_kernels *kernels, const char *message,
+                           void *user);
+GB_API int gb_kernels_start(gb_host *host, const gb_kernels_options *options, gb_kernels_fn *fn,
+                            void *user);
+GB_API void gb_kernels_close(gb_kernels *kernels); /* launches that run go on; NULL is allowed */
+
+typedef struct gb_shape {
+    uint32_t grid[3], block[3]; /* blocks, and threads of a block */
+    uint32_t shared_bytes;      /* dynamic shared memory */
+} gb_shape;
+
+/* n threads in blocks of 256. */
+GB_API gb_shape gb_shape_threads(uint32_t n);
+
+/* One argument: a device buffer from an offset on; or host memory for a pointer (uploaded, and
+ * downloaded after unless the parameter is const); or bytes by value (exactly the parameter's). */
+typedef struct gb_kernel_arg {
+    gb_buffer *buffer;
+    size_t offset;
+    void *host;
+    const void *value;
+    size_t bytes; /* of host or value */
+} gb_kernel_arg;
+
+/* Runs a kernel and waits for it. Blocks. GB_ENOENT names the nearest kernel; GB_EINVAL the
+ * argument or limit; GB_EDEVICE: a buffer of another device; GB_ETRAP: it trapped. */
+GB_API int gb_launch(gb_kernels *kernels, const char *kernel, const gb_shape *shape,
+                     const gb_kernel_arg *args, int arg_count);
+
+/* The same without blocking: host memory and buffers must stay until fn has run (rc, message). */
+typedef void gb_done_fn(gb_host *host, int rc, const char *message, void *user);
+GB_API int gb_launch_start(gb_kernels *kernels, const char *kernel, const gb_shape *shape,
+                           const gb_kernel_arg *args, int arg_count, gb_done_fn *fn, void *user);
+
+/* Zeroed memory of a device (-1: the first). GB_ENOMEM, GB_EDEVICE. May block. */
+GB_API int gb_buffer_create(gb_buffer **out, gb_host *host, size_t bytes, int device);
+GB_API void gb_buffer_free(gb_buffer *buffer); /* after the last launch with it; NULL is allowed */
+GB_API size_t gb_buffer_size(const gb_buffer *buffer);
+GB_API int gb_buffer_upload(gb_buffer *buffer, size_t offset, const void *data, size_t bytes);
+GB_API int gb_buffer_download(gb_buffer *buffer, size_t offset, void *data, size_t bytes);
+
+/* Not in this version yet; all answer GB_ENOTYET and name the feature: device memory of the program
+ * by its address, and memory and semaphores shared by another API (Vulkan, Direct3D 12). */
+typedef struct gb_semaphore gb_semaphore;
+GB_API int gb_buffer_wrap(gb_buffer **out, gb_host *host, uint64_t address, size_t bytes,
+                          int device);
+GB_API int gb_buffer_import_fd(gb_buffer **out, gb_host *host, int fd, size_t bytes, int device);
+GB_API int gb_semaphore_import_fd(gb_semaphore **out, gb_host *host, int fd, int device);
 
 #ifdef __cplusplus
 }

@@ -32,3 +32,4 @@ end
 core.make_ref = ref.make
 function core.run_specs(...) return require("gb.spec").run(...) end
 require "gb.worker"
+require "gb.host"

@@ -7,7 +7,7 @@
 typedef void gb_panic_fn(const char *text);
 
 /* Sets the hook for the process and returns the old one; NULL is the default: print and abort. */
-gb_panic_fn *gb_panic_hook(gb_panic_fn *hook);
+__attribute__((visibility("default"))) gb_panic_fn *gb_panic_hook(gb_panic_fn *hook);
 
 _Noreturn void gb_panic(const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

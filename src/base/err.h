@@ -37,11 +37,14 @@ enum {
 };
 #define GB_ERRORS_DEFINED 1
 
+/* Part of the public header too. */
+#define GB_EXPORTED __attribute__((visibility("default")))
+
 /* "ETIMEDOUT" for GB_ETIMEDOUT, "OK" for 0 or more, "EUNKNOWN" for anything else. Never NULL. */
-const char *gb_err_name(int rc);
+GB_EXPORTED const char *gb_err_name(int rc);
 
 /* The one-line meaning of a code. Never NULL. */
-const char *gb_err_text(int rc);
+GB_EXPORTED const char *gb_err_text(int rc);
 
 /* The code of a name ("ETIMEDOUT"), or 0 when the name is none of the list. */
 int gb_err_code(const char *name);
@@ -51,6 +54,6 @@ int gb_err_code(const char *name);
 int gb_err_set(int rc, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* This thread's last text, or "" when there is none. Borrowed until the next gb_err_set here. */
-const char *gb_err_detail(void);
+GB_EXPORTED const char *gb_err_detail(void);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "gpu/gpu.h"
+#include "host/embed.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,10 +24,13 @@ void gb_config_init(gb_config *config, size_t size)
 static int check_config(gb_config *config)
 {
     if (config->size == 0 || config->size > 4096)
-        return gb_err_set(GB_EINVAL, "config.size: call gb_config_init(&config, sizeof config) first");
+        return gb_err_set(GB_EINVAL,
+                          "config.size: call gb_config_init(&config, sizeof config) first");
     if (config->workers < -1 || config->workers > GB_WORKERS_MAX)
-        return gb_err_set(GB_EINVAL, "config.workers: -1 (one per core), 0 (driven by gb_poll) or 1 to %d, not %d",
-                          GB_WORKERS_MAX, config->workers);
+        return gb_err_set(
+            GB_EINVAL,
+            "config.workers: -1 (one per core), 0 (driven by gb_poll) or 1 to %d, not %d",
+            GB_WORKERS_MAX, config->workers);
     if (config->workers == -1) {
         long cores = sysconf(_SC_NPROCESSORS_ONLN);
         config->workers = cores < 1 ? 1 : cores > GB_WORKERS_MAX ? GB_WORKERS_MAX : (int)cores;
@@ -176,6 +180,7 @@ static int open_rest(gb_host *host, int driven)
     host->states = gb_mem_zalloc(&host->mem, (size_t)count * sizeof *host->states);
     host->threads = gb_mem_zalloc(&host->mem, (size_t)count * sizeof *host->threads);
     if (!host->states || !host->threads) return GB_ENOMEM;
+    if ((rc = gbi_embed_open(host)) < 0) return rc;
     rc = start_workers(host, config->workers == 0 || config->virtual_time ? count : driven);
     if (rc < 0) return rc;
     if (!config->virtual_time) {
@@ -186,7 +191,8 @@ static int open_rest(gb_host *host, int driven)
     return 0;
 }
 
-/* Failures of states on other threads: waits until all have tried. Driven hosts need not wait for success. */
+/* Failures of states on other threads: waits until all have tried. Driven hosts need not wait for
+ * success. */
 static int wait_opened(gb_host *host)
 {
     while (atomic_load(&host->opened) < host->thread_count + host->thread_first) {
@@ -207,6 +213,7 @@ int gbi_host_open(gb_host **out, const gb_config *given, int driven)
     gb_host *host = calloc(1, sizeof *host);
     if (!host) return gb_err_set(GB_ENOMEM, "out of memory: a host");
     host->config = config;
+    atomic_init(&host->refs, 1);
     gb_mem_init(&host->mem, "host", NULL, 0);
     host->log.level = config.log_level < 0 ? GB_LOG_INFO : (gb_log_level)config.log_level;
     host->log.sink = config.log ? log_sink : NULL;
@@ -233,8 +240,9 @@ int gb_open(gb_host **out, const gb_config *config)
 
 /* ---- driving ---- */
 
-/* Nothing is left at this time: who waits for quiet goes on, else time moves. False: nothing will ever happen. */
-static bool move_time(gb_host *host)
+/* Nothing is left at this time: who waits for quiet goes on, else time moves. False: nothing will
+ * ever happen. */
+bool gbi_host_move_time(gb_host *host)
 {
     gb_silo *silo = host->silo;
     bool woken = false;
@@ -259,7 +267,7 @@ bool gbi_host_run(gb_host *host, atomic_bool *stop)
     while (!atomic_load(stop)) {
         gb_silo_settle(host->silo);
         if (atomic_load(stop)) return true;
-        if (!move_time(host)) return false;
+        if (!gbi_host_move_time(host)) return false;
     }
     return true;
 }
@@ -278,8 +286,10 @@ static void drive(gb_host *host, uint64_t wait_ns)
         gb_silo_settle(host->silo);
         return;
     }
+    gbi_embed_deliver(host, gb_now(host->sys) + GB_MS);
     bool any = false;
-    for (int i = 0; i < host->thread_first; i++) any |= gb_worker_pass(host->silo->workers[i], GB_MS);
+    for (int i = 0; i < host->thread_first; i++)
+        any |= gb_worker_pass(host->silo->workers[i], GB_MS);
     if (any) return;
     if (host->thread_first > 0) {
         gb_worker_wait(host->silo->workers[0], gb_now(host->sys) + wait_ns);
@@ -292,32 +302,11 @@ static void drive(gb_host *host, uint64_t wait_ns)
 bool gbi_host_settle(gb_host *host, int wait_ms)
 {
     uint64_t until = real_now() + (uint64_t)wait_ms * GB_MS;
-    while (!gb_silo_quiet(host->silo)) {
+    while (!gbi_embed_quiet(host) || !gb_silo_quiet(host->silo)) {
         if (real_now() >= until) return false;
         drive(host, GB_MS / 5);
     }
     return true;
-}
-
-int gb_poll(gb_host *host, int64_t work_us, int64_t wait_us)
-{
-    if (host->thread_first == 0) return 0;
-    uint64_t until = real_now() + (uint64_t)work_us * 1000;
-    bool any = false;
-    do {
-        if (!gb_worker_pass(host->silo->workers[0], (uint64_t)work_us * 1000)) break;
-        any = true;
-    } while (real_now() < until);
-    if (!any && wait_us > 0) {
-        gb_worker_wait(host->silo->workers[0], gb_now(host->sys) + (uint64_t)wait_us * 1000);
-        gb_worker_pass(host->silo->workers[0], (uint64_t)work_us * 1000);
-    }
-    return 0;
-}
-
-int gb_poll_fd(gb_host *host)
-{
-    return host->thread_first ? host->sys->door->loop_fd(host->silo->workers[0]->loop) : -1;
 }
 
 /* ---- closing ---- */
@@ -352,7 +341,7 @@ static void drain_start(gb_node *node, void *reader)
 }
 
 /* Ends all activations with their hooks, on their own workers, within the time. */
-static void drain_all(gb_host *host, int drain_ms, drain *drains, atomic_int *left)
+static void drain_all(gb_host *host, uint64_t until, drain *drains, atomic_int *left)
 {
     int count = host->silo->worker_count;
     for (int i = 0; i < count; i++) {
@@ -363,10 +352,9 @@ static void drain_all(gb_host *host, int drain_ms, drain *drains, atomic_int *le
         gb_timer_init(&d->timer, drain_timer);
         gb_worker_post(d->worker, &d->node);
     }
-    uint64_t until = real_now() + (uint64_t)drain_ms * GB_MS;
     while (atomic_load(left) > 0 && real_now() < until) {
         drive(host, GB_MS / 5);
-        if (host->config.virtual_time) move_time(host);
+        if (host->config.virtual_time) gbi_host_move_time(host);
     }
 }
 
@@ -384,7 +372,8 @@ static void stop_threads(gb_host *host)
     if (host->system_started) pthread_join(host->system_thread, NULL);
 }
 
-/* Kernels and copies that still run hold memory of the states: they are asked to end, and waited for. */
+/* Kernels and copies that still run hold memory of the states: they are asked to end, and waited
+ * for. */
 static bool wait_ops(gb_host *host)
 {
     uint64_t until = real_now() + (uint64_t)OPS_WAIT_MS * GB_MS;
@@ -392,6 +381,7 @@ static bool wait_ops(gb_host *host)
         bool any = false;
         for (int i = 0; i < host->silo->worker_count; i++)
             any |= host->states[i] && gbl_ops_under_way(host->states[i]);
+        any |= host->embed && atomic_load(&host->embed->ops) > 0;
         if (!any) return true;
         if (real_now() >= until) return false;
         for (int i = 0; i < host->silo->worker_count; i++) {
@@ -401,36 +391,51 @@ static bool wait_ops(gb_host *host)
     }
 }
 
+/* What is queued and the hooks of all grains, within the time; then no thread of ours runs. */
+static void wind_down(gb_host *host, int drain_ms)
+{
+    gb_silo *silo = host->silo;
+    drain *drains = NULL;
+    atomic_int left = silo->worker_count;
+    if (host->states && atomic_load(&host->open_rc) == 0 && drain_ms > 0) {
+        uint64_t until = real_now() + (uint64_t)drain_ms * GB_MS;
+        drains = calloc((size_t)silo->worker_count, sizeof *drains);
+        if (drains) {
+            gbi_host_settle(host, (drain_ms + 1) / 2); /* hooks need time too */
+            drain_all(host, until, drains, &left);
+        }
+    }
+    stop_threads(host);
+    for (int i = 0; drains && i < silo->worker_count; i++)
+        gb_timer_stop(&silo->workers[i]->timers, &drains[i].timer);
+    free(drains);
+}
+
+/* Callbacks that are owed run here, before the states whose arrays they may show are closed. */
+static bool end_silo(gb_host *host)
+{
+    gb_silo *silo = host->silo;
+    bool ended = wait_ops(host);
+    if (ended) gb_silo_stop(silo);
+    if (host->embed) gbi_embed_abandon(host);
+    for (int i = 0; ended && i < silo->worker_count; i++)
+        if (host->states[i]) gbl_state_close(host->states[i]);
+    return ended;
+}
+
 void gb_close(gb_host *host, int drain_ms)
 {
     if (!host) return;
+    gbi_embed_begin_close(host);
     gb_silo *silo = host->silo;
-    drain *drains = NULL;
-    atomic_int left = silo ? silo->worker_count : 0;
-    if (silo && host->states && atomic_load(&host->open_rc) == 0 && drain_ms > 0) {
-        drains = calloc((size_t)silo->worker_count, sizeof *drains);
-        if (drains) {
-            gbi_host_settle(host, drain_ms);
-            drain_all(host, drain_ms, drains, &left);
-        }
-    }
-    if (silo) stop_threads(host);
-    for (int i = 0; silo && drains && i < silo->worker_count; i++)
-        gb_timer_stop(&silo->workers[i]->timers, &drains[i].timer);
-    bool ended = true;
-    if (silo && host->states) {
-        ended = wait_ops(host);
-        if (ended) {
-            gb_silo_stop(silo);
-            for (int i = 0; i < silo->worker_count; i++)
-                if (host->states[i]) gbl_state_close(host->states[i]);
-        }
-    }
-    free(drains);
-    if (!ended) { /* a kernel that never ends holds them: better a leak than memory taken away under it */
-        gb_log_put(&host->log, GB_LOG_ERROR, 0, NULL, "closed while a kernel still runs: its host's memory is kept");
+    if (silo) wind_down(host, drain_ms);
+    if (silo && host->states && !end_silo(host)) {
+        /* a kernel that never ends holds them: better a leak than memory taken away under it */
+        gb_log_put(&host->log, GB_LOG_ERROR, 0, NULL,
+                   "closed while a kernel still runs: its host's memory is kept");
         return;
     }
+    gbi_embed_close(host);
     if (host->gpu) gb_gpu_close(host->gpu);
     if (silo) {
         gb_mem_free(&host->mem, host->states, (size_t)silo->worker_count * sizeof *host->states);
@@ -438,8 +443,8 @@ void gb_close(gb_host *host, int drain_ms)
         gb_silo_close(silo);
     }
     if (host->sys) gb_sys_close(host->sys);
-    gb_mem_fini(&host->mem);
     pthread_mutex_destroy(&host->system_lock);
     pthread_cond_destroy(&host->system_wake);
-    free(host);
+    host->silo = NULL;
+    gbi_host_unref(host);
 }

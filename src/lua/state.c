@@ -231,6 +231,7 @@ static int open_all(lua_State *L)
     gbl_open_kind(L);
     gbl_open_array(L);
     gbl_open_gpu(L);
+    gbl_open_export(L);
     lua_pop(L, 1);
     preload(L);
     lua_getglobal(L, "require");
