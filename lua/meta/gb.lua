@@ -7,7 +7,8 @@
 ---@field config table The configuration; users' own settings are under `app`.
 ---@field log gb.Log Structured lines on the log.
 ---@field catalog gb.Catalog Not in this version yet.
----@field test table Virtual time for specs. Not in this version yet.
+---@field test gb.Test For specs: gbrun test DIR.
+---@field host table<string, function> Functions of the program that embeds the host.
 local gb = {}
 
 ---A number of seconds, or a text with a unit: "250ms", "5s", "10m", "1h", "1d".
@@ -40,8 +41,10 @@ local gb = {}
 
 -- ---- grains ----
 
+---@alias gb.Placement "random"|"local"|"hash"|"least"|"stateless"|gb.GpuPlacement
+
 ---@class gb.GrainOptions
----@field placement? "random"|"local"|"hash"|"least"|"stateless" Where it runs. "random" by default.
+---@field placement? gb.Placement Where it runs. "random" by default.
 ---@field kernels? string A CUDA C++ file: compiled when the grain is activated, as self.kernels.
 ---@field reentrant? boolean|"chain" Other turns may come while one waits; "chain": of its callers.
 ---@field keep_alive? boolean Is never deactivated for being idle.
@@ -57,6 +60,21 @@ local gb = {}
 ---@param options? gb.GrainOptions
 ---@return gb.Self class
 function gb.grain(name, options) end
+
+---@class gb.GpuPlacement
+
+---@class gb.GpuOptions
+---@field memory? integer|string That must be free: bytes, or "512MB".
+---@field device? integer The index of a device, from 0.
+---@field policy? "score"|"affinity"|"balanced" "score" by default.
+---@field prefer_local? boolean
+---@field required? boolean No CPU instead of a GPU: ENOGPU.
+
+---A placement for grains that want a device with room for them. It is chosen when the grain is
+---activated.
+---@param options? gb.GpuOptions
+---@return gb.GpuPlacement
+function gb.gpu(options) end
 
 ---A reference to a grain: no I/O, the grain need not exist. 7 and "7" are the same key.
 ---@param type string|gb.Self The name, or what gb.grain returned.
@@ -323,6 +341,60 @@ function Log.error(text, fields) end
 ---@param value any
 ---@return string
 function gb.type(value) end
+
+-- ---- specs ----
+
+---Inside gbrun test, where time is virtual.
+---@class gb.Test
+local Test = {}
+
+---Lets so much time pass: timers fire in their order, and what they start runs to its end.
+---@param duration gb.Duration
+---@return true
+function Test.advance(duration) end
+
+---Runs until nothing is left to do at this time.
+---@return true
+function Test.idle() end
+
+---What is random begins anew.
+---@param number integer
+---@return true
+function Test.seed(number) end
+
+---Replaces methods of a type until gb.test.reset().
+---@param type string|gb.Self
+---@param methods table<string, function>
+---@return true
+function Test.replace(type, methods) end
+
+---Ends the activation behind a reference, with its hook: true when there was one.
+---@param ref gb.Ref
+---@return boolean|nil, string? message, gb.Code? code
+function Test.deactivate(ref) end
+
+---As at the start: methods are the types' own again, nothing fails on purpose, no grain is active.
+---@return true|nil, string? message, gb.Code? code
+function Test.reset() end
+
+---The next calls of a method ("Mailer.send") give their callers this code.
+---@param point string
+---@param code gb.Code
+---@param times? integer 1 by default.
+---@return true|nil, string? message, gb.Code? code
+function Test.fail(point, code, times) end
+
+---Handles of so many silos; more than one is not in this version yet.
+---@param count integer
+---@return table[]|nil, string? message, gb.Code? code
+function Test.silos(count) end
+
+---Raises unless all elements are as near to the expected ones as the tolerance.
+---@param array gb.Array|number[]|number
+---@param expected gb.Array|number[]|number
+---@param tolerance? number 1e-6 by default.
+---@return true
+function Test.near(array, expected, tolerance) end
 
 -- ---- not in this version yet ----
 
