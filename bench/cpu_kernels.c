@@ -4,10 +4,12 @@
 #include "gpu/cpu_compile.h"
 
 #include <dlfcn.h>
+#include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -160,19 +162,30 @@ static void compare(bench *b, const char *name, int n, int threads)
 
 static void *hand_loops(const char *folder)
 {
-    char command[1024], path[600];
+    char object[700], path[600];
     snprintf(path, sizeof path, "%s/hand.cpp", folder);
     FILE *file = fopen(path, "w");
     if (!file) return NULL;
     fputs(loops, file);
     fclose(file);
-    snprintf(command, sizeof command,
-             "clang++ -O3 -march=native -fno-math-errno -fno-trapping-math -ffp-contract=fast "
-             "-fPIC -shared %s -o %s.so",
-             path, path);
-    if (system(command) != 0) return NULL;
-    snprintf(command, sizeof command, "%s.so", path);
-    return dlopen(command, RTLD_NOW);
+    snprintf(object, sizeof object, "%s.so", path);
+    char *argv[] = {"clang++",
+                    "-O3",
+                    "-march=native",
+                    "-fno-math-errno",
+                    "-fno-trapping-math",
+                    "-ffp-contract=fast",
+                    "-fPIC",
+                    "-shared",
+                    path,
+                    "-o",
+                    object,
+                    NULL};
+    pid_t pid;
+    int status = 1;
+    if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) != 0) return NULL;
+    if (waitpid(pid, &status, 0) != pid || status != 0) return NULL;
+    return dlopen(object, RTLD_NOW);
 }
 
 int main(void)

@@ -1,5 +1,6 @@
-/* bench_startup GBRUN SCRIPT: from starting the program to the script's first line on standard output (median of 21), and
- * what an idle silo holds and uses: resident memory, and the share of one core over five seconds. */
+/* bench_startup GBRUN SCRIPT: from starting the program to the script's first line on standard
+ * output (median of 21), and what an idle silo holds and uses: resident memory, and the share of
+ * one core over five seconds. */
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdio.h>

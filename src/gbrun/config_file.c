@@ -1,5 +1,5 @@
-/* The configuration file: a Lua chunk that returns a table. What stands under `app` is the user's own: it becomes
- * text that every worker's Lua state reads again. */
+/* The configuration file: a Lua chunk that returns a table. What stands under `app` is the user's
+ * own: it becomes text that every worker's Lua state reads again. */
 #include "gbrun/gbrun.h"
 
 #include <ctype.h>
@@ -11,9 +11,11 @@
 
 enum { DEPTH_MAX = 20, PATH_BYTES = 256 };
 
-/* Settings of api.md whose features come later: naming one must not be taken for a spelling mistake. */
-static const char *const later[] = {"listen", "admin", "cluster", "name",   "labels", "devices", "stores",
-                                    "streams", "tenants", "connect", "tokens", "tls",    NULL};
+/* Settings of api.md whose features come later: naming one must not be taken for a spelling
+ * mistake. */
+static const char *const later[] = {"listen",  "admin",  "cluster", "name",    "labels",
+                                    "devices", "stores", "streams", "tenants", "connect",
+                                    "tokens",  "tls",    NULL};
 
 typedef struct reader {
     lua_State *L;
@@ -53,12 +55,14 @@ static void put_number(gb_buf *out, double number)
         gb_buf_printf(out, "%.17g", number);
 }
 
-/* GB_APP_PATH instead of the value on top, read as the same type: 0, 1 when it was there, negative when wrong. */
+/* GB_APP_PATH instead of the value on top, read as the same type: 0, 1 when it was there, negative
+ * when wrong. */
 static int from_environment(reader *r, const char *path)
 {
     char name[PATH_BYTES + 8];
     snprintf(name, sizeof name, "GB_%s", path);
-    for (char *c = name; *c; c++) *c = isalnum((unsigned char)*c) ? (char)toupper((unsigned char)*c) : '_';
+    for (char *c = name; *c; c++)
+        *c = isalnum((unsigned char)*c) ? (char)toupper((unsigned char)*c) : '_';
     for (int i = 0; i < GBRUN_SETTINGS; i++) {
         char other[64];
         gbrun_setting_env(&gbrun_settings[i], other, sizeof other);
@@ -71,7 +75,8 @@ static int from_environment(reader *r, const char *path)
     double number = strtod(text, &end);
     bool yes = strcmp(text, "true") == 0, no = strcmp(text, "false") == 0;
     if ((type == LUA_TNUMBER && (end == text || *end)) || (type == LUA_TBOOLEAN && !yes && !no)) {
-        fprintf(stderr, "gbrun: %s: a %s is wanted, not '%s'\n", name, luaL_typename(r->L, -1), text);
+        fprintf(stderr, "gbrun: %s: a %s is wanted, not '%s'\n", name, luaL_typename(r->L, -1),
+                text);
         return -1;
     }
     lua_pop(r->L, 1);
@@ -123,7 +128,8 @@ static int put_table(reader *r, const char *path, int depth)
 {
     lua_State *L = r->L;
     char below[PATH_BYTES];
-    if (depth > DEPTH_MAX || !lua_checkstack(L, 8)) return fail(r, path, "too deep (or it contains itself)");
+    if (depth > DEPTH_MAX || !lua_checkstack(L, 8))
+        return fail(r, path, "too deep (or it contains itself)");
     gb_buf_put(&r->options->lua_config, "{", 1);
     int code = 0;
     for (lua_pushnil(L); code == 0 && lua_next(L, -2); lua_settop(L, -2)) {
@@ -186,13 +192,15 @@ static int unknown_setting(const reader *r, const char *name)
 static int read_field(reader *r)
 {
     lua_State *L = r->L;
-    if (lua_type(L, -2) != LUA_TSTRING) return fail(r, "", "the table's keys are names of settings");
+    if (lua_type(L, -2) != LUA_TSTRING)
+        return fail(r, "", "the table's keys are names of settings");
     const char *name = lua_tostring(L, -2);
     if (strcmp(name, "app") == 0) return read_app(r);
     const gbrun_setting *setting = gbrun_setting_find(name);
     if (!setting) return unknown_setting(r, name);
     if (lua_type(L, -1) == LUA_TBOOLEAN)
-        return gbrun_setting_set(r->options, setting, lua_toboolean(L, -1) ? "yes" : "no", r->shown);
+        return gbrun_setting_set(r->options, setting, lua_toboolean(L, -1) ? "yes" : "no",
+                                 r->shown);
     if (!lua_isstring(L, -1)) return fail(r, name, "a text, a number, true or false is wanted");
     lua_pushvalue(L, -1); /* tostring would change a number in place */
     int code = gbrun_setting_set(r->options, setting, lua_tostring(L, -1), r->shown);

@@ -1,11 +1,11 @@
 /* gbrun doctor, devices, version: what this build and this machine have. */
 #include "gbrun/gbrun.h"
 
+#include "gbrun/build.h"
 #include "gpu/cpu_tool.h"
 #include "gpu/gpu.h"
 #include "gpu/image_cache.h"
 #include "gpu/nvrtc.h"
-#include "gbrun/build.h"
 
 #include <dirent.h>
 #include <dlfcn.h>
@@ -44,8 +44,9 @@ static void print_device(gb_gpu *gpu, int index, const char *before)
 {
     gb_device_info info;
     gb_device_get_info(gb_gpu_device(gpu, index), &info);
-    printf("%s%d  %-5s %s (%s), %d %s, %.1f GiB, %.1f GiB free\n", before, index, info.backend, info.name, info.arch,
-           info.units, strcmp(info.backend, "cpu") == 0 ? "cores" : "multiprocessors",
+    printf("%s%d  %-5s %s (%s), %d %s, %.1f GiB, %.1f GiB free\n", before, index, info.backend,
+           info.name, info.arch, info.units,
+           strcmp(info.backend, "cpu") == 0 ? "cores" : "multiprocessors",
            (double)info.memory_total / (1 << 30), (double)info.memory_free / (1 << 30));
 }
 
@@ -85,7 +86,8 @@ static void show_machine(void)
              (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) / (1 << 30));
     row("memory", text);
     row("LuaJIT", LUAJIT_VERSION);
-    const char *(*uv_version)(void) = (const char *(*)(void))dlsym(RTLD_DEFAULT, "uv_version_string");
+    const char *(*uv_version)(void) =
+        (const char *(*)(void))dlsym(RTLD_DEFAULT, "uv_version_string");
     row("libuv", uv_version ? uv_version() : "built in");
 }
 
@@ -127,7 +129,9 @@ static bool show_compiler(gbrun_options *options, const char *folder)
     }
     snprintf(text, sizeof text, "%s (%s)", tool.path, tool.version);
     row("C++ compiler", text);
-    if (!tool.clang) remedy("g++ is correct but slower: it does not vectorise loops over threads; install clang");
+    if (!tool.clang)
+        remedy(
+            "g++ is correct but slower: it does not vectorise loops over threads; install clang");
     return true;
 }
 
@@ -156,7 +160,8 @@ static void show_nvrtc(void)
     gb_nvrtc *nvrtc;
     if (gb_nvrtc_open(&nvrtc) < 0) {
         row("NVRTC", "not found");
-        remedy("to compile for NVIDIA GPUs: install the CUDA toolkit, or name libnvrtc.so in GB_NVRTC_LIBRARY");
+        remedy("to compile for NVIDIA GPUs: install the CUDA toolkit, or name libnvrtc.so in "
+               "GB_NVRTC_LIBRARY");
         return;
     }
     snprintf(text, sizeof text, "%s (%s)", gb_nvrtc_version(nvrtc), gb_nvrtc_path(nvrtc));
@@ -171,7 +176,8 @@ static void show_devices(gbrun_options *options)
         row("devices", gb_err_detail());
         return;
     }
-    for (int i = 0; i < gb_gpu_device_count(gpu); i++) print_device(gpu, i, i ? "               " : "devices        ");
+    for (int i = 0; i < gb_gpu_device_count(gpu); i++)
+        print_device(gpu, i, i ? "               " : "devices        ");
     gb_gpu_close(gpu);
 }
 
@@ -186,7 +192,8 @@ static void show_busted(void)
         return;
     }
     row("busted", "not found");
-    remedy("gbrun test needs it: apt install lua-busted, or luarocks --lua-version 5.1 install busted");
+    remedy("gbrun test needs it: apt install lua-busted, or luarocks --lua-version 5.1 install "
+           "busted");
 }
 
 int gbrun_doctor(gbrun_options *options)
@@ -199,6 +206,7 @@ int gbrun_doctor(gbrun_options *options)
     show_nvrtc();
     show_devices(options);
     show_busted();
-    row("verdict", usable ? "usable: kernels run here" : "kernels cannot run here: see the remedies above");
+    row("verdict",
+        usable ? "usable: kernels run here" : "kernels cannot run here: see the remedies above");
     return usable ? 0 : GBRUN_FAILED;
 }

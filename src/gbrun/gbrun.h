@@ -1,5 +1,6 @@
-/* gbrun: flags, subcommands, exit codes. A subcommand is a function of its own file that returns the exit code: 0,
- * 1 for a failure that it has printed on standard error, 2 for wrong usage. One thread, but for signal handlers.
+/* gbrun: flags, subcommands, exit codes. A subcommand is a function of its own file that returns
+ * the exit code: 0, 1 for a failure that it has printed on standard error, 2 for wrong usage. One
+ * thread, but for signal handlers.
  */
 #ifndef GB_GBRUN_GBRUN_H
 #define GB_GBRUN_GBRUN_H
@@ -10,7 +11,13 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-enum { GBRUN_FAILED = 1, GBRUN_USAGE = 2, GBRUN_SETTINGS = 15, GBRUN_GIVEN_MAX = 64, GBRUN_REST_MAX = 8 };
+enum {
+    GBRUN_FAILED = 1,
+    GBRUN_USAGE = 2,
+    GBRUN_SETTINGS = 15,
+    GBRUN_GIVEN_MAX = 64,
+    GBRUN_REST_MAX = 8
+};
 
 /* ---- settings: one table drives parsing, `gbrun config` and --help (settings.c) ---- */
 
@@ -40,11 +47,12 @@ typedef struct gbrun_command gbrun_command;
 
 typedef struct gbrun_options {
     gb_config config;
-    double drain_ms; /* how long what is queued may take at the end */
-    const char *config_path;  /* of the file that was read, or NULL */
-    const char *config_asked; /* --config */
-    char *value[GBRUN_SETTINGS];  /* as text; NULL: the default */
-    char *origin[GBRUN_SETTINGS]; /* "gpubridge.lua", "GB_WORKERS", "--workers"; NULL: the default */
+    double drain_ms;             /* how long what is queued may take at the end */
+    const char *config_path;     /* of the file that was read, or NULL */
+    const char *config_asked;    /* --config */
+    char *value[GBRUN_SETTINGS]; /* as text; NULL: the default */
+    char
+        *origin[GBRUN_SETTINGS]; /* "gpubridge.lua", "GB_WORKERS", "--workers"; NULL: the default */
     gb_mem mem;
     gb_buf lua_config; /* what Lua sees as gb.config */
     gb_buf app_lines;  /* the settings below app, "name = value\n", sorted by gbrun config */
@@ -53,8 +61,8 @@ typedef struct gbrun_options {
     int argc;         /* what stands behind it */
     char **argv;
     char *rest[GBRUN_REST_MAX];
-    char **argv_all;  /* as the program was started */
-    int given_count;  /* flags of the subcommand, in order */
+    char **argv_all; /* as the program was started */
+    int given_count; /* flags of the subcommand, in order */
     struct {
         const char *flag, *value; /* value NULL: it takes none */
     } given[GBRUN_GIVEN_MAX];
@@ -66,7 +74,8 @@ void gbrun_setting_env(const gbrun_setting *setting, char *out, size_t room);
 const gbrun_setting *gbrun_setting_find(const char *name); /* NULL: unknown */
 
 /* 0, or GBRUN_USAGE with the error printed. Both texts are copied. */
-int gbrun_setting_set(gbrun_options *options, const gbrun_setting *setting, const char *text, const char *origin);
+int gbrun_setting_set(gbrun_options *options, const gbrun_setting *setting, const char *text,
+                      const char *origin);
 
 /* "unknown WHAT 'name'; did you mean 'x'?" on standard error: GBRUN_USAGE. names ends with NULL. */
 int gbrun_unknown(const char *what, const char *prefix, const char *name, const char *const *names);
@@ -78,7 +87,8 @@ void gbrun_options_fini(gbrun_options *options);
 
 /* Flags over environment over file over defaults. 0, or GBRUN_USAGE with the error printed. */
 int gbrun_options_read(gbrun_options *options, int argc, char **argv);
-const char *gbrun_given(const gbrun_options *options, const char *flag); /* its last value ("" for none), or NULL */
+const char *gbrun_given(const gbrun_options *options,
+                        const char *flag); /* its last value ("" for none), or NULL */
 
 /* Reads the configuration file (config_file.c). 0, or GBRUN_USAGE with the error printed. */
 int gbrun_config_read(gbrun_options *options, const char *path);
@@ -121,24 +131,25 @@ typedef struct gbrun_session {
     atomic_bool stop;
     atomic_bool exited;  /* os.exit was called */
     bool ended, closing; /* the script is over; the host is being closed */
-    int code;           /* of os.exit */
-    int rc;             /* of the script */
+    int code;            /* of os.exit */
+    int rc;              /* of the script */
     char *message, *traceback;
 } gbrun_session;
 
 /* Opens the host; worker 0 is driven by this thread. GBRUN_FAILED with the error printed. */
 int gbrun_session_open(gbrun_session *session, const gb_config *config);
 
-/* Drives it until the script has ended, called os.exit, or a signal came; then drains and closes. The exit code; what
- * went wrong is printed. The start of the script failed when started is negative. */
+/* Drives it until the script has ended, called os.exit, or a signal came; then drains and closes.
+ * The exit code; what went wrong is printed. The start of the script failed when started is
+ * negative. */
 int gbrun_session_finish(gbrun_session *session, int started, double drain_ms);
 
 void gbrun_script_ended(void *session, int rc, const char *message, const char *traceback);
 
 /* ---- kernels under the sanitizers (sanitize.c) ---- */
 
-/* With config.sanitize: makes sure that this process has the runtime, by starting itself anew with it. Does not
- * return then. 0 to go on, or GBRUN_FAILED with the error printed. */
+/* With config.sanitize: makes sure that this process has the runtime, by starting itself anew with
+ * it. Does not return then. 0 to go on, or GBRUN_FAILED with the error printed. */
 int gbrun_sanitize(gbrun_options *options);
 
 #endif

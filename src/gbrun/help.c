@@ -5,11 +5,19 @@
 #include <string.h>
 
 const gbrun_command gbrun_commands[] = {
-    {"test", "test DIR [--filter PATTERN] [--sanitize] [--seed N]", "busted specs, in a silo whose time is virtual",
-     gbrun_test, 1, 1,
+    {"test",
+     "test DIR [--filter PATTERN] [--sanitize] [--seed N]",
+     "busted specs, in a silo whose time is virtual",
+     gbrun_test,
+     1,
+     1,
      {{"--filter", "PATTERN", "only tests whose name has this Lua pattern"}}},
-    {"kernel", "kernel FILE.cu [--arch sm_90] [--cpu] [-DNAME[=VALUE]] [-UNAME] [-std=c++17] [-IDIR]",
-     "compiles kernels; prints signatures, registers and shared memory", gbrun_kernel, 1, 1,
+    {"kernel",
+     "kernel FILE.cu [--arch sm_90] [--cpu] [-DNAME[=VALUE]] [-UNAME] [-std=c++17] [-IDIR]",
+     "compiles kernels; prints signatures, registers and shared memory",
+     gbrun_kernel,
+     1,
+     1,
      {{"--arch", "ARCH", "compile for this GPU too (needs NVRTC)"},
       {"--cpu", NULL, "only for the CPU, also where NVRTC is"},
       {"-D", "NAME", "define a macro"},
@@ -18,13 +26,29 @@ const gbrun_command gbrun_commands[] = {
       {"-s", "td=...", "the language: -std=c++11 to -std=c++20"}}},
     {"config", "config", "every effective setting and its origin", gbrun_config, 0, 0, {{0}}},
     {"devices", "devices", "the devices that kernels can run on", gbrun_devices, 0, 0, {{0}}},
-    {"doctor", "doctor", "what this machine has and lacks, with remedies", gbrun_doctor, 0, 0, {{0}}},
+    {"doctor",
+     "doctor",
+     "what this machine has and lacks, with remedies",
+     gbrun_doctor,
+     0,
+     0,
+     {{0}}},
     {"new", "new DIR", "a starter app", gbrun_new, 1, 1, {{0}}},
     {"help", "help [COMMAND]", "this, or one command", gbrun_help, 0, 1, {{0}}},
     {"version", "version", "name, version, commit, backends", gbrun_version, 0, 0, {{0}}},
-    {.name = "silo"},   {.name = "call"},  {.name = "status"},  {.name = "grains"}, {.name = "inspect"},
-    {.name = "top"},    {.name = "profile"}, {.name = "drain"}, {.name = "undrain"}, {.name = "reload"},
-    {.name = "repl"},   {.name = "certs"}, {.name = NULL}};
+    {.name = "silo"},
+    {.name = "call"},
+    {.name = "status"},
+    {.name = "grains"},
+    {.name = "inspect"},
+    {.name = "top"},
+    {.name = "profile"},
+    {.name = "drain"},
+    {.name = "undrain"},
+    {.name = "reload"},
+    {.name = "repl"},
+    {.name = "certs"},
+    {.name = NULL}};
 
 const gbrun_command *gbrun_command_find(const char *name)
 {
@@ -43,18 +67,21 @@ int gbrun_usage(FILE *to)
 {
     fprintf(to, "usage: gbrun [FLAG...] FILE.lua [ARG...]\n"
                 "       gbrun COMMAND ...     (");
-    for (const gbrun_command *c = gbrun_commands; c->run; c++) fprintf(to, "%s%s", c->name, c[1].run ? " " : ")\n");
+    for (const gbrun_command *c = gbrun_commands; c->run; c++)
+        fprintf(to, "%s%s", c->name, c[1].run ? " " : ")\n");
     fprintf(to, "       gbrun --help\n");
     return GBRUN_USAGE;
 }
 
 static void print_settings(void)
 {
-    printf("\nflags and settings (a flag is stronger than its variable, the variable than the file):\n");
+    printf("\nflags and settings (a flag is stronger than its variable, the variable than the "
+           "file):\n");
     for (int i = 0; i < GBRUN_SETTINGS; i++) {
         const gbrun_setting *s = &gbrun_settings[i];
         char flag[64], env[64];
-        snprintf(flag, sizeof flag, "--%s%s%s", s->flag, s->value ? " " : "", s->value ? s->value : "");
+        snprintf(flag, sizeof flag, "--%s%s%s", s->flag, s->value ? " " : "",
+                 s->value ? s->value : "");
         gbrun_setting_env(s, env, sizeof env);
         printf("  %-22s %-18s %s (default: %s)\n", flag, env, s->help, s->fallback);
     }
@@ -66,7 +93,8 @@ int gbrun_help_all(void)
 {
     printf("gbrun runs Lua scripts with grains (virtual actors) and CUDA C++ kernels.\n\n"
            "  gbrun [FLAG...] FILE.lua [ARG...]\n");
-    for (const gbrun_command *c = gbrun_commands; c->run; c++) printf("  gbrun %-10s %s\n", c->name, c->help);
+    for (const gbrun_command *c = gbrun_commands; c->run; c++)
+        printf("  gbrun %-10s %s\n", c->name, c->help);
     printf("\nnot in this version yet:");
     for (const gbrun_command *c = gbrun_commands; c->name; c++)
         if (!c->run) printf(" %s", c->name);
@@ -78,7 +106,8 @@ int gbrun_help_all(void)
 int gbrun_help(gbrun_options *options)
 {
     const char *name = options->file;
-    if (gbrun_given(options, "--help") && options->command && strcmp(options->command->name, "help") != 0)
+    if (gbrun_given(options, "--help") && options->command &&
+        strcmp(options->command->name, "help") != 0)
         name = options->command->name;
     if (!name) return gbrun_help_all();
     const gbrun_command *command = gbrun_command_find(name);
@@ -116,7 +145,8 @@ static void print_app(char *text)
     char **lines = calloc(count + 1, sizeof *lines);
     if (!lines) return;
     size_t at = 0;
-    for (char *line = strtok_r(text, "\n", &text); line; line = strtok_r(NULL, "\n", &text)) lines[at++] = line;
+    for (char *line = strtok_r(text, "\n", &text); line; line = strtok_r(NULL, "\n", &text))
+        lines[at++] = line;
     qsort(lines, at, sizeof *lines, by_text);
     for (size_t i = 0; i < at; i++) {
         char *rest = lines[i], *path = strsep(&rest, "\x01"), *origin = strsep(&rest, "\x01");

@@ -1,4 +1,5 @@
-/* gbrun kernel FILE.cu: compiles for the CPU, and for a GPU where NVRTC is, and prints what the kernels are. */
+/* gbrun kernel FILE.cu: compiles for the CPU, and for a GPU where NVRTC is, and prints what the
+ * kernels are. */
 #include "gbrun/gbrun.h"
 
 #include "gpu/gpu.h"
@@ -27,7 +28,8 @@ static int read_unit(gbrun_options *options, unit *u)
     int option_count = 0, include_count = 0;
     gb_buf_init(&u->source, &options->mem);
     if (gb_image_file_read(options->file, &u->source) < 0) {
-        fprintf(stderr, "gbrun: cannot open %s: %s\n", options->file, strerror(errno ? errno : ENOENT));
+        fprintf(stderr, "gbrun: cannot open %s: %s\n", options->file,
+                strerror(errno ? errno : ENOENT));
         return GBRUN_FAILED;
     }
     for (int i = 0; i < options->given_count; i++) {
@@ -71,7 +73,8 @@ static void compiled(gb_op *op, int rc)
 
 static void print_param(const gb_param *param)
 {
-    printf("%s%s %s%s", param->is_const ? "const " : "", param->type, param->pointer ? "*" : "", param->name);
+    printf("%s%s %s%s", param->is_const ? "const " : "", param->type, param->pointer ? "*" : "",
+           param->name);
 }
 
 static void print_kernel(const gb_kernel *kernel)
@@ -93,7 +96,8 @@ static void print_kernel(const gb_kernel *kernel)
 static void print_module(const gb_module *module)
 {
     const char *log = gb_module_log(module);
-    for (int i = 0; i < gb_module_kernel_count(module); i++) print_kernel(gb_module_kernel_at(module, i));
+    for (int i = 0; i < gb_module_kernel_count(module); i++)
+        print_kernel(gb_module_kernel_at(module, i));
     if (gb_module_kernel_count(module) == 0)
         printf("no kernels (templates need an instance, see gb.kernels{ instances = ... })\n");
     if (*log) fputs(log, stderr);
@@ -103,7 +107,8 @@ static int compile_cpu(gbrun_options *options, unit *u, gb_gpu *gpu)
 {
     waiting w = {.done = false};
     gb_module *module = NULL;
-    gb_device *device = gb_gpu_device(gpu, gb_gpu_device_count(gpu) - 1); /* the last one is a CPU */
+    gb_device *device =
+        gb_gpu_device(gpu, gb_gpu_device_count(gpu) - 1); /* the last one is a CPU */
     pthread_mutex_init(&w.lock, NULL);
     pthread_cond_init(&w.changed, NULL);
     gb_op_init(&w.op, compiled);
@@ -116,7 +121,9 @@ static int compile_cpu(gbrun_options *options, unit *u, gb_gpu *gpu)
     }
     if (rc < 0)
         fprintf(stderr, "%s%s\n", rc == GB_ECOMPILE ? "" : "gbrun: ",
-                w.op.detail ? w.op.detail : *gb_err_detail() ? gb_err_detail() : gb_err_text(rc));
+                w.op.detail        ? w.op.detail
+                : *gb_err_detail() ? gb_err_detail()
+                                   : gb_err_text(rc));
     else
         print_module(module);
     gb_module_unref(module);
@@ -159,8 +166,8 @@ static int compile_gpu(gbrun_options *options, unit *u, const char *arch)
     if (rc < 0) {
         fprintf(stderr, "%s%s\n", rc == GB_ECOMPILE ? "" : "gbrun: ", gb_err_detail());
     } else {
-        printf("%s by NVRTC %s: %zu bytes of %s\n", arch, gb_nvrtc_version(nvrtc), result.image.size,
-               strncmp(arch, "sm_", 3) == 0 ? "machine code" : "PTX");
+        printf("%s by NVRTC %s: %zu bytes of %s\n", arch, gb_nvrtc_version(nvrtc),
+               result.image.size, strncmp(arch, "sm_", 3) == 0 ? "machine code" : "PTX");
         char *log = strdup(gb_buf_text(&result.log));
         if (log) print_resources(log);
         free(log);

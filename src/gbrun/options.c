@@ -33,7 +33,8 @@ void gbrun_options_fini(gbrun_options *options)
 const char *gbrun_given(const gbrun_options *options, const char *flag)
 {
     for (int i = options->given_count - 1; i >= 0; i--)
-        if (strcmp(options->given[i].flag, flag) == 0) return options->given[i].value ? options->given[i].value : "";
+        if (strcmp(options->given[i].flag, flag) == 0)
+            return options->given[i].value ? options->given[i].value : "";
     return NULL;
 }
 
@@ -57,7 +58,8 @@ static int unknown_flag(line *l, const char *name)
     for (int i = 0; i < GBRUN_SETTINGS; i++) names[count++] = gbrun_settings[i].flag;
     const gbrun_command *command = l->options->command;
     for (int i = 0; command && command->flags[i].name; i++)
-        if (strncmp(command->flags[i].name, "--", 2) == 0) names[count++] = command->flags[i].name + 2;
+        if (strncmp(command->flags[i].name, "--", 2) == 0)
+            names[count++] = command->flags[i].name + 2;
     names[count++] = "config";
     names[count++] = "help";
     names[count++] = "version";
@@ -65,7 +67,8 @@ static int unknown_flag(line *l, const char *name)
     return gbrun_unknown("flag", "--", name, names);
 }
 
-/* The value of a flag: behind its =, or the next argument. NULL: there is none, which is printed. */
+/* The value of a flag: behind its =, or the next argument. NULL: there is none, which is printed.
+ */
 static const char *value_of(line *l, const char *flag, const char *behind)
 {
     if (behind) return behind;
@@ -92,8 +95,10 @@ static int own_flag(line *l, const char *text, const char *behind, size_t size)
     const gbrun_command *command = l->options->command;
     for (const gbrun_flag *flag = command ? command->flags : NULL; flag && flag->name; flag++) {
         bool is_short = flag->name[1] != '-'; /* -DNAME: the value is glued to it */
-        if (is_short && strncmp(text, flag->name, 2) == 0) return give(l, flag->name, text) ? -1 : 1;
-        if (is_short || strlen(flag->name) != size || strncmp(text, flag->name, size) != 0) continue;
+        if (is_short && strncmp(text, flag->name, 2) == 0)
+            return give(l, flag->name, text) ? -1 : 1;
+        if (is_short || strlen(flag->name) != size || strncmp(text, flag->name, size) != 0)
+            continue;
         const char *value = flag->value ? value_of(l, flag->name, behind) : NULL;
         if (flag->value && !value) return -1;
         return give(l, flag->name, value) ? -1 : 1;
@@ -128,9 +133,11 @@ static int flag(line *l)
         return l->options->config_asked ? 0 : GBRUN_USAGE;
     }
     for (int i = 0; i < GBRUN_SETTINGS; i++)
-        if (strcmp(gbrun_settings[i].flag, name) == 0) return setting_flag(l, &gbrun_settings[i], text, behind);
-    static const char *const later[] = {"connect", "token-file", "ca", "cert", "key", "gpu", "listen", "admin",
-                                        "cluster", "name", "label", "devices", NULL};
+        if (strcmp(gbrun_settings[i].flag, name) == 0)
+            return setting_flag(l, &gbrun_settings[i], text, behind);
+    static const char *const later[] = {"connect", "token-file", "ca",    "cert",    "key",
+                                        "gpu",     "listen",     "admin", "cluster", "name",
+                                        "label",   "devices",    NULL};
     for (int i = 0; later[i]; i++)
         if (strcmp(later[i], name) == 0) return gbrun_not_yet(text);
     return unknown_flag(l, name);
@@ -140,7 +147,8 @@ static bool is_file(const char *text)
 {
     struct stat st;
     size_t size = strlen(text);
-    return strchr(text, '/') || (size > 4 && strcmp(text + size - 4, ".lua") == 0) || stat(text, &st) == 0;
+    return strchr(text, '/') || (size > 4 && strcmp(text + size - 4, ".lua") == 0) ||
+           stat(text, &st) == 0;
 }
 
 /* The first word that is no flag: a subcommand or a script. */
@@ -171,7 +179,8 @@ static int walk(line *l)
             flags = false;
         } else if (flags && (strcmp(text, "--help") == 0 || strcmp(text, "-h") == 0)) {
             code = give(l, "--help", NULL);
-        } else if (flags && !options->command && (strcmp(text, "--version") == 0 || strcmp(text, "-v") == 0)) {
+        } else if (flags && !options->command &&
+                   (strcmp(text, "--version") == 0 || strcmp(text, "-v") == 0)) {
             options->command = gbrun_command_find("version");
         } else if (flags && text[0] == '-' && text[1]) {
             code = flag(l);
@@ -239,6 +248,7 @@ int gbrun_options_read(gbrun_options *options, int argc, char **argv)
         snprintf(origin, sizeof origin, "--%s", l.set[i].setting->flag);
         code = gbrun_setting_set(options, l.set[i].setting, l.set[i].text, origin);
     }
-    if (code == 0 && options->lua_config.size) options->config.lua_config = gb_buf_text(&options->lua_config);
+    if (code == 0 && options->lua_config.size)
+        options->config.lua_config = gb_buf_text(&options->lua_config);
     return code;
 }

@@ -1,5 +1,5 @@
-/* Kernels under ASan and UBSan need the compiler's runtime in the process before anything else: gbrun starts itself
- * anew with it preloaded (decision 26). */
+/* Kernels under ASan and UBSan need the compiler's runtime in the process before anything else:
+ * gbrun starts itself anew with it preloaded (decision 26). */
 #include "gbrun/gbrun.h"
 
 #include "gpu/cpu_tool.h"
@@ -20,7 +20,8 @@ static int fail(const char *text, const char *more)
 }
 
 /* The shared runtime of the compiler that kernels are compiled with. */
-static int find_runtime(gbrun_options *options, char *out, size_t room, char *compiler, size_t compiler_room)
+static int find_runtime(gbrun_options *options, char *out, size_t room, char *compiler,
+                        size_t compiler_room)
 {
     static const char *const clang[] = {"-print-file-name=libclang_rt.asan-x86_64.so",
                                         "-print-file-name=libclang_rt.asan-aarch64.so",
@@ -41,9 +42,11 @@ static int find_runtime(gbrun_options *options, char *out, size_t room, char *co
         gb_buf_fini(&text);
         if (rc == 0 && out[0] == '/' && access(out, R_OK) == 0) return 0;
     }
-    return gb_err_set(GB_ENOENT, "the runtime is missing: %s has no shared AddressSanitizer library; install it (for "
-                                 "clang: the package libclang-rt-dev or compiler-rt of its version; for g++: libasan)",
-                      tool.path);
+    return gb_err_set(
+        GB_ENOENT,
+        "the runtime is missing: %s has no shared AddressSanitizer library; install it (for "
+        "clang: the package libclang-rt-dev or compiler-rt of its version; for g++: libasan)",
+        tool.path);
 }
 
 /* A variable that the user has set stays in front. */
@@ -55,7 +58,8 @@ static void add_options(const char *name, const char *ours)
     setenv(name, text, 1);
 }
 
-/* Reports name source lines only with a symbolizer, which often bears the version of its compiler in its name. */
+/* Reports name source lines only with a symbolizer, which often bears the version of its compiler
+ * in its name. */
 static void find_symbolizer(const char *compiler)
 {
     char real[GB_IMAGE_PATH_MAX], path[GB_IMAGE_PATH_MAX + 32];
@@ -74,7 +78,8 @@ int gbrun_sanitize(gbrun_options *options)
     if (find_runtime(options, runtime, sizeof runtime, compiler, sizeof compiler) < 0)
         return fail(gb_err_detail(), "");
     const char *before = getenv("LD_PRELOAD");
-    snprintf(preload, sizeof preload, "%s%s%s", runtime, before && *before ? ":" : "", before ? before : "");
+    snprintf(preload, sizeof preload, "%s%s%s", runtime, before && *before ? ":" : "",
+             before ? before : "");
     setenv("LD_PRELOAD", preload, 1);
     setenv(MARK, "1", 1);
     /* LuaJIT's memory is not malloc's: leaks cannot be told from what it holds */

@@ -45,7 +45,7 @@ int gbrun_script(gbrun_options *options)
     if (gbrun_session_open(&session, &config)) return GBRUN_FAILED;
     const char *slash = strrchr(options->file, '/');
     snprintf(chunk, sizeof chunk, "@%s", slash ? slash + 1 : options->file);
-    int rc = gbl_script_run(session.host->states[0], options->file, chunk, options->argc, options->argv,
-                            gbrun_script_ended, &session);
+    int rc = gbl_script_run(session.host->states[0], options->file, chunk, options->argc,
+                            options->argv, gbrun_script_ended, &session);
     return gbrun_session_finish(&session, rc, options->drain_ms);
 }

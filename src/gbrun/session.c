@@ -1,4 +1,5 @@
-/* A host with one script: it runs until the script has ended, os.exit or a signal; then it is drained and closed. */
+/* A host with one script: it runs until the script has ended, os.exit or a signal; then it is
+ * drained and closed. */
 #include "gbrun/gbrun.h"
 
 #include <errno.h>
@@ -18,10 +19,12 @@ static void stop(gbrun_session *session)
 {
     atomic_store(&session->stop, true);
     gb_host *host = session->host;
-    if (host && !gb_sys_is_sim(host->sys)) gb_loop_wake(host->silo->workers[0]->loop); /* a write to an eventfd */
+    if (host && !gb_sys_is_sim(host->sys))
+        gb_loop_wake(host->silo->workers[0]->loop); /* a write to an eventfd */
 }
 
-/* The first signal drains, the second ends at once; so does one that nobody hears (a turn that never ends). */
+/* The first signal drains, the second ends at once; so does one that nobody hears (a turn that
+ * never ends). */
 static void on_signal(int number)
 {
     int error = errno;
@@ -105,10 +108,12 @@ static int report(const gbrun_session *session)
 /* What the script has spawned and queued goes on, for a while. */
 static void wait_quiet(gbrun_session *session, double drain_ms)
 {
-    for (double waited = 0; waited < drain_ms && !got && !atomic_load(&session->exited); waited += SLICE_MS) {
+    for (double waited = 0; waited < drain_ms && !got && !atomic_load(&session->exited);
+         waited += SLICE_MS) {
         if (gbi_host_settle(session->host, SLICE_MS)) return;
         if (waited == NOTICE_MS)
-            fprintf(stderr, "gbrun: the script has ended; what it started still runs, for %.0f s at most\n",
+            fprintf(stderr,
+                    "gbrun: the script has ended; what it started still runs, for %.0f s at most\n",
                     drain_ms / 1000);
     }
 }
@@ -121,7 +126,8 @@ int gbrun_session_finish(gbrun_session *session, int started, double drain_ms)
         fprintf(stderr, "gbrun: %s\n", gb_err_detail());
         code = GBRUN_FAILED;
     } else if (!gbi_host_run(host, &session->stop)) {
-        fprintf(stderr, "gbrun: the script waits for something that can never happen (EDEADLOCK)\n");
+        fprintf(stderr,
+                "gbrun: the script waits for something that can never happen (EDEADLOCK)\n");
         code = GBRUN_FAILED;
     }
     alarm(0);

@@ -13,7 +13,8 @@
 #define AT(field) offsetof(gbrun_options, field)
 
 const gbrun_setting gbrun_settings[GBRUN_SETTINGS] = {
-    {"workers", GBRUN_INT, AT(config.workers), 0, GB_WORKERS_MAX, "workers", "N", "one per core", "worker threads"},
+    {"workers", GBRUN_INT, AT(config.workers), 0, GB_WORKERS_MAX, "workers", "N", "one per core",
+     "worker threads"},
     {"app_dir", GBRUN_TEXT, AT(config.app_dir), 0, 0, "app", "DIR", "app beside the script",
      "folder of grain modules"},
     {"cache_dir", GBRUN_TEXT, AT(config.cache_dir), 0, 0, "cache", "DIR", "the user's cache folder",
@@ -24,16 +25,16 @@ const gbrun_setting gbrun_settings[GBRUN_SETTINGS] = {
      "debug, info, warn, error or off"},
     {"spin_us", GBRUN_MICROS, AT(config.spin_us), 0, 0, "spin", "US", "50",
      "microseconds that a worker spins before it sleeps"},
-    {"call_timeout", GBRUN_DURATION, AT(config.call_timeout_ms), 0, 0, "call-timeout", "TIME", "30s",
-     "deadline of calls that name none"},
+    {"call_timeout", GBRUN_DURATION, AT(config.call_timeout_ms), 0, 0, "call-timeout", "TIME",
+     "30s", "deadline of calls that name none"},
     {"stuck_after", GBRUN_DURATION, AT(config.stuck_ms), 0, 0, "stuck-after", "TIME", "5s",
      "a turn that runs longer is reported"},
     {"drain", GBRUN_DURATION, AT(drain_ms), 0, 0, "drain", "TIME", "30s",
      "how long what is queued at the end may take"},
     {"lua_memory", GBRUN_BYTES, AT(config.lua_bytes_max), 0, 0, "lua-memory", "SIZE", "no cap",
      "memory of each worker's Lua state"},
-    {"kernel_threads", GBRUN_INT, AT(config.kernel_threads), 0, 1024, "kernel-threads", "N", "one per core",
-     "threads of the cpu device"},
+    {"kernel_threads", GBRUN_INT, AT(config.kernel_threads), 0, 1024, "kernel-threads", "N",
+     "one per core", "threads of the cpu device"},
     {"cpu_devices", GBRUN_INT, AT(config.cpu_devices), 0, 64, "cpu-devices", "N", "1",
      "the CPU as several devices"},
     {"sanitize", GBRUN_BOOL, AT(config.sanitize), 0, 0, "sanitize", NULL, "no",
@@ -96,19 +97,16 @@ static bool parse_unit(const char *text, const unit *units, double *out)
 
 static bool parse_duration(const char *text, double *out_ms)
 {
-    static const unit units[] = {{"", 1000}, {"s", 1000}, {"ms", 1}, {"us", 1e-3}, {"m", 60e3}, {"h", 3600e3},
-                                 {NULL, 0}};
+    static const unit units[] = {{"", 1000},  {"s", 1000},   {"ms", 1}, {"us", 1e-3},
+                                 {"m", 60e3}, {"h", 3600e3}, {NULL, 0}};
     return parse_unit(text, units, out_ms);
 }
 
 static bool parse_bytes(const char *text, int64_t *out)
 {
-    static const unit units[] = {{"", 1},
-                                 {"B", 1},
-                                 {"KB", 1024},
-                                 {"MB", 1024.0 * 1024},
-                                 {"GB", 1024.0 * 1024 * 1024},
-                                 {NULL, 0}};
+    static const unit units[] = {
+        {"", 1},  {"B", 1}, {"KB", 1024}, {"MB", 1024.0 * 1024}, {"GB", 1024.0 * 1024 * 1024},
+        {NULL, 0}};
     double bytes;
     if (!parse_unit(text, units, &bytes) || bytes > 1e18) return false;
     *out = (int64_t)bytes;
@@ -119,7 +117,8 @@ static bool parse_int(const gbrun_setting *setting, const char *text, int *out)
 {
     char *end;
     double number = strtod(text, &end);
-    if (end == text || *end || number != floor(number) || number < setting->min || number > setting->max)
+    if (end == text || *end || number != floor(number) || number < setting->min ||
+        number > setting->max)
         return false;
     *out = (int)number;
     return true;
@@ -144,14 +143,22 @@ static bool parse(const gbrun_setting *setting, char *text, void *field)
 {
     static const unit micros[] = {{"", 1}, {"us", 1}, {NULL, 0}};
     switch (setting->type) {
-    case GBRUN_INT: return parse_int(setting, text, field);
-    case GBRUN_TEXT: return *(const char **)field = text, *text != 0;
-    case GBRUN_DURATION: return parse_duration(text, field);
-    case GBRUN_MICROS: return parse_unit(text, micros, field);
-    case GBRUN_BYTES: return parse_bytes(text, field);
-    case GBRUN_LEVEL: return (*(int *)field = gb_log_parse(text)) >= 0;
-    case GBRUN_BOOL: return parse_bool(text, field);
-    case GBRUN_SEED: return parse_seed(text, field);
+    case GBRUN_INT:
+        return parse_int(setting, text, field);
+    case GBRUN_TEXT:
+        return *(const char **)field = text, *text != 0;
+    case GBRUN_DURATION:
+        return parse_duration(text, field);
+    case GBRUN_MICROS:
+        return parse_unit(text, micros, field);
+    case GBRUN_BYTES:
+        return parse_bytes(text, field);
+    case GBRUN_LEVEL:
+        return (*(int *)field = gb_log_parse(text)) >= 0;
+    case GBRUN_BOOL:
+        return parse_bool(text, field);
+    case GBRUN_SEED:
+        return parse_seed(text, field);
     }
     return false;
 }
@@ -159,7 +166,8 @@ static bool parse(const gbrun_setting *setting, char *text, void *field)
 static void print_expected(const gbrun_setting *setting)
 {
     static const char *const expected[] = {[GBRUN_TEXT] = "a text that is not empty",
-                                           [GBRUN_DURATION] = "a duration (seconds, or \"250ms\", \"10m\")",
+                                           [GBRUN_DURATION] =
+                                               "a duration (seconds, or \"250ms\", \"10m\")",
                                            [GBRUN_MICROS] = "a number of microseconds",
                                            [GBRUN_BYTES] = "a size (bytes, or \"512MB\")",
                                            [GBRUN_LEVEL] = "debug, info, warn, error or off",
@@ -171,13 +179,15 @@ static void print_expected(const gbrun_setting *setting)
         fputs(expected[setting->type], stderr);
 }
 
-int gbrun_setting_set(gbrun_options *options, const gbrun_setting *setting, const char *text, const char *origin)
+int gbrun_setting_set(gbrun_options *options, const gbrun_setting *setting, const char *text,
+                      const char *origin)
 {
     ptrdiff_t index = setting - gbrun_settings;
     char *copy = strdup(text), *from = strdup(origin);
     if (!copy || !from || !parse(setting, copy, (char *)options + setting->offset)) {
         fprintf(stderr, "gbrun: %s: ", origin);
-        if (strncmp(origin, "--", 2) != 0 && strncmp(origin, "GB_", 3) != 0) fprintf(stderr, "%s: ", setting->name);
+        if (strncmp(origin, "--", 2) != 0 && strncmp(origin, "GB_", 3) != 0)
+            fprintf(stderr, "%s: ", setting->name);
         print_expected(setting);
         fprintf(stderr, " is wanted, not '%s'\n", text);
         free(copy);

@@ -1,4 +1,5 @@
-/* gbrun test DIR: busted specs as one turn in a silo of one worker whose time is virtual (lua/gb/spec.lua). */
+/* gbrun test DIR: busted specs as one turn in a silo of one worker whose time is virtual
+ * (lua/gb/spec.lua). */
 #include "gbrun/gbrun.h"
 
 #include <libgen.h>
@@ -15,7 +16,8 @@ static bool is_dir(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-/* The project of a folder of specs: the folder itself, or the one above it, that has an app folder. */
+/* The project of a folder of specs: the folder itself, or the one above it, that has an app folder.
+ */
 static void find_folders(const char *dir, gb_config *config, char *root, char *app)
 {
     char copy[PATH_BYTES];
@@ -54,8 +56,8 @@ int gbrun_test(gbrun_options *options)
         char seed[32];
         snprintf(seed, sizeof seed, "%llu", (unsigned long long)config.seed);
         const char *arguments[] = {options->file, dir, seed, isatty(1) ? "tty" : "plain", filter};
-        int rc = gbl_call_core(session.host->states[0], "run_specs", filter ? 5 : 4, arguments, gbrun_script_ended,
-                               &session);
+        int rc = gbl_call_core(session.host->states[0], "run_specs", filter ? 5 : 4, arguments,
+                               gbrun_script_ended, &session);
         code = gbrun_session_finish(&session, rc, options->drain_ms);
     }
     return code;

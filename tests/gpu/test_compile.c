@@ -310,9 +310,10 @@ static void errors(void **state)
 static void many_errors_are_cut(void **state)
 {
     (void)state;
-    char *source = calloc(1, 200000);
-    for (int i = 0; i < 1000; i++)
-        sprintf(source + strlen(source), "int v%d = missing_%d_%0100d;\n", i, i, 7);
+    enum { ROOM = 200000 };
+    char *source = calloc(1, ROOM);
+    for (int i = 0, at = 0; i < 1000; i++)
+        at += snprintf(source + at, (size_t)(ROOM - at), "int v%d = missing_%d_%0100d;\n", i, i, 7);
     gb_cpu_object *object;
     assert_int_equal(kit_compile_text(&kit, source, NULL, NULL, &object), GB_ECOMPILE);
     assert_true(strlen(kit.detail) <= 16 * 1024);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -150,8 +151,8 @@ static void places(void **state)
          true, false, false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char text[1024] = "__global__ void k(int n, int *p) { ";
-        strcat(strcat(text, rows[i].body), " }");
+        char text[1024];
+        snprintf(text, sizeof text, "__global__ void k(int n, int *p) { %s }", rows[i].body);
         gb_source *source = open_text(text);
         const gb_source_kernel *k = kernel(source, "k");
         if (k->linear != rows[i].linear || k->guarded != rows[i].guarded ||

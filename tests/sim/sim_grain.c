@@ -24,10 +24,10 @@ int main(int count, char **words)
         return 2;
     }
     if (strcmp(words[1], "all") != 0)
-        return one(strtoull(words[1], NULL, 0), count > 2 ? atoi(words[2]) : 10000,
-                   count > 3 ? atoi(words[3]) : 3) != 0;
+        return one(strtoull(words[1], NULL, 0), count > 2 ? (int)strtol(words[2], NULL, 0) : 10000,
+                   count > 3 ? (int)strtol(words[3], NULL, 0) : 3) != 0;
     seed s = seed_start("sim_grain");
-    for (int i = 0, runs = count > 2 ? atoi(words[2]) : 1000; i < runs; i++) {
+    for (int i = 0, runs = count > 2 ? (int)strtol(words[2], NULL, 0) : 1000; i < runs; i++) {
         uint64_t number = seed_next(&s);
         if (one(number, 200 + (int)(number >> 8 & 0xfff), 1 + (int)(number >> 3 & 7))) return 1;
     }

@@ -14,42 +14,102 @@ namespace outer
 {
 namespace inner
 {
-__device__ int twice(int x) { return 2 * x; }
-template <typename T> __device__ T thrice(T x) { return x + x + x; }
+__device__ int twice(int x)
+{
+    return 2 * x;
+}
+template <typename T> __device__ T thrice(T x)
+{
+    return x + x + x;
+}
 } // namespace inner
 struct Pair {
     int a, b;
-    __device__ Pair operator+(const Pair &o) const { return Pair{a + o.a, b + o.b}; }
-    __device__ bool operator==(const Pair &o) const { return a == o.a && b == o.b; }
-    __device__ int sum() const { return a + b; }
+    __device__ Pair operator+(const Pair &o) const
+    {
+        return Pair{a + o.a, b + o.b};
+    }
+    __device__ bool operator==(const Pair &o) const
+    {
+        return a == o.a && b == o.b;
+    }
+    __device__ int sum() const
+    {
+        return a + b;
+    }
 };
-__global__ void scale(float *out, int n) { int i = threadIdx.x; if (i < n) out[i] *= 2; }
+__global__ void scale(float *out, int n)
+{
+    int i = threadIdx.x;
+    if (i < n) out[i] *= 2;
+}
 } // namespace outer
 namespace
 {
-__device__ int hidden(int x) { return x - 1; }
+__device__ int hidden(int x)
+{
+    return x - 1;
+}
 } // namespace
 
-__host__ __device__ constexpr int square(int x) { return x * x; }
-template <int N> struct Fact { enum { value = N * Fact<N - 1>::value }; };
-template <> struct Fact<0> { enum { value = 1 }; };
-struct Add { __device__ int operator()(int a, int b) const { return a + b; } };
-struct Mul { __device__ int operator()(int a, int b) const { return a * b; } };
+__host__ __device__ constexpr int square(int x)
+{
+    return x * x;
+}
+template <int N> struct Fact {
+    enum { value = N * Fact<N - 1>::value };
+};
+template <> struct Fact<0> {
+    enum { value = 1 };
+};
+struct Add {
+    __device__ int operator()(int a, int b) const
+    {
+        return a + b;
+    }
+};
+struct Mul {
+    __device__ int operator()(int a, int b) const
+    {
+        return a * b;
+    }
+};
 template <typename Op> __device__ int fold(const int *v, int n, int start, Op op)
 {
     for (int i = 0; i < n; i++) start = op(start, v[i]);
     return start;
 }
-template <typename... A> __device__ int count(A...) { return (int)sizeof...(A); }
-__device__ __forceinline__ int over(int) { return 1; }
-__device__ __noinline__ int over(float) { return 2; }
-__device__ int defaults(int a, int b = COUNT) { return a * b; }
-__device__ int recursive(int n) { return n < 2 ? n : recursive(n - 1) + recursive(n - 2); }
+template <typename... A> __device__ int count(A...)
+{
+    return (int)sizeof...(A);
+}
+__device__ __forceinline__ int over(int)
+{
+    return 1;
+}
+__device__ __noinline__ int over(float)
+{
+    return 2;
+}
+__device__ int defaults(int a, int b = COUNT)
+{
+    return a * b;
+}
+__device__ int recursive(int n)
+{
+    return n < 2 ? n : recursive(n - 1) + recursive(n - 2);
+}
 class Counter
 {
   public:
-    __device__ explicit Counter(int start) : n(start) {}
-    __device__ int next() { return n++; }
+    __device__ explicit Counter(int start) : n(start)
+    {
+    }
+    __device__ int next()
+    {
+        return n++;
+    }
+
   private:
     int n;
 };
@@ -85,17 +145,31 @@ CASE(templates)
     CHECK(__popc((word)COUNT) == 1);
 }
 
-KERNEL(by_macro)(real *x, const real a = 1.0f) { x[threadIdx.x] = a; }
+KERNEL(by_macro)(real *x, const real a = 1.0f)
+{
+    x[threadIdx.x] = a;
+}
 __global__ void __launch_bounds__(256, 2) bounds(const int *__restrict__ in, int *__restrict__ out)
 {
     out[threadIdx.x] = in[threadIdx.x];
 }
 extern "C" {
-__global__ void in_block(unsigned char *p, unsigned long long q, const float4 v) { p[0] = (unsigned char)(q + v.x); }
+__global__ void in_block(unsigned char *p, unsigned long long q, const float4 v)
+{
+    p[0] = (unsigned char)(q + v.x);
 }
-__global__ void unnamed(int, float *, const outer::Pair *pairs, outer::Pair one) {}
-__global__ void pick(int *out) { out[0] = 1; }
-__global__ void pick(float *out) { out[0] = 2.0f; }
+}
+__global__ void unnamed(int, float *, const outer::Pair *pairs, outer::Pair one)
+{
+}
+__global__ void pick(int *out)
+{
+    out[0] = 1;
+}
+__global__ void pick(float *out)
+{
+    out[0] = 2.0f;
+}
 template <typename T, int N> __global__ void sum(const T *in, T *out)
 {
     T s = 0;
@@ -127,14 +201,18 @@ __global__ void ghost4() {} )x";
     for (int i = 0; i < 8; i++) r += i;
     CHECK(r == 28);
     switch (threadIdx.x & 1) {
-    case 0: r = 1; break;
-    default: r = 2;
+    case 0:
+        r = 1;
+        break;
+    default:
+        r = 2;
     }
     CHECK(r == 1 + (int)(threadIdx.x & 1));
     int v[8];
     for (int i = 0; i < 8; i++) v[i] = i * (int)threadIdx.x;
     CHECK(v[threadIdx.x & 7] == (int)(threadIdx.x & 7) * (int)threadIdx.x);
     CHECK(1'000 == 1000);
-    do r++; while (r < 100);
+    do r++;
+    while (r < 100);
     CHECK(r == 100);
 }

@@ -1,12 +1,20 @@
 #include "check.cuh"
 #include <stdint.h>
 
-struct Body { float x, y, z; int id; double m[2]; };
+struct Body {
+    float x, y, z;
+    int id;
+    double m[2];
+};
 __constant__ float weights[4] = {1, 2, 3, 4};
 __device__ int counter = 5, other;
 __device__ Body bodies[3];
 static __device__ unsigned long long big = 1ull << 40;
-namespace deep { __constant__ int value = 9; __device__ float4 vec = {1, 2, 3, 4}; }
+namespace deep
+{
+__constant__ int value = 9;
+__device__ float4 vec = {1, 2, 3, 4};
+} // namespace deep
 __device__ const float fixed_value = 2.5f;
 extern __shared__ int outside[];
 
@@ -18,7 +26,10 @@ CASE(globals)
     bodies[threadIdx.x % 3].id = 1;
     CHECK(sizeof(Body) == 32 && sizeof(uint64_t) == 8 && INT32_MAX == 2147483647);
 }
-__global__ void use_body(const Body *in, Body one, int32_t n, uint8_t *bytes) { bytes[0] = (uint8_t)(in->id + one.id + n); }
+__global__ void use_body(const Body *in, Body one, int32_t n, uint8_t *bytes)
+{
+    bytes[0] = (uint8_t)(in->id + one.id + n);
+}
 
 CASE(shared_static)
 {
@@ -41,8 +52,20 @@ CASE(shared_static)
 }
 
 template <typename T> struct Shared;
-template <> struct Shared<int> { __device__ static int *get() { extern __shared__ int s_int[]; return s_int; } };
-template <> struct Shared<double> { __device__ static double *get() { extern __shared__ double s_double[]; return s_double; } };
+template <> struct Shared<int> {
+    __device__ static int *get()
+    {
+        extern __shared__ int s_int[];
+        return s_int;
+    }
+};
+template <> struct Shared<double> {
+    __device__ static double *get()
+    {
+        extern __shared__ double s_double[];
+        return s_double;
+    }
+};
 template <typename T> __device__ T reverse(T mine)
 {
     T *s = Shared<T>::get();
@@ -81,11 +104,30 @@ CASE(barriers)
     CHECK(__syncthreads_or(threadIdx.x == 5) && !__syncthreads_or(0));
     CHECK(threadIdx.x < 64);
 }
-__device__ void deep_barrier() { __syncthreads(); }
-__device__ void deeper() { deep_barrier(); }
-extern "C" __global__ void indirect_sync(int *bad) { deeper(); RAN(); }
-struct Syncs { __device__ void operator()() const { __syncthreads(); } };
-struct Quiet { __device__ void operator()() const {} };
+__device__ void deep_barrier()
+{
+    __syncthreads();
+}
+__device__ void deeper()
+{
+    deep_barrier();
+}
+extern "C" __global__ void indirect_sync(int *bad)
+{
+    deeper();
+    RAN();
+}
+struct Syncs {
+    __device__ void operator()() const
+    {
+        __syncthreads();
+    }
+};
+struct Quiet {
+    __device__ void operator()() const
+    {
+    }
+};
 
 CASE(vectors)
 {
@@ -96,9 +138,12 @@ CASE(vectors)
     double2 d = {1.5, 2.5};
     ulonglong2 u = make_ulonglong2(1, 2);
     CHECK(v.x + v.y + v.z + v.w == 10 && i.y == 6 && c.z == 3 && d.y == 2.5 && u.y == 2);
-    CHECK(sizeof(float3) == 12 && alignof(float3) == 4 && alignof(float4) == 16 && sizeof(char3) == 3);
-    CHECK(alignof(float2) == 8 && alignof(double2) == 16 && alignof(short4) == 8 && alignof(uchar4) == 4);
-    CHECK(sizeof(longlong3) == 24 && sizeof(ushort2) == 4 && sizeof(uint4) == 16 && sizeof(char1) == 1);
+    CHECK(sizeof(float3) == 12 && alignof(float3) == 4 && alignof(float4) == 16 &&
+          sizeof(char3) == 3);
+    CHECK(alignof(float2) == 8 && alignof(double2) == 16 && alignof(short4) == 8 &&
+          alignof(uchar4) == 4);
+    CHECK(sizeof(longlong3) == 24 && sizeof(ushort2) == 4 && sizeof(uint4) == 16 &&
+          sizeof(char1) == 1);
     __align__(16) float raw[4] = {1, 2, 3, 4};
     float4 w = *reinterpret_cast<float4 *>(raw);
     CHECK(w.w == 4);

@@ -1,5 +1,5 @@
-// Kernels whose threads run as rows, under every shape of guard and loop. Each writes out[i] once per
-// index it owns: out[i] += 1 + in[i], so that a missed or doubled index shows.
+// Kernels whose threads run as rows, under every shape of guard and loop. Each writes out[i] once
+// per index it owns: out[i] += 1 + in[i], so that a missed or doubled index shows.
 extern "C" __global__ void guard_less(int n, const int *in, int *out)
 {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -68,7 +68,13 @@ extern "C" __global__ void by_block(int n, const int *in, int *out)
     if (threadIdx.x >= 64) return;
     if (i < n) out[i] += 1 + in[i];
 }
-struct Small { int v[4]; __device__ int &at(int i) { return v[i & 3]; } };
+struct Small {
+    int v[4];
+    __device__ int &at(int i)
+    {
+        return v[i & 3];
+    }
+};
 extern "C" __global__ void local_struct(int n, const int *in, int *out)
 {
     int i = blockIdx.x * blockDim.x + threadIdx.x;

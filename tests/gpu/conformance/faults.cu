@@ -2,7 +2,10 @@
 #include <assert.h>
 #include <stdio.h>
 
-extern "C" __global__ void write_at(int *data, long long index) { data[index] = 1; }
+extern "C" __global__ void write_at(int *data, long long index)
+{
+    data[index] = 1;
+}
 extern "C" __global__ void check(const int *data, int limit)
 {
     assert(data[threadIdx.x] < limit);
@@ -18,7 +21,8 @@ extern "C" __global__ void say(int from)
 }
 extern "C" __global__ void spin(volatile int *data)
 {
-    while (data[0] == 0) {}
+    while (data[0] == 0) {
+    }
 }
 extern "C" __global__ void add_one(int *data, int n)
 {

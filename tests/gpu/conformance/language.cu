@@ -9,17 +9,28 @@ template <typename T, int K> __device__ T power(T x)
         return x * power<T, K - 1>(x);
 }
 template <typename T> struct Twice {
-    static __device__ T of(T x) { return x + x; }
+    static __device__ T of(T x)
+    {
+        return x + x;
+    }
 };
 template <> struct Twice<int> {
-    static __device__ int of(int x) { return 2 * x; }
+    static __device__ int of(int x)
+    {
+        return 2 * x;
+    }
 };
-template <typename... Ts> __device__ float total(Ts... values) { return (values + ... + 0.0f); }
+template <typename... Ts> __device__ float total(Ts... values)
+{
+    return (values + ... + 0.0f);
+}
 
 extern "C" __global__ void templates(const float *x, float *y, int n)
 {
     INDEX;
-    if (i < n) y[i] = power<float, 3>(x[i]) + Twice<float>::of(x[i]) + Twice<int>::of(i) + total(x[i], 1.0f, 2);
+    if (i < n)
+        y[i] = power<float, 3>(x[i]) + Twice<float>::of(x[i]) + Twice<int>::of(i) +
+               total(x[i], 1.0f, 2);
 }
 
 template <typename T, int K> __global__ void scaled(const T *x, T *y, int n)
@@ -28,15 +39,27 @@ template <typename T, int K> __global__ void scaled(const T *x, T *y, int n)
     if (i < n) y[i] = x[i] * T(K);
 }
 
-namespace outer {
-namespace inner {
+namespace outer
+{
+namespace inner
+{
 __device__ const float bias = 0.25f;
-__device__ float f(float x) { return x + bias; }
+__device__ float f(float x)
+{
+    return x + bias;
+}
 } // namespace inner
-__device__ float f(float x) { return inner::f(x) * 2.0f; }
+__device__ float f(float x)
+{
+    return inner::f(x) * 2.0f;
+}
 } // namespace outer
-namespace {
-__device__ float hidden(float x) { return outer::f(x) - 1.0f; }
+namespace
+{
+__device__ float hidden(float x)
+{
+    return outer::f(x) - 1.0f;
+}
 } // namespace
 
 extern "C" __global__ void namespaces(const float *x, float *y, int n)
@@ -48,8 +71,13 @@ extern "C" __global__ void namespaces(const float *x, float *y, int n)
 
 struct Complex {
     float re, im;
-    __device__ Complex(float r = 0, float m = 0) : re(r), im(m) {}
-    __device__ Complex operator+(const Complex &o) const { return Complex(re + o.re, im + o.im); }
+    __device__ Complex(float r = 0, float m = 0) : re(r), im(m)
+    {
+    }
+    __device__ Complex operator+(const Complex &o) const
+    {
+        return Complex(re + o.re, im + o.im);
+    }
     __device__ Complex &operator*=(const Complex &o)
     {
         float r = re * o.re - im * o.im;
@@ -57,10 +85,19 @@ struct Complex {
         re = r;
         return *this;
     }
-    __device__ explicit operator float() const { return re + im; }
-    __device__ float operator[](int k) const { return k ? im : re; }
+    __device__ explicit operator float() const
+    {
+        return re + im;
+    }
+    __device__ float operator[](int k) const
+    {
+        return k ? im : re;
+    }
 };
-__device__ Complex operator*(Complex a, const Complex &b) { return a *= b; }
+__device__ Complex operator*(Complex a, const Complex &b)
+{
+    return a *= b;
+}
 
 extern "C" __global__ void operators(const float *x, float *y, int n)
 {
@@ -74,11 +111,26 @@ extern "C" __global__ void operators(const float *x, float *y, int n)
 struct Pair {
     float low, high;
 };
-__device__ __noinline__ Pair split(float v) { return Pair{v - 1.0f, v + 1.0f}; }
-__device__ __forceinline__ float join(const Pair &p) { return p.low * p.high; }
-__device__ float join(const Pair &p, float extra) { return join(p) + extra; }
-__host__ __device__ int gcd(int a, int b) { return b == 0 ? a : gcd(b, a % b); }
-__device__ void through(float *out, const float &in) { *out = in * 3.0f; }
+__device__ __noinline__ Pair split(float v)
+{
+    return Pair{v - 1.0f, v + 1.0f};
+}
+__device__ __forceinline__ float join(const Pair &p)
+{
+    return p.low * p.high;
+}
+__device__ float join(const Pair &p, float extra)
+{
+    return join(p) + extra;
+}
+__host__ __device__ int gcd(int a, int b)
+{
+    return b == 0 ? a : gcd(b, a % b);
+}
+__device__ void through(float *out, const float &in)
+{
+    *out = in * 3.0f;
+}
 
 extern "C" __global__ void device_functions(const float *x, float *y, int n)
 {
@@ -89,7 +141,10 @@ extern "C" __global__ void device_functions(const float *x, float *y, int n)
     y[i] = join(split(x[i]), t) + gcd(i + 12, 18);
 }
 
-template <typename F> __device__ float apply(F f, float v) { return f(f(v)); }
+template <typename F> __device__ float apply(F f, float v)
+{
+    return f(f(v));
+}
 
 extern "C" __global__ void lambdas(const float *x, float *y, int n)
 {
@@ -166,7 +221,8 @@ extern "C" __global__ void grid_1d(const unsigned *x, unsigned *y, int n)
 
 extern "C" __global__ void grid_2d(const unsigned *x, unsigned *y, int n)
 {
-    unsigned column = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y * blockDim.y + threadIdx.y;
+    unsigned column = blockIdx.x * blockDim.x + threadIdx.x,
+             row = blockIdx.y * blockDim.y + threadIdx.y;
     unsigned width = gridDim.x * blockDim.x, i = row * width + column;
     if (i < (unsigned)n) y[i] = x[i] ^ (row << 16 | column);
 }
@@ -174,8 +230,9 @@ extern "C" __global__ void grid_2d(const unsigned *x, unsigned *y, int n)
 extern "C" __global__ void grid_3d(const unsigned *x, unsigned *y, int n)
 {
     dim3 size(gridDim.x * blockDim.x, gridDim.y * blockDim.y, gridDim.z * blockDim.z);
-    uint3 at = make_uint3(blockIdx.x * blockDim.x + threadIdx.x, blockIdx.y * blockDim.y + threadIdx.y,
-                          blockIdx.z * blockDim.z + threadIdx.z);
+    uint3 at =
+        make_uint3(blockIdx.x * blockDim.x + threadIdx.x, blockIdx.y * blockDim.y + threadIdx.y,
+                   blockIdx.z * blockDim.z + threadIdx.z);
     unsigned i = (at.z * size.y + at.y) * size.x + at.x;
     if (i < (unsigned)n) y[i] = x[i] + at.x + 1000u * at.y + 1000000u * at.z;
 }

@@ -52,9 +52,11 @@ extern "C" __global__ void transpose(const unsigned *x, unsigned *y, int n)
 {
     __shared__ unsigned tile[8][9];
     unsigned width = gridDim.x * 8;
-    tile[threadIdx.y][threadIdx.x] = x[(blockIdx.y * 8 + threadIdx.y) * width + blockIdx.x * 8 + threadIdx.x];
+    tile[threadIdx.y][threadIdx.x] =
+        x[(blockIdx.y * 8 + threadIdx.y) * width + blockIdx.x * 8 + threadIdx.x];
     __syncthreads();
-    y[(blockIdx.x * 8 + threadIdx.y) * width + blockIdx.y * 8 + threadIdx.x] = tile[threadIdx.x][threadIdx.y];
+    y[(blockIdx.x * 8 + threadIdx.y) * width + blockIdx.y * 8 + threadIdx.x] =
+        tile[threadIdx.x][threadIdx.y];
 }
 
 extern "C" __global__ void early_return(const unsigned *x, unsigned *y, int n)
