@@ -11,12 +11,12 @@ enum {
     PAGE_BYTES = 1 << 16,
     SEGMENT_BYTES = 1 << 20,
     PAGES = SEGMENT_BYTES / PAGE_BYTES,
-    STEP = 16,            /* classes up to SMALL are this far apart */
+    STEP = 16, /* classes up to SMALL are this far apart */
     SMALL = 512,
-    LARGE = 8192,         /* the largest that comes from a page; classes above SMALL: 4 to a doubling */
+    LARGE = 8192, /* the largest that comes from a page; classes above SMALL: 4 to a doubling */
     SMALL_CLASSES = SMALL / STEP,
     CLASSES = SMALL_CLASSES + 16,
-    EMPTY_KEPT = 2        /* segments without objects that are kept */
+    EMPTY_KEPT = 2 /* segments without objects that are kept */
 };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -28,8 +28,9 @@ enum {
 #endif
 
 typedef struct page {
-    struct page *next, *prev; /* in the list of its class, while it has room; in the free list while empty */
-    void *free;               /* objects that were used and freed */
+    struct page *next,
+        *prev;  /* in the list of its class, while it has room; in the free list while empty */
+    void *free; /* objects that were used and freed */
     uint32_t live, bump, size;
     uint16_t class;
     bool listed;
@@ -83,7 +84,8 @@ static page *page_of(void *object)
 static char *page_start(page *p)
 {
     size_t index = (size_t)(p - p->segment->pages);
-    return (char *)p->segment + index * PAGE_BYTES + (index == 0 ? (sizeof(segment) + 63) / 64 * 64 : 0);
+    return (char *)p->segment + index * PAGE_BYTES +
+           (index == 0 ? (sizeof(segment) + 63) / 64 * 64 : 0);
 }
 
 static uint32_t page_room(page *p)
@@ -112,7 +114,8 @@ static void unlink_page(page **list, page *p)
 
 static bool segment_add(gbl_alloc *alloc)
 {
-    char *raw = mmap(NULL, 2 * SEGMENT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *raw =
+        mmap(NULL, 2 * SEGMENT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (raw == MAP_FAILED) return false;
     char *start = (char *)(((uintptr_t)raw + SEGMENT_BYTES - 1) & ~(uintptr_t)(SEGMENT_BYTES - 1));
     if (start > raw) munmap(raw, (size_t)(start - raw));
@@ -151,7 +154,7 @@ static page *page_for(gbl_alloc *alloc, unsigned class)
     if (p->segment->used++ == 0) alloc->empty_segments--;
     p->free = NULL;
     p->live = p->bump = 0;
-    p->class = (uint16_t)class;
+    p->class = (uint16_t) class;
     p->size = class_bytes(class);
     link_page(&alloc->room[class], p);
     return p;
@@ -201,7 +204,8 @@ static void *resize(gbl_alloc *alloc, void *block, size_t size_old, size_t size_
         if (moved) alloc->large_bytes += (int64_t)size_new - (int64_t)size_old;
         return moved;
     }
-    if (size_old <= LARGE && size_new <= LARGE && class_of(size_old) == class_of(size_new)) return block;
+    if (size_old <= LARGE && size_new <= LARGE && class_of(size_old) == class_of(size_new))
+        return block;
     void *moved = gbl_alloc_run(alloc, NULL, 0, size_new);
     if (!moved) return NULL;
     memcpy(moved, block, size_old < size_new ? size_old : size_new);

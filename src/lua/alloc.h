@@ -1,8 +1,9 @@
-/* The allocator behind one Lua state. LuaJIT tells the size of what it frees, so objects carry no header: a size class
- * takes its objects from pages of its own, each with its own list of free ones, and a page whose objects are all gone
- * serves any class again. What stays empty goes back to the system a megabyte at a time, so that no single free gives
- * back a hundred (LuaJIT's own allocator trims its top at once: 5 to 28 ms with a million grains, measured).
- * The layout follows mimalloc (Leijen, Zorn, de Moura 2019). One thread, that of the state.
+/* The allocator behind one Lua state. LuaJIT tells the size of what it frees, so objects carry no
+ * header: a size class takes its objects from pages of its own, each with its own list of free
+ * ones, and a page whose objects are all gone serves any class again. What stays empty goes back to
+ * the system a megabyte at a time, so that no single free gives back a hundred (LuaJIT's own
+ * allocator trims its top at once: 5 to 28 ms with a million grains, measured). The layout follows
+ * mimalloc (Leijen, Zorn, de Moura 2019). One thread, that of the state.
  */
 #ifndef GB_LUA_ALLOC_H
 #define GB_LUA_ALLOC_H

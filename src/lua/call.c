@@ -1,7 +1,8 @@
-/* Calls from Lua: c:method(...), c:tell, c:async. The short way (the target is here and idle) moves the arguments from
- * one coroutine to another; every other way goes through bytes.
+/* Calls from Lua: c:method(...), c:tell, c:async. The short way (the target is here and idle) moves
+ * the arguments from one coroutine to another; every other way goes through bytes.
  *
- * A reference is a table { key, handle of its activation or nil, options or nil } with its type's metatable.
+ * A reference is a table { key, handle of its activation or nil, options or nil } with its type's
+ * metatable.
  */
 #include "lua/state.h"
 
@@ -54,8 +55,9 @@ static int transfer_values(lua_State *L)
     gbl_packer to = {&t->call->bytes, &t->call->blocks, &t->call->block_count};
     t->call->bytes.size = 0;
     int rc = gbl_encode(t->from, 1, count, &to, t->what);
-    if (rc >= 0) rc = gbl_decode(t->to, t->call->bytes.data, t->call->bytes.size, t->call->blocks,
-                                 t->call->block_count);
+    if (rc >= 0)
+        rc = gbl_decode(t->to, t->call->bytes.data, t->call->bytes.size, t->call->blocks,
+                        t->call->block_count);
     t->count = rc;
     return t->to == L && rc > 0 ? rc : 0;
 }
@@ -63,7 +65,8 @@ static int transfer_values(lua_State *L)
 static int decode_values(lua_State *L)
 {
     transfer *t = lua_touserdata(L, 1);
-    t->count = gbl_decode(t->to, t->call->bytes.data, t->call->bytes.size, t->call->blocks, t->call->block_count);
+    t->count = gbl_decode(t->to, t->call->bytes.data, t->call->bytes.size, t->call->blocks,
+                          t->call->block_count);
     return t->to == L && t->count > 0 ? t->count : 0;
 }
 
@@ -114,7 +117,8 @@ int gbl_push_results(gbl_state *state, gb_call *call, lua_State *to)
 static void answer_caller(gb_call *call)
 {
     gb_call *turn = call->caller;
-    if (turn->serial != call->caller_serial || !(turn->state & GB_AT_PARKED)) return; /* it was killed */
+    if (turn->serial != call->caller_serial || !(turn->state & GB_AT_PARKED))
+        return; /* it was killed */
     gbl_co *co = turn->body;
     co->pushed = gbl_push_results(call->origin->body, call, co->L);
     gb_turn_wake(turn);
@@ -147,7 +151,8 @@ static gb_key key_at(lua_State *L, int index)
     return gb_key_text(text ? text : "", size);
 }
 
-/* Looks the activation up here, by the handle that the reference keeps or by key (borrowed from the reference). */
+/* Looks the activation up here, by the handle that the reference keeps or by key (borrowed from the
+ * reference). */
 static void find_act(lua_State *L, int ref, target *to)
 {
     gbl_state *state = to->state;
@@ -216,8 +221,8 @@ static void set_options(lua_State *L, int ref, gbl_state *state, gb_call *call)
 
 /* ---- the short way ---- */
 
-/* A body with the method, self and the arguments first .. last of L (which it takes when they are on top). NULL: the
- * bytes' way must be gone. */
+/* A body with the method, self and the arguments first .. last of L (which it takes when they are
+ * on top). NULL: the bytes' way must be gone. */
 static gbl_co *make_body(lua_State *L, target *to, int first, int last)
 {
     gbl_state *state = to->state;
@@ -291,7 +296,8 @@ static int call_long(lua_State *L, int ref, target *to, int first, int last, uin
     return rc;
 }
 
-/* nil, message, code for a call that did not start; wrong arguments are the caller's bug and raise. */
+/* nil, message, code for a call that did not start; wrong arguments are the caller's bug and raise.
+ */
 static int not_started(lua_State *L, int rc)
 {
     if (rc == GB_EINVAL) return gbl_raise(L, "%s", gb_err_detail());
@@ -430,8 +436,11 @@ static int core_sym(lua_State *L)
 
 void gbl_open_call(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        {"method", core_method}, {"sym", core_sym}, {"tell", core_tell}, {"async", core_async}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"method", core_method},
+                                         {"sym", core_sym},
+                                         {"tell", core_tell},
+                                         {"async", core_async},
+                                         {NULL, NULL}};
     luaL_register(L, NULL, functions);
     gbl_protect_add(L, GBL_RUN_TRANSFER, transfer_values);
     gbl_protect_add(L, GBL_RUN_DECODE, decode_values);

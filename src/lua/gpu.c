@@ -67,7 +67,8 @@ gbl_queue *gbl_queue_at(lua_State *L, int index)
 
 /* ---- devices ---- */
 
-/* A grain runs its kernels where self.device says, which its placement set; scripts on the first device. */
+/* A grain runs its kernels where self.device says, which its placement set; scripts on the first
+ * device. */
 gbl_device *gbl_device_here(lua_State *L, gbl_devices *room)
 {
     if (room->count == 1) return &room->at[0];

@@ -1,4 +1,5 @@
-/* Grain types from Lua, their loading on each worker, and what `self` and `gb` ask of the grain room. */
+/* Grain types from Lua, their loading on each worker, and what `self` and `gb` ask of the grain
+ * room. */
 #include "lua/state.h"
 
 #include "base/check.h"
@@ -49,7 +50,8 @@ static void bind_type(lua_State *L, gb_type *type, int class, int meta)
     own->meta_ref = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
-/* core.define(name, module, pinned, options, class, meta): the type's number, or nil, message, code. */
+/* core.define(name, module, pinned, options, class, meta): the type's number, or nil, message,
+ * code. */
 static int core_define(lua_State *L)
 {
     gbl_state *state = gbl_of(L);
@@ -63,8 +65,8 @@ static int core_define(lua_State *L)
     options.stateless_max = (uint32_t)field_number(L, 4, "stateless_max", 16);
     gb_type *type;
     int pinned = lua_toboolean(L, 3) ? state->worker->index : -1;
-    int rc = gb_type_define(&type, state->worker->silo, luaL_checkstring(L, 1), luaL_checkstring(L, 2), &gbl_kind,
-                            pinned, &options);
+    int rc = gb_type_define(&type, state->worker->silo, luaL_checkstring(L, 1),
+                            luaL_checkstring(L, 2), &gbl_kind, pinned, &options);
     if (rc < 0) return gbl_push_failure(L, rc, gb_err_detail());
     bind_type(L, type, 5, 6);
     lua_pushnumber(L, type->id);
@@ -194,7 +196,8 @@ static int core_self_timer(lua_State *L)
     gb_act *act = check_self(L, state);
     size_t size;
     const char *name = luaL_checklstring(L, 2, &size);
-    uint64_t after = (uint64_t)(luaL_checknumber(L, 3) * 1e9), every = (uint64_t)(luaL_checknumber(L, 4) * 1e9), id;
+    uint64_t after = (uint64_t)(luaL_checknumber(L, 3) * 1e9),
+             every = (uint64_t)(luaL_checknumber(L, 4) * 1e9), id;
     const gb_sym *sym = gb_sym_get(state->worker->silo, name, size);
     if (!sym) return luaL_error(L, "out of memory: a timer");
     gb_buf bytes;
@@ -203,7 +206,8 @@ static int core_self_timer(lua_State *L)
     uint32_t block_count = 0;
     gbl_packer to = {&bytes, &blocks, &block_count};
     int rc = gbl_encode(L, 5, lua_gettop(L) - 4, &to, "argument");
-    if (rc >= 0 && block_count) rc = gb_err_set(GB_EINVAL, "a timer's arguments cannot hold arrays or buffers");
+    if (rc >= 0 && block_count)
+        rc = gb_err_set(GB_EINVAL, "a timer's arguments cannot hold arrays or buffers");
     if (rc >= 0) rc = gb_act_timer_start(state->worker, act, sym, after, every, &bytes, &id);
     for (uint32_t i = 0; i < block_count; i++) gb_block_unref(blocks[i]);
     free(blocks);
@@ -220,7 +224,8 @@ static int core_self_timer_stop(lua_State *L)
     lua_pushliteral(L, GBL_HANDLE);
     lua_rawget(L, 1);
     gb_act *act = gbl_act_of(state, lua_tonumber(L, -1));
-    lua_pushboolean(L, act && gb_act_timer_stop(state->worker, act, (uint64_t)luaL_checknumber(L, 2)));
+    lua_pushboolean(L,
+                    act && gb_act_timer_stop(state->worker, act, (uint64_t)luaL_checknumber(L, 2)));
     return 1;
 }
 
@@ -269,7 +274,8 @@ static int core_cancelled(lua_State *L)
     return 1;
 }
 
-/* core.context(): trace (32 hex digits), encoded bag or nil, type name and key of the caller or nil */
+/* core.context(): trace (32 hex digits), encoded bag or nil, type name and key of the caller or nil
+ */
 static int core_context(lua_State *L)
 {
     gbl_state *state = gbl_of(L);
@@ -319,8 +325,8 @@ static int core_decode(lua_State *L)
 static int core_log(lua_State *L)
 {
     gb_silo *silo = gbl_of(L)->worker->silo;
-    gb_log_put(silo->config.log, (gb_log_level)luaL_checkinteger(L, 1), gb_wall(silo->sys), lua_tostring(L, 3), "%s",
-               luaL_checkstring(L, 2));
+    gb_log_put(silo->config.log, (gb_log_level)luaL_checkinteger(L, 1), gb_wall(silo->sys),
+               lua_tostring(L, 3), "%s", luaL_checkstring(L, 2));
     return 0;
 }
 
@@ -361,7 +367,8 @@ static int core_home(lua_State *L)
 {
     gb_type *type = gb_type_at(gbl_of(L)->worker->silo, (uint32_t)luaL_checknumber(L, 1));
     size_t size;
-    gb_key key = lua_type(L, 2) == LUA_TNUMBER ? gb_key_number((int64_t)lua_tonumber(L, 2)) : (gb_key){0};
+    gb_key key =
+        lua_type(L, 2) == LUA_TNUMBER ? gb_key_number((int64_t)lua_tonumber(L, 2)) : (gb_key){0};
     if (lua_type(L, 2) == LUA_TSTRING) {
         const char *text = lua_tolstring(L, 2, &size);
         key = gb_key_text(text, size);
@@ -428,20 +435,32 @@ static int core_list_dir(lua_State *L)
 
 void gbl_open_grain(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        {"define", core_define},       {"ready", core_ready},
-        {"changed", core_changed},     {"list_dir", core_list_dir},
-        {"type_id", core_type_id},     {"type_names", core_type_names},
-        {"self_key", core_self_key},   {"self_deactivate", core_self_deactivate},
-        {"self_timer", core_self_timer}, {"self_timer_stop", core_self_timer_stop},
-        {"self", core_self},           {"monotonic", core_monotonic},
-        {"time", core_time},           {"deadline", core_deadline},
-        {"cancelled", core_cancelled}, {"context", core_context},
-        {"encode", core_encode},       {"decode", core_decode},
-        {"log", core_log},             {"keys", core_keys},
-        {"count", core_count},         {"home", core_home},
-        {"place", core_place},         {"memory", core_memory},
-        {"load_file", core_load_file}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"define", core_define},
+                                         {"ready", core_ready},
+                                         {"changed", core_changed},
+                                         {"list_dir", core_list_dir},
+                                         {"type_id", core_type_id},
+                                         {"type_names", core_type_names},
+                                         {"self_key", core_self_key},
+                                         {"self_deactivate", core_self_deactivate},
+                                         {"self_timer", core_self_timer},
+                                         {"self_timer_stop", core_self_timer_stop},
+                                         {"self", core_self},
+                                         {"monotonic", core_monotonic},
+                                         {"time", core_time},
+                                         {"deadline", core_deadline},
+                                         {"cancelled", core_cancelled},
+                                         {"context", core_context},
+                                         {"encode", core_encode},
+                                         {"decode", core_decode},
+                                         {"log", core_log},
+                                         {"keys", core_keys},
+                                         {"count", core_count},
+                                         {"home", core_home},
+                                         {"place", core_place},
+                                         {"memory", core_memory},
+                                         {"load_file", core_load_file},
+                                         {NULL, NULL}};
     luaL_register(L, NULL, functions);
     lua_rawgeti(L, LUA_REGISTRYINDEX, gbl_of(L)->future_meta_ref);
     lua_setfield(L, -2, "future_meta");

@@ -20,8 +20,8 @@ static int chunk_of(gbl_state *state, uint32_t slot, bool make)
         if (!make) return 0;
         uint32_t count = state->chunk_count ? state->chunk_count * 2 : 16;
         while (count <= chunk) count *= 2;
-        int *refs = gb_mem_realloc(&state->mem, state->chunk_refs, state->chunk_count * sizeof *refs,
-                                   count * sizeof *refs);
+        int *refs = gb_mem_realloc(&state->mem, state->chunk_refs,
+                                   state->chunk_count * sizeof *refs, count * sizeof *refs);
         if (!refs) return GB_ENOMEM;
         memset(refs + state->chunk_count, 0, (count - state->chunk_count) * sizeof *refs);
         state->chunk_refs = refs;
@@ -128,7 +128,8 @@ int gbl_method(gbl_state *state, gbl_type *own, const gb_sym *sym)
     if (sym->id >= own->fn_count) {
         uint32_t count = own->fn_count ? own->fn_count : 32;
         while (count <= sym->id) count *= 2;
-        int *refs = gb_mem_realloc(&state->mem, own->fn_refs, own->fn_count * sizeof *refs, count * sizeof *refs);
+        int *refs = gb_mem_realloc(&state->mem, own->fn_refs, own->fn_count * sizeof *refs,
+                                   count * sizeof *refs);
         if (!refs) return -1;
         memset(refs + own->fn_count, 0, (count - own->fn_count) * sizeof *refs);
         own->fn_refs = refs;
@@ -169,7 +170,7 @@ static int unpack_protected(lua_State *L)
     gbl_state *state = gbl_of(L);
     gbl_co *co = call->body;
     gbl_type *own = gbl_type_of(state, call->type);
-    int fn = !(call->flags & GB_CALL_HOOK)                     ? gbl_method(state, own, call->method)
+    int fn = !(call->flags & GB_CALL_HOOK)         ? gbl_method(state, own, call->method)
              : call->act->state == GB_ACT_STOPPING ? own->deactivate_ref
                                                    : own->activate_ref;
     if (fn <= 0) {
@@ -187,7 +188,8 @@ static int unpack_protected(lua_State *L)
         return 0;
     }
     if (call->bytes.size == 0) return 0;
-    int count = gbl_decode(co->L, call->bytes.data, call->bytes.size, call->blocks, call->block_count);
+    int count =
+        gbl_decode(co->L, call->bytes.data, call->bytes.size, call->blocks, call->block_count);
     if (count < 0)
         gb_call_fail(call, count, "%s", gb_err_detail());
     else
@@ -214,7 +216,8 @@ static int kind_unpack(gb_call *call)
 
 /* ---- running ---- */
 
-/* The error value on top of a dead coroutine becomes results on a fresh one, or a failure of the call. */
+/* The error value on top of a dead coroutine becomes results on a fresh one, or a failure of the
+ * call. */
 static int turn_failed(gbl_state *state, gb_call *turn, gbl_co *dead)
 {
     lua_State *L = state->L;
@@ -237,10 +240,13 @@ static int turn_failed(gbl_state *state, gb_call *turn, gbl_co *dead)
         char id[256];
         gb_key_print(id, sizeof id, turn->type, gb_act_key(turn->act));
         if (!(turn->flags & GB_CALL_HOOK))
-            gb_log_put(state->worker->silo->config.log, GB_LOG_WARN, gb_wall(state->worker->silo->sys), NULL,
-                       "%s:%s raised and nobody waits for it: %s\n%s", id, turn->method ? turn->method->text : "?",
-                       message ? message : "?", traceback ? traceback : "");
-        rc = lua_isstring(L, -2) ? gb_err_code(lua_tostring(L, -2)) : 0; /* gb.fail with one of ours */
+            gb_log_put(state->worker->silo->config.log, GB_LOG_WARN,
+                       gb_wall(state->worker->silo->sys), NULL,
+                       "%s:%s raised and nobody waits for it: %s\n%s", id,
+                       turn->method ? turn->method->text : "?", message ? message : "?",
+                       traceback ? traceback : "");
+        rc = lua_isstring(L, -2) ? gb_err_code(lua_tostring(L, -2))
+                                 : 0; /* gb.fail with one of ours */
         if (rc == 0) rc = GB_ERAISED;
         gb_call_fail(turn, rc, "%s", message ? message : "an error that is no string");
         lua_pop(L, 3);
@@ -270,8 +276,10 @@ static int kind_run(gb_call *turn)
     if (rc == 0) return GB_RUN_DONE;
     if (rc == LUA_YIELD) {
         if (__builtin_expect(state->parked, 1)) return GB_RUN_PARKED;
-        lua_pushliteral(co->L, "coroutine.yield outside of a coroutine of your own (a grain waits with gb.sleep, "
-                               "calls and futures)");
+        lua_pushliteral(
+            co->L,
+            "coroutine.yield outside of a coroutine of your own (a grain waits with gb.sleep, "
+            "calls and futures)");
     }
     return turn_failed(state, turn, co);
 }

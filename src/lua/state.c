@@ -5,8 +5,8 @@
 #include "base/err.h"
 #include "base/hash.h"
 
-#include <lualib.h>
 #include <errno.h>
+#include <lualib.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,7 +61,8 @@ int gbl_raise(lua_State *L, const char *format, ...)
 
 uint64_t gbl_random(gbl_state *state)
 {
-    uint64_t a = state->random[0], b = state->random[1]; /* xoroshiro128+ (Blackman and Vigna 2018) */
+    uint64_t a = state->random[0],
+             b = state->random[1]; /* xoroshiro128+ (Blackman and Vigna 2018) */
     uint64_t sum = a + b;
     b ^= a;
     state->random[0] = ((a << 24) | (a >> 40)) ^ b ^ (b << 16);
@@ -123,11 +124,12 @@ static int grow_syms(gbl_state *state, uint32_t id)
 {
     uint32_t count = state->sym_count ? state->sym_count : 64;
     while (count <= id) count *= 2;
-    int *refs = gb_mem_realloc(&state->mem, state->sym_refs, state->sym_count * sizeof *refs, count * sizeof *refs);
+    int *refs = gb_mem_realloc(&state->mem, state->sym_refs, state->sym_count * sizeof *refs,
+                               count * sizeof *refs);
     if (!refs) return GB_ENOMEM;
     state->sym_refs = refs;
-    const gb_sym **syms =
-        gb_mem_realloc(&state->mem, state->syms, state->sym_count * sizeof *syms, count * sizeof *syms);
+    const gb_sym **syms = gb_mem_realloc(&state->mem, state->syms, state->sym_count * sizeof *syms,
+                                         count * sizeof *syms);
     if (!syms) return GB_ENOMEM;
     state->syms = syms;
     memset(refs + state->sym_count, 0, (count - state->sym_count) * sizeof *refs);
@@ -176,7 +178,8 @@ int gbl_protect(gbl_state *state, gbl_run run, void *argument)
     int rc = lua_pcall(L, 1, LUA_MULTRET, 0);
     if (__builtin_expect(rc == 0, 1)) return 0;
     const char *text = lua_tostring(L, -1);
-    gb_err_set(rc == LUA_ERRMEM ? GB_ENOMEM : GB_EINVAL, "%s", text ? text : "an error that is no string");
+    gb_err_set(rc == LUA_ERRMEM ? GB_ENOMEM : GB_EINVAL, "%s",
+               text ? text : "an error that is no string");
     lua_pop(L, 1);
     return rc == LUA_ERRMEM ? GB_ENOMEM : GB_EINVAL;
 }
@@ -262,7 +265,9 @@ int gbl_state_open(gbl_state **out, gb_worker *worker, const gbl_config *config)
     gb_type_options_init(&options);
     options.keep_alive = true;
     options.reentrant = GB_REENTRANT_YES;
-    if (rc == 0) rc = gb_type_define(&state->root_type, worker->silo, "$script", "", &gbl_kind, -1, &options);
+    if (rc == 0)
+        rc =
+            gb_type_define(&state->root_type, worker->silo, "$script", "", &gbl_kind, -1, &options);
     if (rc == 0) rc = gb_worker_root(worker, state->root_type, &state->root);
     if (rc < 0) {
         gbl_state_close(state);
@@ -315,12 +320,15 @@ int gbl_load_file(lua_State *L, const char *path, const char *chunk_name)
     int rc = 0;
     char piece[16384];
     size_t size;
-    while (rc == 0 && (size = fread(piece, 1, sizeof piece, file)) > 0) rc = gb_buf_put(&text, piece, size);
-    if (rc == 0 && ferror(file)) rc = gb_err_set(GB_ENOENT, "cannot read %s: %s", path, strerror(errno));
+    while (rc == 0 && (size = fread(piece, 1, sizeof piece, file)) > 0)
+        rc = gb_buf_put(&text, piece, size);
+    if (rc == 0 && ferror(file))
+        rc = gb_err_set(GB_ENOENT, "cannot read %s: %s", path, strerror(errno));
     fclose(file);
     const char *start = text.size ? (const char *)text.data : "";
     size_t left = text.size;
-    if (rc == 0 && left && *start == '#') /* a first line for the shell; its newline stays, for line numbers */
+    if (rc == 0 && left &&
+        *start == '#') /* a first line for the shell; its newline stays, for line numbers */
         while (left && *start != '\n') start++, left--;
     if (rc == 0 && luaL_loadbuffer(L, start, left, chunk_name) != 0) {
         rc = gb_err_set(GB_EINVAL, "%s", lua_tostring(L, -1));

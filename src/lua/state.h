@@ -21,13 +21,13 @@ typedef struct gbl_co {
 typedef struct gbl_type {
     gb_type *type;
     int class_ref;
-    int meta_ref;    /* metatable of instances */
-    int *fn_refs;    /* by symbol id: a registry reference, 0 not looked up, -1 none */
+    int meta_ref; /* metatable of instances */
+    int *fn_refs; /* by symbol id: a registry reference, 0 not looked up, -1 none */
     uint32_t fn_count;
-    bool ready;      /* the module that defines it has run to its end */
-    bool complete;   /* hooks are looked up: with the first activation */
+    bool ready;                       /* the module that defines it has run to its end */
+    bool complete;                    /* hooks are looked up: with the first activation */
     int activate_ref, deactivate_ref; /* or 0 */
-    int make_ref;    /* makes an instance from a handle */
+    int make_ref;                     /* makes an instance from a handle */
 } gbl_type;
 
 /* Permission to wake a turn that is parked now. */
@@ -40,21 +40,21 @@ struct gbl_state {
     lua_State *L; /* the main thread of the state: never runs user code that waits */
     gb_worker *worker;
     gbl_config config;
-    gb_mem mem;             /* the arrays and buffers of this state */
+    gb_mem mem;       /* the arrays and buffers of this state */
     gbl_alloc *alloc; /* what LuaJIT holds */
     gbl_co *free;
     uint32_t free_count;
-    int *chunk_refs;        /* tables of 1,024 instances, by activation slot */
+    int *chunk_refs; /* tables of 1,024 instances, by activation slot */
     uint32_t chunk_count;
-    int *sym_refs;          /* by symbol id: the Lua string, 0 not made */
+    int *sym_refs; /* by symbol id: the Lua string, 0 not made */
     const gb_sym **syms;
     uint32_t sym_count;
     gb_type *root_type;
     gb_act *root;
-    bool parked;            /* set by gbl_park, taken by the kind's run */
-    int core_ref;           /* the native table */
-    int run_refs[5];        /* by gbl_run */
-    int futures_ref;        /* pending futures, by id */
+    bool parked;     /* set by gbl_park, taken by the kind's run */
+    int core_ref;    /* the native table */
+    int run_refs[5]; /* by gbl_run */
+    int futures_ref; /* pending futures, by id */
     int future_meta_ref;
     gb_list pending, sleepers, op_waits, idlers; /* what is under way */
     uint64_t random[2];
@@ -63,14 +63,22 @@ struct gbl_state {
 /* ---- state.c ---- */
 
 /* C functions that are run protected so often that each has a place in the registry. */
-typedef enum { GBL_RUN_OPEN, GBL_RUN_UNPACK, GBL_RUN_TRANSFER, GBL_RUN_DECODE, GBL_RUN_OP, GBL_RUNS } gbl_run;
+typedef enum {
+    GBL_RUN_OPEN,
+    GBL_RUN_UNPACK,
+    GBL_RUN_TRANSFER,
+    GBL_RUN_DECODE,
+    GBL_RUN_OP,
+    GBL_RUNS
+} gbl_run;
 
-/* Runs one with the argument as light userdata on the state's main thread: what it returns stays on that stack.
- * 0, or GB_ENOMEM / GB_EINVAL with the detail set (nothing is left on the stack then). */
+/* Runs one with the argument as light userdata on the state's main thread: what it returns stays on
+ * that stack. 0, or GB_ENOMEM / GB_EINVAL with the detail set (nothing is left on the stack then).
+ */
 int gbl_protect(gbl_state *state, gbl_run run, void *argument);
 void gbl_protect_add(lua_State *L, gbl_run run, lua_CFunction fn);
 
-gbl_co *gbl_co_take(gbl_state *state); /* NULL: out of memory */
+gbl_co *gbl_co_take(gbl_state *state);           /* NULL: out of memory */
 void gbl_co_give(gbl_state *state, gbl_co *co);  /* ended well: used again */
 void gbl_co_close(gbl_state *state, gbl_co *co); /* ended badly or parked: dropped */
 
@@ -105,7 +113,8 @@ static inline gb_act *gbl_act_of(gbl_state *state, double handle)
 
 void gbl_push_self(gbl_state *state, lua_State *L, const gb_act *act);
 void gbl_type_forget(gbl_state *state, gbl_type *own); /* looks methods and hooks up again */
-int gbl_method(gbl_state *state, gbl_type *own, const gb_sym *sym); /* a registry reference, or -1 */
+int gbl_method(gbl_state *state, gbl_type *own,
+               const gb_sym *sym); /* a registry reference, or -1 */
 
 /* ---- grain.c ---- */
 
@@ -113,7 +122,8 @@ int gbl_load_type(gbl_state *state, gb_type *type);
 
 /* ---- turn.c ---- */
 
-/* The running turn waits. Raises when it cannot (a C function is between). Returns what the C function returns. */
+/* The running turn waits. Raises when it cannot (a C function is between). Returns what the C
+ * function returns. */
 void gbl_check_park(lua_State *L, const char *what);
 gbl_ticket gbl_park(lua_State *L, gb_call *waits);
 int gbl_yield(lua_State *L);
@@ -131,8 +141,10 @@ void gbl_future_set_op(gbl_pending *pending, gb_op *op);
 void gbl_waits_close(gbl_state *state);
 void gbl_idlers_close(gbl_state *state);
 
-/* Starts a function (on top of L with its arguments above) as a detached turn. done as in gb_call. */
-int gbl_spawn(gbl_state *state, lua_State *L, int args, gb_act *act, void (*done)(gb_call *), void *user);
+/* Starts a function (on top of L with its arguments above) as a detached turn. done as in gb_call.
+ */
+int gbl_spawn(gbl_state *state, lua_State *L, int args, gb_act *act, void (*done)(gb_call *),
+              void *user);
 
 /* ---- value.c ---- */
 
@@ -144,15 +156,17 @@ typedef struct gbl_packer {
     uint32_t *block_count;
 } gbl_packer;
 
-/* Appends the values at index first .. first + count - 1 of L. what: "argument" or "result", for the error's path.
- * 0, or GB_EINVAL / GB_ENOMEM with the detail set. */
+/* Appends the values at index first .. first + count - 1 of L. what: "argument" or "result", for
+ * the error's path. 0, or GB_EINVAL / GB_ENOMEM with the detail set. */
 int gbl_encode(lua_State *L, int first, int count, gbl_packer *to, const char *what);
 
-/* Pushes the values: how many, or negative. Never trusts the bytes. Blocks are taken over one by one. */
-int gbl_decode(lua_State *L, const void *bytes, size_t size, gb_block **blocks, uint32_t block_count);
+/* Pushes the values: how many, or negative. Never trusts the bytes. Blocks are taken over one by
+ * one. */
+int gbl_decode(lua_State *L, const void *bytes, size_t size, gb_block **blocks,
+               uint32_t block_count);
 
-/* Pushes deep copies of count values from index first on (positive) onto the same stack. False: nothing is pushed,
- * and gbl_encode will say why, or can do it. May raise when out of memory. */
+/* Pushes deep copies of count values from index first on (positive) onto the same stack. False:
+ * nothing is pushed, and gbl_encode will say why, or can do it. May raise when out of memory. */
 bool gbl_copy(lua_State *L, int first, int count);
 
 /* ---- call.c, grain.c, misc.c ---- */

@@ -16,8 +16,11 @@ void gbl_check_park(lua_State *L, const char *what)
     if (__builtin_expect(!gbl_turn(state), 0))
         gbl_raise(L, "'%s' waits, and nothing may wait here (outside of a turn)", what);
     if (__builtin_expect(!lua_isyieldable(L), 0))
-        gbl_raise(L, "'%s' waits, and a C function stands between it and its turn (a callback of table.sort or "
-                     "string.gsub cannot wait)", what);
+        gbl_raise(L,
+                  "'%s' waits, and a C function stands between it and its turn (a callback of "
+                  "table.sort or "
+                  "string.gsub cannot wait)",
+                  what);
 }
 
 gbl_ticket gbl_park(lua_State *L, gb_call *waits)
@@ -31,7 +34,8 @@ gbl_ticket gbl_park(lua_State *L, gb_call *waits)
     return ticket;
 }
 
-/* Inside a coroutine of the user's own, the token tells our coroutine.resume to pass the wait on. */
+/* Inside a coroutine of the user's own, the token tells our coroutine.resume to pass the wait on.
+ */
 int gbl_yield(lua_State *L)
 {
     gbl_state *state = gbl_of(L);
@@ -60,7 +64,8 @@ void gbl_wake(const gbl_ticket *ticket, int pushed)
 }
 
 /* ---- futures ----
- * A future is a Lua table: [1 .. n] its values once finished (field n), or field pending while it is not. */
+ * A future is a Lua table: [1 .. n] its values once finished (field n), or field pending while it
+ * is not. */
 
 static void op_forget(gb_op *op);
 
@@ -222,12 +227,15 @@ static int core_await(lua_State *L)
     gbl_check_park(L, "await");
     waiter *w = waiter_add(L, pending, 0);
     gbl_state *state = pending->state;
-    gb_call *call = pending->call && pending->call->serial == pending->call_serial ? pending->call : NULL;
+    gb_call *call =
+        pending->call && pending->call->serial == pending->call_serial ? pending->call : NULL;
     gbl_ticket ticket = gbl_park(L, NULL);
     w->ticket = ticket;
     if (lua_type(L, 2) == LUA_TNUMBER)
-        gb_timer_add(&state->worker->timers, &w->timer, state->worker->now, state->worker->now + to_ns(L, 2));
-    if (call) gb_turn_park(ticket.turn, call); /* only now, since it may be answered at once: a circle */
+        gb_timer_add(&state->worker->timers, &w->timer, state->worker->now,
+                     state->worker->now + to_ns(L, 2));
+    if (call)
+        gb_turn_park(ticket.turn, call); /* only now, since it may be answered at once: a circle */
     return gbl_yield(L);
 }
 
@@ -300,13 +308,15 @@ static int core_sleep(lua_State *L)
     gb_list_push(&state->sleepers, &s->link);
     gb_timer_init(&s->timer, sleep_over);
     s->ticket = gbl_park(L, NULL);
-    gb_timer_add(&state->worker->timers, &s->timer, state->worker->now, state->worker->now + to_ns(L, 1));
+    gb_timer_add(&state->worker->timers, &s->timer, state->worker->now,
+                 state->worker->now + to_ns(L, 1));
     return gbl_yield(L);
 }
 
 /* ---- spawned turns ---- */
 
-int gbl_spawn(gbl_state *state, lua_State *L, int args, gb_act *act, void (*done)(gb_call *), void *user)
+int gbl_spawn(gbl_state *state, lua_State *L, int args, gb_act *act, void (*done)(gb_call *),
+              void *user)
 {
     gbl_co *co = gbl_co_take(state);
     if (!co) return GB_ENOMEM;
@@ -374,7 +384,7 @@ typedef struct op_wait {
     gbl_pending *pending; /* a future waits instead of a turn */
     gb_list link;         /* in state->op_waits */
     int rc;
-    bool late;            /* the waiter has been told ETIMEDOUT */
+    bool late; /* the waiter has been told ETIMEDOUT */
 } op_wait;
 
 /* The future of an op has finished before the op. */
@@ -452,7 +462,8 @@ static void op_done(gb_op *op, int rc)
     w->rc = rc;
     w->node.run = op_ended;
     gb_worker_post(worker, &w->node);
-    if (gb_sys_is_sim(worker->silo->sys)) gb_loop_wake(worker->loop); /* it never dozes there: post wakes nobody */
+    if (gb_sys_is_sim(worker->silo->sys))
+        gb_loop_wake(worker->loop); /* it never dozes there: post wakes nobody */
 }
 
 static void op_late(gb_timer *timer)
@@ -462,10 +473,11 @@ static void op_late(gb_timer *timer)
     atomic_store(&w->pub.op.cancelled, 1);
     if (w->pending) {
         lua_State *L = w->state->L;
-        gbl_future_finish(w->state, w->pending, L, gbl_push_failure(L, GB_ETIMEDOUT, "it did not end in time"));
+        gbl_future_finish(w->state, w->pending, L,
+                          gbl_push_failure(L, GB_ETIMEDOUT, "it did not end in time"));
     } else if (gbl_ticket_valid(&w->ticket)) {
-        gbl_wake(&w->ticket,
-                 gbl_push_failure(gbl_ticket_stack(&w->ticket), GB_ETIMEDOUT, "it did not end in time"));
+        gbl_wake(&w->ticket, gbl_push_failure(gbl_ticket_stack(&w->ticket), GB_ETIMEDOUT,
+                                              "it did not end in time"));
     }
 }
 
@@ -482,11 +494,13 @@ gbl_wait *gbl_wait_new(lua_State *L)
     return &w->pub;
 }
 
-/* When its waiter is to give up: its own timeout or the deadline of the turn, whichever comes first. */
+/* When its waiter is to give up: its own timeout or the deadline of the turn, whichever comes
+ * first. */
 static void arm_late(op_wait *w, uint64_t deadline)
 {
     gb_worker *worker = w->state->worker;
-    if (w->pub.timeout_ns && worker->now + w->pub.timeout_ns < deadline) deadline = worker->now + w->pub.timeout_ns;
+    if (w->pub.timeout_ns && worker->now + w->pub.timeout_ns < deadline)
+        deadline = worker->now + w->pub.timeout_ns;
     if (deadline != GB_FOREVER) gb_timer_add(&worker->timers, &w->timer, worker->now, deadline);
 }
 

@@ -1,8 +1,9 @@
 /* Values between Lua stacks and bytes, and between two stacks of one state.
  *
- * The bytes are CBOR (wire/cbor.h). Numbers that are whole and below 2^53 travel as integers and come back as Lua
- * numbers; int64 and uint64 cdata, references and arrays are tagged. Arrays do not lie in the bytes within a process:
- * their blocks travel beside them. Both ways refuse the same values and give the same results.
+ * The bytes are CBOR (wire/cbor.h). Numbers that are whole and below 2^53 travel as integers and
+ * come back as Lua numbers; int64 and uint64 cdata, references and arrays are tagged. Arrays do not
+ * lie in the bytes within a process: their blocks travel beside them. Both ways refuse the same
+ * values and give the same results.
  */
 #include "lua/state.h"
 
@@ -32,10 +33,10 @@ typedef struct walk {
     gbl_packer *to;
     uint32_t nodes;
     int depth;
-    bool dry;         /* moved values stay where they are */
-    int moves;        /* how many were met */
-    size_t start;     /* of to->bytes */
-    const char *why;  /* of the refusal */
+    bool dry;        /* moved values stay where they are */
+    int moves;       /* how many were met */
+    size_t start;    /* of to->bytes */
+    const char *why; /* of the refusal */
     int path_size;
     char path[PATH_MAX_BYTES]; /* built from the inside out */
 } walk;
@@ -78,7 +79,8 @@ static int report(walk *w, int rc, const char *what, int number)
 
 static int enter(walk *w)
 {
-    if (++w->depth > GBL_DEPTH_MAX) return refuse(w, "nested more than 100 deep, or it contains itself");
+    if (++w->depth > GBL_DEPTH_MAX)
+        return refuse(w, "nested more than 100 deep, or it contains itself");
     if (!lua_checkstack(w->L, 8)) return refuse(w, "nested too deep");
     return 0;
 }
@@ -126,8 +128,10 @@ static int encode_value(walk *w, int index);
 
 static int encode_number(walk *w, double number)
 {
-    bool whole = number == floor(number) && fabs(number) < WHOLE_MAX && !(number == 0 && signbit(number));
-    return whole ? gb_cbor_put_int(w->to->bytes, (int64_t)number) : gb_cbor_put_double(w->to->bytes, number);
+    bool whole =
+        number == floor(number) && fabs(number) < WHOLE_MAX && !(number == 0 && signbit(number));
+    return whole ? gb_cbor_put_int(w->to->bytes, (int64_t)number)
+                 : gb_cbor_put_double(w->to->bytes, number);
 }
 
 static int attach(walk *w, gb_block *block, uint32_t *index)
@@ -156,12 +160,14 @@ static int encode_array(walk *w, gbl_array *array, bool move)
     uint32_t type = array->type, at;
     size_t offset;
     if (array->flags & (GBL_ARRAY_FREED | GBL_ARRAY_MOVED))
-        return refuse(w, array->flags & GBL_ARRAY_MOVED ? "an array that was moved" : "an array that was freed");
+        return refuse(w, array->flags & GBL_ARRAY_MOVED ? "an array that was moved"
+                                                        : "an array that was freed");
     gb_block *block = gbl_array_send(w->L, array, move, &offset);
     if (!block) return GB_ENOMEM;
     int rc = attach(w, block, &at);
-    if (rc < 0 || (rc = gb_cbor_put_tag(out, TAG_ARRAY)) < 0 || (rc = gb_cbor_put_list(out, 4)) < 0 ||
-        (rc = gb_cbor_put_uint(out, at)) < 0 || (rc = put_name(out, gbl_type_wire(w->L, type))) < 0 ||
+    if (rc < 0 || (rc = gb_cbor_put_tag(out, TAG_ARRAY)) < 0 ||
+        (rc = gb_cbor_put_list(out, 4)) < 0 || (rc = gb_cbor_put_uint(out, at)) < 0 ||
+        (rc = put_name(out, gbl_type_wire(w->L, type))) < 0 ||
         (rc = gb_cbor_put_uint(out, offset)) < 0)
         return rc;
     return gb_cbor_put_int(out, count);
@@ -205,7 +211,8 @@ static int encode_moved(walk *w)
     gbl_array *array = gbl_array_at(w->L, -1);
     if (array) return encode_array(w, array, true);
     gbl_buffer *buffer = gbl_buffer_at(w->L, -1);
-    return buffer ? encode_buffer(w, buffer, true) : refuse(w, "gb.move of something that is no array or buffer");
+    return buffer ? encode_buffer(w, buffer, true)
+                  : refuse(w, "gb.move of something that is no array or buffer");
 }
 
 static int encode_cdata(walk *w, int index)
@@ -247,7 +254,8 @@ static int encode_ref(walk *w, int index)
     return rc;
 }
 
-/* How many pairs a table has. As many as its length: they are the items of a list and nothing else. */
+/* How many pairs a table has. As many as its length: they are the items of a list and nothing else.
+ */
 static uint64_t count_pairs(lua_State *L, int index)
 {
     uint64_t pairs = 0;
@@ -306,7 +314,8 @@ static int encode_table(walk *w, int index)
         }
         gbl_buffer *buffer = gbl_buffer_at(L, index);
         if (buffer) return encode_buffer(w, buffer, false);
-        return classify_table(w, index) == IS_REF ? encode_ref(w, index) : refuse(w, refusal_of_table(w, index));
+        return classify_table(w, index) == IS_REF ? encode_ref(w, index)
+                                                  : refuse(w, refusal_of_table(w, index));
     }
     rc = enter(w);
     if (rc < 0) return rc;
@@ -325,7 +334,8 @@ static int encode_value(walk *w, int index)
     const char *text;
     int rc = count_node(w);
     if (rc < 0) return rc;
-    if (out->size - w->start > GBL_BYTES_MAX) return refuse(w, "more than 64 MiB in one message (arrays beside it)");
+    if (out->size - w->start > GBL_BYTES_MAX)
+        return refuse(w, "more than 64 MiB in one message (arrays beside it)");
     switch (lua_type(L, index)) {
     case LUA_TNIL:
         return gb_cbor_put_nil(out);
@@ -450,17 +460,20 @@ static int decode_ref(unpack *u)
     lua_pushlstring(L, (const char *)name.bytes, name.size);
     if ((rc = decode_value(u)) < 0) return rc;
     int type = lua_type(L, -1);
-    if (type != LUA_TSTRING && type != LUA_TNUMBER) return broken("a reference whose key is no key");
+    if (type != LUA_TSTRING && type != LUA_TNUMBER)
+        return broken("a reference whose key is no key");
     lua_call(L, 2, 1);
     return 0;
 }
 
-/* The block an array or buffer names, and the wire name of its type as a C string (at most room bytes). */
+/* The block an array or buffer names, and the wire name of its type as a C string (at most room
+ * bytes). */
 static int decode_block(unpack *u, uint64_t items, gb_block ***out, char *wire, size_t room)
 {
     gb_cbor_token list, index, name;
     int rc = next_of_kind(u, &list, GB_CBOR_LIST);
-    if (rc < 0 || (rc = next_of_kind(u, &index, GB_CBOR_INT)) < 0 || (rc = next_of_kind(u, &name, GB_CBOR_TEXT)) < 0)
+    if (rc < 0 || (rc = next_of_kind(u, &index, GB_CBOR_INT)) < 0 ||
+        (rc = next_of_kind(u, &name, GB_CBOR_TEXT)) < 0)
         return rc;
     if (list.natural != items || index.integer < 0 || index.integer >= u->block_count ||
         !u->blocks[index.integer] || name.size >= room)
@@ -477,7 +490,8 @@ static int decode_array(unpack *u)
     gb_block **block;
     gb_cbor_token offset, count;
     int rc = decode_block(u, 4, &block, wire, sizeof wire);
-    if (rc < 0 || (rc = next_of_kind(u, &offset, GB_CBOR_INT)) < 0 || (rc = next_of_kind(u, &count, GB_CBOR_INT)) < 0)
+    if (rc < 0 || (rc = next_of_kind(u, &offset, GB_CBOR_INT)) < 0 ||
+        (rc = next_of_kind(u, &count, GB_CBOR_INT)) < 0)
         return rc;
     rc = gbl_array_push(u->L, *block, (size_t)offset.integer, count.integer, wire);
     if (rc >= 0) *block = NULL;
@@ -569,7 +583,8 @@ static int decode_value(unpack *u)
     }
 }
 
-int gbl_decode(lua_State *L, const void *bytes, size_t size, gb_block **blocks, uint32_t block_count)
+int gbl_decode(lua_State *L, const void *bytes, size_t size, gb_block **blocks,
+               uint32_t block_count)
 {
     unpack u = {.L = L, .blocks = blocks, .block_count = block_count};
     gb_cbor_init(&u.in, bytes, size);
@@ -605,14 +620,15 @@ static bool copy_slots(copier *c, int first, int top)
     for (int slot = first; slot <= top; slot++) {
         int type = lua_type(L, slot);
         if (type <= LUA_TSTRING && type != LUA_TLIGHTUSERDATA) continue;
-        if ((slot - first) % 2 == 0 || !copy_value(c, slot)) return false; /* a key must be a scalar */
+        if ((slot - first) % 2 == 0 || !copy_value(c, slot))
+            return false; /* a key must be a scalar */
         lua_replace(L, slot);
     }
     return true;
 }
 
-/* The pairs are first gathered on the stack, so that the new table is made with room for all of them: growing one by
- * one costs more than everything else. */
+/* The pairs are first gathered on the stack, so that the new table is made with room for all of
+ * them: growing one by one costs more than everything else. */
 static bool copy_table(copier *c, int index)
 {
     lua_State *L = c->from;
@@ -631,7 +647,8 @@ static bool copy_table(copier *c, int index)
         }
         /* [copy] k v k v ... and, when there are more, the next k v on top */
         int top = copy + 2 * pairs;
-        if ((c->nodes += (uint32_t)pairs) > GBL_NODES_MAX || !copy_slots(c, copy + 1, top)) return false;
+        if ((c->nodes += (uint32_t)pairs) > GBL_NODES_MAX || !copy_slots(c, copy + 1, top))
+            return false;
         if (!made) {
             int list = items < 65536 ? (int)items : 65536, rest = more ? 2 * pairs : pairs;
             lua_createtable(L, list, rest > list ? rest - list : 0);
@@ -670,7 +687,8 @@ static bool copy_array(copier *c, int index)
     return true;
 }
 
-/* Pushes a copy on the same stack. False: refused or special; the bytes' way tells. The stack may hold rests. */
+/* Pushes a copy on the same stack. False: refused or special; the bytes' way tells. The stack may
+ * hold rests. */
 static bool copy_value(copier *c, int index)
 {
     lua_State *L = c->from;
