@@ -31,6 +31,20 @@ static void ended(void *user, int rc, const char *message, const char *traceback
         out->text = NULL;
 }
 
+/* fail_at(account, n): the nth allocation from now of "tenant", "lua" or "host" fails; 0: none. */
+static int fail_at(lua_State *L)
+{
+    gb_mem *tenant = lua_touserdata(L, lua_upvalueindex(1));
+    const char *name = luaL_checkstring(L, 1);
+    gb_mem *mem = tenant;
+    if (strcmp(name, "lua") == 0) mem = gbl_mem(L);
+    if (strcmp(name, "host") == 0) mem = tenant->parent;
+    int64_t old = mem->fail_at;
+    mem->fail_at = luaL_checkinteger(L, 2);
+    lua_pushboolean(L, old <= 0); /* it has been reached */
+    return 1;
+}
+
 static void drive(gb_silo *silo, gbl_state *state, const char *path, outcome *out)
 {
     char full[512];
@@ -73,6 +87,9 @@ void kit_run_spec(const char *path, const kit_spec *options)
     if (gbl_state_open(&state, silo->workers[0], &config) < 0)
         fail_msg("no state: %s", gb_err_detail());
 
+    lua_pushlightuserdata(state->L, &mem);
+    lua_pushcclosure(state->L, fail_at, 1);
+    lua_setglobal(state->L, "fail_at");
     outcome out = {0};
     drive(silo, state, path, &out);
     gb_silo_stop(silo);

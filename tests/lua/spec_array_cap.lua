@@ -1,4 +1,5 @@
--- A tenant with 100 MiB: what does not fit is nil, message, "ENOMEM"; garbage is collected before that.
+-- A tenant with 100 MiB: what does not fit is nil, message, "ENOMEM"; garbage is collected before
+-- that.
 local spec = require "spec"
 local gb = require "gb"
 
