@@ -1,4 +1,5 @@
--- Errors as the user should see them: texts of error values, and tracebacks without the frames of this library.
+-- Errors as the user should see them: texts of error values, and tracebacks without the frames of
+-- this library.
 local M = {}
 
 local own = { ["gb.script"] = true }

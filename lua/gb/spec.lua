@@ -1,10 +1,11 @@
--- `gbrun test`: runs busted specs as one turn of a silo whose time is virtual. Their bodies may wait.
+-- `gbrun test`: runs busted specs as one turn of a silo whose time is virtual. Their bodies may
+-- wait.
 local core = require "gb.core"
 
 local M = {}
 
--- Modules of ours that a spec is the first to require would be forgotten at the end of its file (busted insulates
--- files), and come back as other ones.
+-- Modules of ours that a spec is the first to require would be forgotten at the end of its file
+-- (busted insulates files), and come back as other ones.
 local function load_own()
   for name in pairs(package.preload) do
     if name:find("^gb") then require(name) end
@@ -15,7 +16,8 @@ local function load_busted()
   local ok, busted = pcall(require, "busted.core")
   if ok then return busted() end
   local first = tostring(busted):match("^[^\n]*")
-  error("gbrun test needs busted 2 for Lua 5.1: apt install lua-busted, or luarocks --lua-version 5.1 install busted ("
+  error("gbrun test needs busted 2 for Lua 5.1: apt install lua-busted, or "
+    .. "luarocks --lua-version 5.1 install busted ("
     .. first .. ")", 0)
 end
 
@@ -59,7 +61,8 @@ local function execute(busted, target, seed)
   busted.publish({ "exit" })
 end
 
---- target: a folder or a file; dir: where helpers of the specs are found; terminal: "tty" or "plain".
+--- target: a folder or a file; dir: where helpers of the specs are found; terminal: "tty" or
+--- "plain".
 function M.run(target, dir, seed, terminal, filter)
   seed = tonumber(seed)
   load_own()
@@ -69,10 +72,12 @@ function M.run(target, dir, seed, terminal, filter)
   local count = count_results(busted)
   busted.randomseed = seed
   local handler = terminal == "tty" and "utfTerminal" or "plainTerminal"
-  require "busted.modules.output_handler_loader"()(busted, handler, { defaultOutput = handler, verbose = false,
+  require "busted.modules.output_handler_loader"()(busted, handler, { defaultOutput = handler,
+    verbose = false,
     suppressPending = false, language = "en", deferPrint = false, arguments = {} })
   require "busted.luajit"()
-  require "busted.modules.filter_loader"()(busted, { tags = {}, excludeTags = {}, filter = { filter },
+  require "busted.modules.filter_loader"()(busted, { tags = {}, excludeTags = {}, filter = {
+    filter },
     filterOut = {}, list = false, nokeepgoing = false, suppressPending = false })
   renew_for_files(busted, seed)
   execute(busted, target, seed)

@@ -1,4 +1,5 @@
--- gb.test: what specs under `gbrun test` can do to their silo. Its time is virtual, and it has one worker.
+-- gb.test: what specs under `gbrun test` can do to their silo. Its time is virtual, and it has one
+-- worker.
 local core = require "gb.core"
 local fail = require "gb.fail"
 local grain = require "gb.grain"
@@ -46,21 +47,26 @@ end
 local function put(name, class, method, fn)
   local methods = changed[name] or {}
   changed[name] = methods
-  if not methods[method] then methods[method] = { rawget(getmetatable(class).__index, method), class = class } end
+  if not methods[method] then
+    methods[method] = { rawget(getmetatable(class).__index, method), class = class }
+  end
   class[method] = fn
 end
 
---- These methods (and hooks) instead of the type's own, until reset; the others stay. A type that is not there is made.
+--- These methods (and hooks) instead of the type's own, until reset; the others stay. A type that
+--- is not there is made.
 function T.replace(type_or_name, methods)
   local name = grain.name_of(type_or_name, "gb.test.replace", 2)
   if type(methods) ~= "table" then
-    error("gb.test.replace takes a type and its methods: gb.test.replace(\"Mailer\", { send = fn })", 2)
+    error("gb.test.replace takes a type and its methods: replace(\"Mailer\", { send = fn })", 2)
   end
   for method, fn in pairs(methods) do
     if type(method) ~= "string" or type(fn) ~= "function" then
       error(("gb.test.replace: %s is a %s, not a function"):format(tostring(method), type(fn)), 2)
     end
-    if grain.reserved[method] then error(("%s:%s is built in and cannot be replaced"):format(name, method), 2) end
+    if grain.reserved[method] then
+      error(("%s:%s is built in and cannot be replaced"):format(name, method), 2)
+    end
   end
   local class = class_of(name) or grain.define(name, {}, 2)
   for method, fn in pairs(methods) do put(name, class, method, fn) end
@@ -98,17 +104,22 @@ end
 -- ---- faults ----
 
 -- Points of features that come later.
-local later = { ["store.load"] = true, ["store.save"] = true, ["store.clear"] = true, ["stream.publish"] = true,
-  ["reminder.fire"] = true, ["cluster.send"] = true, ["kernel.compile"] = true, ["kernel.launch"] = true,
-  ["buffer.open"] = true }
+local later = {}
+for _, point in ipairs { "store.load", "store.save", "store.clear", "stream.publish",
+  "reminder.fire", "cluster.send", "kernel.compile", "kernel.launch", "buffer.open" } do
+  later[point] = true
+end
 
---- The next calls of a method ("Mailer.send") give their callers this code. nil, message, "ENOTYET" for other points.
+--- The next calls of a method ("Mailer.send") give their callers this code. nil, message, "ENOTYET"
+--- for other points.
 function T.fail(point, code, times)
   if type(point) ~= "string" or type(code) ~= "string" or code == "" then
-    error("gb.test.fail takes a point and a code: gb.test.fail(\"Mailer.send\", \"ETIMEDOUT\", 2)", 2)
+    error("gb.test.fail takes a point and a code: fail(\"Mailer.send\", \"ETIMEDOUT\", 2)", 2)
   end
   local left = times == nil and 1 or times
-  if type(left) ~= "number" or left < 0 then error("gb.test.fail: times is a number, 0 or more", 2) end
+  if type(left) ~= "number" or left < 0 then
+    error("gb.test.fail: times is a number, 0 or more", 2)
+  end
   if later[point] then
     return nil, ("gb.test.fail: the point '%s' is not in this version yet"):format(point), "ENOTYET"
   end
@@ -118,8 +129,10 @@ function T.fail(point, code, times)
   if type(original) ~= "function" then
     local known = near.keys(later)
     for _, type_name in ipairs(core.type_names()) do
-      for own, value in pairs(grain.by_name[type_name] and getmetatable(grain.by_name[type_name]).__index or {}) do
-        if type(value) == "function" and not own:find("^_") then known[#known + 1] = type_name .. "." .. own end
+      local other = grain.by_name[type_name]
+      for own, value in pairs(other and getmetatable(other).__index or {}) do
+        local public = type(value) == "function" and not own:find("^_")
+        known[#known + 1] = public and type_name .. "." .. own or nil
       end
     end
     error(near.unknown("point", point, known), 2)
@@ -135,7 +148,8 @@ function T.fail(point, code, times)
 end
 
 local function not_here(what)
-  return function() return nil, what .. " of a silo in tests is not in this version yet", "ENOTYET" end
+  return function() return nil, what .. " of a silo in tests is not in this version yet",
+    "ENOTYET" end
 end
 
 --- Handles of so many silos.
@@ -146,7 +160,8 @@ function T.silos(count)
   if count > 1 then
     return nil, "gb.test.silos: more than one silo is not in this version yet", "ENOTYET"
   end
-  return { { name = core.place().silo or "local", kill = not_here("kill"), drain = not_here("drain"),
+  return { { name = core.place().silo or "local", kill = not_here("kill"),
+    drain = not_here("drain"),
     partition = not_here("partition") } }
 end
 
@@ -157,7 +172,8 @@ local function numbers(value, what, level)
   if type(value) == "table" and getmetatable(value) == nil then return value end
   local kind = require("gb").type(value)
   if kind == "array" then return value:totable { number = true } end
-  error(("gb.test.near: the %s is an array or a list of numbers, got %s"):format(what, kind), level + 1)
+  error(("gb.test.near: the %s is an array or a list of numbers, got %s"):format(what, kind),
+    level + 1)
 end
 
 --- Raises unless all elements are as near to the expected ones as the tolerance (default 1e-6).
@@ -173,7 +189,8 @@ function T.near(array, expected, tolerance)
       error(("gb.test.near: element %d is no number"):format(i - first), 2)
     end
     if x ~= y and not (math.abs(x - y) <= tolerance) then
-      error(("element %d is %.9g, expected %.9g within %g (off by %.3g)"):format(i - first, x, y, tolerance,
+      error(("element %d is %.9g, expected %.9g within %g (off by %.3g)"):format(i - first, x, y,
+        tolerance,
         math.abs(x - y)), 2)
     end
   end

@@ -24,11 +24,11 @@ typedef struct nvrtc_program *program; /* nvrtcProgram */
     ROW(nvrtcDestroyProgram, int, (program * gone))                                                \
     ROW(nvrtcAddNameExpression, int, (program of, const char *name))                               \
     ROW(nvrtcCompileProgram, int, (program of, int count, const char *const *options))             \
-    ROW(nvrtcGetProgramLogSize, int, (program of, size_t *size))                                   \
+    ROW(nvrtcGetProgramLogSize, int, (program of, size_t * size))                                  \
     ROW(nvrtcGetProgramLog, int, (program of, char *log))                                          \
-    ROW(nvrtcGetPTXSize, int, (program of, size_t *size))                                          \
+    ROW(nvrtcGetPTXSize, int, (program of, size_t * size))                                         \
     ROW(nvrtcGetPTX, int, (program of, char *ptx))                                                 \
-    ROW(nvrtcGetCUBINSize, int, (program of, size_t *size))                                        \
+    ROW(nvrtcGetCUBINSize, int, (program of, size_t * size))                                       \
     ROW(nvrtcGetCUBIN, int, (program of, char *cubin))
 
 enum { HEADERS_MAX = 64, OPTIONS_MAX = 64, ARCHS_MAX = 64, PATH_BYTES = 4096 };
@@ -65,7 +65,8 @@ static bool load_globbed(gb_nvrtc *nvrtc, const char *pattern)
     glob_t found = {0};
     bool loaded = false;
     if (glob(pattern, 0, NULL, &found) == 0)
-        for (size_t i = found.gl_pathc; i-- > 0 && !loaded;) loaded = load_from(nvrtc, found.gl_pathv[i]);
+        for (size_t i = found.gl_pathc; i-- > 0 && !loaded;)
+            loaded = load_from(nvrtc, found.gl_pathv[i]);
     globfree(&found);
     return loaded;
 }
@@ -85,8 +86,10 @@ static int load(gb_nvrtc *nvrtc)
         if (load_from(nvrtc, names[i])) return 0;
     for (int i = 0; patterns[i]; i++)
         if (load_globbed(nvrtc, patterns[i])) return 0;
-    return gb_err_set(GB_ENOENT, "NVRTC is not there: neither in the loader's path nor in a toolkit's folder; name "
-                                 "libnvrtc.so in GB_NVRTC_LIBRARY");
+    return gb_err_set(
+        GB_ENOENT,
+        "NVRTC is not there: neither in the loader's path nor in a toolkit's folder; name "
+        "libnvrtc.so in GB_NVRTC_LIBRARY");
 }
 
 int gb_nvrtc_open(gb_nvrtc **out)
@@ -100,7 +103,8 @@ int gb_nvrtc_open(gb_nvrtc **out)
         memcpy((char *)nvrtc + functions[i].offset, &symbol, sizeof symbol);
     }
     int major = 0, minor = 0;
-    if (rc == 0 && nvrtc->nvrtcVersion(&major, &minor) != 0) rc = gb_err_set(GB_ENOENT, "%s does not work", nvrtc->path);
+    if (rc == 0 && nvrtc->nvrtcVersion(&major, &minor) != 0)
+        rc = gb_err_set(GB_ENOENT, "%s does not work", nvrtc->path);
     if (rc < 0) {
         gb_nvrtc_close(nvrtc);
         return rc;
@@ -112,9 +116,7 @@ int gb_nvrtc_open(gb_nvrtc **out)
 
 void gb_nvrtc_close(gb_nvrtc *nvrtc)
 {
-    if (!nvrtc) return;
-    if (nvrtc->library) dlclose(nvrtc->library);
-    free(nvrtc);
+    free(nvrtc); /* the library stays: what its own C++ runtime holds would be lost with it */
 }
 
 const char *gb_nvrtc_version(const gb_nvrtc *nvrtc)
@@ -165,14 +167,16 @@ static int check_arch(work *w, const char *arch)
         size_t at = strlen(list);
         snprintf(list + at, sizeof list - at, " sm_%d", archs[i]);
     }
-    return gb_err_set(GB_EINVAL, "NVRTC %s does not compile for '%s'; it has%s", w->nvrtc->version, arch, list);
+    return gb_err_set(GB_EINVAL, "NVRTC %s does not compile for '%s'; it has%s", w->nvrtc->version,
+                      arch, list);
 }
 
 static void add_options(work *w, const gb_module_spec *spec)
 {
     w->options[w->option_count++] = w->arch;
     w->options[w->option_count++] = gbi_options_standard(spec);
-    w->options[w->option_count++] = "--ptxas-options=-v"; /* registers and memory of each kernel, in the log */
+    w->options[w->option_count++] =
+        "--ptxas-options=-v"; /* registers and memory of each kernel, in the log */
     for (int i = 0; spec->options && spec->options[i] && w->option_count < OPTIONS_MAX - 20; i++)
         if (!strstr(spec->options[i], "-std=")) w->options[w->option_count++] = spec->options[i];
     for (int i = 0; spec->includes && spec->includes[i] && i < 16; i++) {
@@ -190,15 +194,16 @@ static int create(work *w, const gb_module_spec *spec)
         names[count] = file->name + 4;
         texts[count++] = file->bytes;
     }
-    int rc = w->nvrtc->nvrtcCreateProgram(&w->program, spec->source, spec->name ? spec->name : "kernel.cu", count,
-                                          texts, names);
+    int rc = w->nvrtc->nvrtcCreateProgram(
+        &w->program, spec->source, spec->name ? spec->name : "kernel.cu", count, texts, names);
     for (int i = 0; rc == 0 && spec->instances && spec->instances[i]; i++)
         rc = w->nvrtc->nvrtcAddNameExpression(w->program, spec->instances[i]);
     return rc == 0 ? 0 : gb_err_set(GB_ECOMPILE, "NVRTC: %s", w->nvrtc->nvrtcGetErrorString(rc));
 }
 
 /* What a pair of size and get functions has, behind what is in the buffer. */
-static int take(work *w, gb_buf *out, int (*size_of)(program, size_t *), int (*get)(program, char *))
+static int take(work *w, gb_buf *out, int (*size_of)(program, size_t *),
+                int (*get)(program, char *))
 {
     size_t size = 0;
     if (size_of(w->program, &size) != 0 || size == 0) return 0;
@@ -207,7 +212,8 @@ static int take(work *w, gb_buf *out, int (*size_of)(program, size_t *), int (*g
     return 0;
 }
 
-int gb_nvrtc_compile(gb_nvrtc *nvrtc, const gb_module_spec *spec, const char *arch, gb_nvrtc_result *result)
+int gb_nvrtc_compile(gb_nvrtc *nvrtc, const gb_module_spec *spec, const char *arch,
+                     gb_nvrtc_result *result)
 {
     work *w = calloc(1, sizeof *w);
     if (!w) return gb_err_set(GB_ENOMEM, "out of memory: NVRTC");
@@ -222,8 +228,9 @@ int gb_nvrtc_compile(gb_nvrtc *nvrtc, const gb_module_spec *spec, const char *ar
         rc = take(w, &result->log, nvrtc->nvrtcGetProgramLogSize, nvrtc->nvrtcGetProgramLog);
         if (result->log.size && result->log.data[result->log.size - 1] == 0) result->log.size--;
         if (failed)
-            rc = gb_err_set(GB_ECOMPILE, "%s", result->log.size ? gb_buf_text(&result->log)
-                                                                : nvrtc->nvrtcGetErrorString(failed));
+            rc = gb_err_set(GB_ECOMPILE, "%s",
+                            result->log.size ? gb_buf_text(&result->log)
+                                             : nvrtc->nvrtcGetErrorString(failed));
         else if (rc == 0)
             rc = w->cubin ? take(w, &result->image, nvrtc->nvrtcGetCUBINSize, nvrtc->nvrtcGetCUBIN)
                           : take(w, &result->image, nvrtc->nvrtcGetPTXSize, nvrtc->nvrtcGetPTX);

@@ -24,7 +24,8 @@ static void script_done(gb_call *call)
     int rc = call->rc;
     if (rc < 0) {
         message = call->message;
-    } else if (co && lua_gettop(co->L) >= 3 && lua_isnil(co->L, 1)) { /* it raised: nil, message, code, traceback */
+    } else if (co && lua_gettop(co->L) >= 3 &&
+               lua_isnil(co->L, 1)) { /* it raised: nil, message, code, traceback */
         const char *code = lua_tostring(co->L, 3);
         rc = code && gb_err_code(code) ? gb_err_code(code) : GB_ERAISED;
         message = lua_tostring(co->L, 2);
@@ -48,8 +49,8 @@ static int start(gbl_state *state, int args, gbl_script_fn *done, void *user)
 static const char wrap[] = "local main = ...\n"
                            "return function(...) main(...) end\n";
 
-int gbl_script_run(gbl_state *state, const char *path, const char *chunk_name, int argc, char **argv,
-                   gbl_script_fn *done, void *user)
+int gbl_script_run(gbl_state *state, const char *path, const char *chunk_name, int argc,
+                   char **argv, gbl_script_fn *done, void *user)
 {
     lua_State *L = state->L;
     int top = lua_gettop(L);
@@ -75,7 +76,8 @@ int gbl_script_run(gbl_state *state, const char *path, const char *chunk_name, i
     return rc;
 }
 
-int gbl_call_core(gbl_state *state, const char *name, int argc, const char **argv, gbl_script_fn *done, void *user)
+int gbl_call_core(gbl_state *state, const char *name, int argc, const char **argv,
+                  gbl_script_fn *done, void *user)
 {
     lua_State *L = state->L;
     int top = lua_gettop(L);
@@ -95,15 +97,15 @@ void gbl_script_end(gbl_state *state)
     gb_root_end(state->root);
 }
 
-/* os.exit(code): asks for the end of the host. The turn that asks ends there: a script parks until it is killed,
- * a grain's method (which is waited for) and what cannot park raise. */
+/* os.exit(code): asks for the end of the host. The turn that asks ends there: a script parks until
+ * it is killed, a grain's method (which is waited for) and what cannot park raise. */
 static int exit_host(lua_State *L)
 {
     gbl_state *state = gbl_of(L);
     gb_call *turn = gbl_turn(state);
-    int code = lua_isnoneornil(L, 1)   ? 0
+    int code = lua_isnoneornil(L, 1) ? 0
                : lua_isboolean(L, 1) ? !lua_toboolean(L, 1)
-                                       : (int)luaL_checkinteger(L, 1);
+                                     : (int)luaL_checkinteger(L, 1);
     state->config.exit(state->config.exit_user, code);
     if (!turn || turn->act != state->root || !lua_isyieldable(L))
         return luaL_error(L, "os.exit(%d) was called: the program ends", code);

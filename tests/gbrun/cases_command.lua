@@ -20,7 +20,8 @@ local app = gb.config.app
 print(gb.silo().workers, app.greeting, app.n, app.deep and app.deep.list[2])
 ]]
 
-local settings = [[return { workers = 2, log_level = "warn", app = { greeting = 'hi "you"\n', n = 3.5,
+local settings = [[return { workers = 2, log_level = "warn", app = {
+  greeting = 'hi "you"\n', n = 3.5,
   deep = { list = { 1, 20 } } } }]]
 
 local function wrong(name, run, ...)
@@ -28,7 +29,8 @@ local function wrong(name, run, ...)
 end
 
 local function bad_file(text, ...)
-  return { "a bad configuration: " .. text, files = { ["gpubridge.lua"] = text, ["a.lua"] = "" }, run = "a.lua",
+  return { "a bad configuration: " .. text, files = { ["gpubridge.lua"] = text, ["a.lua"] = "" },
+    run = "a.lua",
     code = 2, err = { ... } }
 end
 
@@ -84,7 +86,8 @@ end)
 
 local bad_kernel = [[
 local gb = require "gb"
-local K = assert(gb.kernels { name = "bad.cu", source = "extern \"C\" __global__ void bad(int n, float *x)\n"
+local K = assert(gb.kernels { name = "bad.cu", source =
+  "extern \"C\" __global__ void bad(int n, float *x)\n"
   .. "{\n    x[threadIdx.x + n] = 1;\n}\n" })
 print(K.bad:run(32, 32, gb.array("float", 32)))
 ]]
@@ -92,30 +95,38 @@ print(K.bad:run(32, 32, gb.array("float", 32)))
 return {
   { "no arguments", run = "", code = 2, err = { "usage: gbrun" } },
   { "help", run = "--help", has = { "--workers N", "GB_CACHE_DIR", "gbrun doctor" } },
-  { "help of a command", run = "help kernel", has = { "usage: gbrun kernel FILE.cu", "--arch ARCH" } },
+  { "help of a command", run = "help kernel", has = { "usage: gbrun kernel FILE.cu",
+    "--arch ARCH" } },
   { "version", run = "version", has = { "gpubridge ", "commit ", "backends: cpu" } },
   { "devices", run = "devices", has = { "cpu" } },
   { "doctor", run = "doctor", has = { "C++ compiler", "NVRTC", "cache", "mode 0700", "verdict" } },
   { "doctor without a compiler", run = "doctor", env = "GB_CXX=/nope", code = 1,
     has = { "the C++ compiler '/nope'", "kernels cannot run here" } },
   wrong("an unknown command", "dcotor", "unknown command 'dcotor'; did you mean 'doctor'?"),
-  wrong("an unknown flag", "--worker=3 a.lua", "unknown flag '--worker'; did you mean '--workers'?"),
+  wrong("an unknown flag", "--worker=3 a.lua",
+    "unknown flag '--worker'; did you mean '--workers'?"),
   wrong("a flag without its value", "--workers", "--workers needs a value"),
-  wrong("a wrong value", "--workers many a.lua", "--workers: an integer from 0 to 256 is wanted, not 'many'"),
+  wrong("a wrong value", "--workers many a.lua",
+    "--workers: an integer from 0 to 256 is wanted, not 'many'"),
   wrong("a level", "--log loud a.lua", "debug, info, warn, error or off is wanted"),
   wrong("a command that comes later", "silo", "gbrun silo: not in this version yet (ENOTYET)"),
   wrong("a flag that comes later", "--connect h:1 a.lua", "not in this version yet (ENOTYET)"),
   wrong("too few arguments", "kernel", "usage: gbrun kernel FILE.cu"),
   { "a wrong variable", files = { ["a.lua"] = "" }, run = "a.lua", env = "GB_SPIN_US=x", code = 2,
     err = { "GB_SPIN_US: a number of microseconds is wanted" } },
-  { "the configuration file", files = { ["gpubridge.lua"] = settings, ["a.lua"] = show }, run = "a.lua",
+  { "the configuration file", files = { ["gpubridge.lua"] = settings, ["a.lua"] = show },
+    run = "a.lua",
     out = "2\thi \"you\"\n\t3.5\t20\n" },
-  { "variables are stronger, flags strongest", files = { ["gpubridge.lua"] = settings, ["a.lua"] = show },
+  { "variables are stronger, flags strongest", files = { ["gpubridge.lua"] = settings,
+    ["a.lua"] = show },
     run = "--workers=1 a.lua", env = "GB_WORKERS=3 GB_APP_N=7", out = "1\thi \"you\"\n\t7\t20\n" },
-  { "no configuration", files = { ["a.lua"] = show }, run = "--workers 1 a.lua", out = "1\tnil\tnil\tnil\n" },
+  { "no configuration", files = { ["a.lua"] = show }, run = "--workers 1 a.lua",
+    out = "1\tnil\tnil\tnil\n" },
   { "config shows origins", files = { ["gpubridge.lua"] = settings }, run = "config --spin 9",
-    env = "GB_CALL_TIMEOUT=2s", has = { "gpubridge.lua\n", "GB_CALL_TIMEOUT\n", "--spin\n", "default\n", "app.n " } },
-  bad_file("return { wrkers = 3 }", "unknown setting in gpubridge.lua 'wrkers'; did you mean 'workers'?"),
+    env = "GB_CALL_TIMEOUT=2s", has = { "gpubridge.lua\n", "GB_CALL_TIMEOUT\n", "--spin\n",
+      "default\n", "app.n " } },
+  bad_file("return { wrkers = 3 }",
+    "unknown setting in gpubridge.lua 'wrkers'; did you mean 'workers'?"),
   bad_file("return { stores = {} }", "stores is not in this version yet"),
   bad_file("return 3", "gpubridge.lua: the file must return a table"),
   bad_file("return {", "gpubridge.lua:1: "),
@@ -125,15 +136,18 @@ return {
   { "a file that is not there", files = { ["a.lua"] = "" }, run = "--config c.lua a.lua", code = 2,
     err = { "c.lua: cannot be opened" } },
   { "kernel", files = { ["k.cu"] = saxpy }, run = "kernel k.cu -DFACTOR=2", has = {
-    "saxpy(int n, float a, const float *x, float *y)", "turn(float *x)", "registers: unknown on the cpu",
+    "saxpy(int n, float a, const float *x, float *y)", "turn(float *x)",
+      "registers: unknown on the cpu",
     "barriers: yes", "barriers: no" } },
   { "kernel that does not compile", files = { ["k.cu"] = saxpy }, run = "kernel k.cu", code = 1,
     err = { "k.cu:4:", "FACTOR", "y[i] += a" } },
-  { "kernel for an unknown GPU", files = { ["k.cu"] = saxpy }, run = "kernel k.cu -DFACTOR=2 --arch sm_1", code = 1,
+  { "kernel for an unknown GPU", files = { ["k.cu"] = saxpy },
+    run = "kernel k.cu -DFACTOR=2 --arch sm_1", code = 1,
     env = "GB_NVRTC_LIBRARY=/nope/libnvrtc.so", err = { "GB_NVRTC_LIBRARY" } },
   { "specs", files = { ["spec/clock_spec.lua"] = specs }, run = "test spec",
     has = { "6 successes / 0 failures / 0 errors", "6 passed, 0 failed\n" } },
-  { "specs of a pattern", files = { ["spec/clock_spec.lua"] = specs }, run = "test spec --filter advances",
+  { "specs of a pattern", files = { ["spec/clock_spec.lua"] = specs },
+    run = "test spec --filter advances",
     has = { "1 passed, 0 failed\n" } },
   { "specs that fail", files = { ["a_spec.lua"] = [[
     describe("a", function()
@@ -141,9 +155,11 @@ return {
       it("is wrong", function() assert.equal(1, 2) end)
       it("raises", function() error("oops") end)
     end)]] }, run = "test .", code = 2, has = { "1 passed, 2 failed\n", "a_spec.lua:3:", "oops" } },
-  { "no specs", files = { ["a.lua"] = "" }, run = "test .", code = 1, has = { "0 passed, 1 failed" } },
+  { "no specs", files = { ["a.lua"] = "" }, run = "test .", code = 1, has = {
+    "0 passed, 1 failed" } },
   { "no folder", run = "test nowhere", code = 1, err = { "cannot open nowhere" } },
-  { "gb.test outside of specs", files = { ["a.lua"] = "require('gb').test.advance(1)" }, run = "a.lua", code = 1,
+  { "gb.test outside of specs", files = { ["a.lua"] = "require('gb').test.advance(1)" },
+    run = "a.lua", code = 1,
     err = { "a.lua:1: gb.test.advance works only in specs that `gbrun test DIR` runs" } },
   { "sanitize", files = { ["a.lua"] = bad_kernel }, run = "--sanitize a.lua", code = 1,
     err = { "heap-buffer-overflow", "bad.cu:3" }, sanitize = true },

@@ -12,35 +12,43 @@ return C
 local ours = { "gb:", "gb.ref:", "gb.script", "gb.blame" }
 
 return {
-  { "arguments", files = { ["a.lua"] = [[print(arg[0], arg[1], arg[2], ...)]] }, run = "a.lua x --workers",
+  { "arguments", files = { ["a.lua"] = [[print(arg[0], arg[1], arg[2], ...)]] },
+    run = "a.lua x --workers",
     out = "a.lua\tx\t--workers\tx\t--workers\n" },
-  { "types of the app folder are hosted by all workers", files = { ["app/counter.lua"] = counter, ["a.lua"] = [[
+  { "types of the app folder are hosted by all workers", files = { ["app/counter.lua"] = counter,
+    ["a.lua"] = [[
     local gb = require "gb"
     local seen, count = {}, 0
     for i = 1, 64 do
       local at = assert(gb.get("Counter", i):where())
       if not seen[at] then seen[at], count = true, count + 1 end
     end
-    io.stderr:write(count, "\n")]] }, run = "--workers 4 a.lua", err = { "4\n" }, has = { "bye\tshutdown" } },
+    io.stderr:write(count, "\n")]] }, run = "--workers 4 a.lua", err = { "4\n" }, has = {
+      "bye\tshutdown" } },
   { "a missing file", run = "nope.lua", code = 1, err = { "cannot open nope.lua: no such file" } },
   { "a folder", files = { ["d.lua/x"] = "" }, run = "d.lua", code = 1, err = { "it is a folder" } },
-  { "a syntax error", files = { ["a.lua"] = "local x = 1\nlocal y = = 2\n" }, run = "a.lua", code = 1,
+  { "a syntax error", files = { ["a.lua"] = "local x = 1\nlocal y = = 2\n" }, run = "a.lua",
+    code = 1,
     err = { "gbrun: a.lua:2: unexpected symbol near '='" } },
   { "a script that raises", files = { ["a.lua"] = [[
     local function f() error("boom") end
     f()
     print("not here")]] }, run = "a.lua", code = 1, out = "",
-    err = { "gbrun: a.lua:1: boom\nstack traceback:", "a.lua:1: in function 'f'", "a.lua:2: in main chunk" },
+    err = { "gbrun: a.lua:1: boom\nstack traceback:", "a.lua:1: in function 'f'",
+      "a.lua:2: in main chunk" },
     lacks = ours },
   { "a table as an error", files = { ["a.lua"] = "error({ code = 42 })" }, run = "a.lua", code = 1,
     err = { "a table was raised as an error: { code = 42 }" } },
   { "an error value with __tostring",
-    files = { ["a.lua"] = "error(setmetatable({}, { __tostring = function() return 'mine' end }))" }, run = "a.lua",
+    files = { ["a.lua"] =
+      "error(setmetatable({}, { __tostring = function() return 'mine' end }))" }, run = "a.lua",
     code = 1, err = { "gbrun: mine\n" } },
   { "nil as an error", files = { ["a.lua"] = "error(nil)" }, run = "a.lua", code = 1,
     err = { "nil was raised as an error" } },
-  { "wrong use names the user's line", files = { ["a.lua"] = "local gb = require 'gb'\n\ngb.get('Counter', nil)" },
-    run = "a.lua", code = 1, err = { "gbrun: a.lua:3: gb.get takes a type and a key", "a.lua:3: in main chunk" },
+  { "wrong use names the user's line", files = {
+    ["a.lua"] = "local gb = require 'gb'\n\ngb.get('Counter', nil)" },
+    run = "a.lua", code = 1, err = { "gbrun: a.lua:3: gb.get takes a type and a key",
+      "a.lua:3: in main chunk" },
     lacks = ours },
   { "raise = true names the caller's line", files = { ["a.lua"] = [[
     local gb = require "gb"
@@ -48,13 +56,16 @@ return {
     function T:x() error("inside") end
     gb.get("T", 1):with { raise = true }:x()]] }, run = "a.lua", code = 1,
     err = { "gbrun: a.lua:4: a.lua:3: inside (ERAISED)" }, lacks = ours },
-  { "os.exit ends it, what is printed appears, hooks run", files = { ["app/counter.lua"] = counter, ["a.lua"] = [[
+  { "os.exit ends it, what is printed appears, hooks run", files = { ["app/counter.lua"] = counter,
+    ["a.lua"] = [[
     local gb = require "gb"
     gb.get("Counter", 1):add(1)
     io.write("no newline;")
     pcall(os.exit, 7)
-    print("not here")]] }, run = "a.lua", code = 7, has = { "no newline;bye\tshutdown" }, lacks = { "not here" } },
-  { "os.exit(true), os.exit(false)", files = { ["a.lua"] = "os.exit(false)" }, run = "a.lua", code = 1, out = "" },
+    print("not here")]] }, run = "a.lua", code = 7, has = { "no newline;bye\tshutdown" }, lacks = {
+      "not here" } },
+  { "os.exit(true), os.exit(false)", files = { ["a.lua"] = "os.exit(false)" }, run = "a.lua",
+    code = 1, out = "" },
   { "os.exit in a grain", files = { ["a.lua"] = [[
     local gb = require "gb"
     local T = gb.grain("T", {})
@@ -76,7 +87,8 @@ return {
     local T = gb.grain("T", {})
     function T:say(i) gb.sleep(0.001) print(i) end
     for i = 1, 3 do gb.get("T", 1):tell("say", i) end
-    gb.spawn(function() gb.sleep(0.01) print("spawned") end)]] }, run = "a.lua", has = { "1\n2\n3\n", "spawned\n" } },
+    gb.spawn(function() gb.sleep(0.01) print("spawned") end)]] }, run = "a.lua", has = {
+      "1\n2\n3\n", "spawned\n" } },
   { "what never ends is given up", files = { ["a.lua"] = [[
     local gb = require "gb"
     gb.spawn(function() while true do gb.sleep(0.01) end end)

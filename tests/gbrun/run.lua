@@ -1,8 +1,8 @@
--- run.lua GBRUN CASES DIR: runs the program as a user would, with good and bad input, and compares exit code,
--- standard output and standard error. CASES is a file that returns a list of
+-- run.lua GBRUN CASES DIR: runs the program as a user would, with good and bad input, and compares
+-- exit code, standard output and standard error. CASES is a file that returns a list of
 --     { "name", files = { ["a.lua"] = "text" }, run = "a.lua ARG", code = 0, out = "exact" or nil,
---       has = { "part of the output" }, err = { "part of standard error" }, lacks = { "in neither" }, env = "A=b" }
--- DIR is emptied; each case has a folder of its own in it.
+--       has = { "part of the output" }, err = { "part of standard error" }, lacks = { "in neither"
+-- }, env = "A=b" } DIR is emptied; each case has a folder of its own in it.
 local gbrun, cases_file, dir = arg[1], arg[2], arg[3]
 
 local function read(path)
@@ -30,8 +30,10 @@ local function make(case, folder)
 end
 
 local function execute(case, folder)
-  local command = ("cd '%s' && env -u GB_WORKERS -u GB_LOG_LEVEL GB_CACHE_DIR='%s/cache' %s timeout -s KILL 100 "
-    .. "'%s' %s >out 2>err </dev/null; echo $? >code"):format(folder, dir, case.env or "", gbrun, case.run)
+  local command = ("cd '%s' && env -u GB_WORKERS -u GB_LOG_LEVEL GB_CACHE_DIR='%s/cache' %s "
+    .. "timeout -s KILL 100 "
+    .. "'%s' %s >out 2>err </dev/null; echo $? >code"):format(folder, dir, case.env or "", gbrun,
+      case.run)
   shell(command)
   return tonumber(read(folder .. "/code")), read(folder .. "/out"), read(folder .. "/err")
 end
@@ -43,12 +45,15 @@ local function check(case, code, out, err)
   end
   expect(code == (case.code or 0), "exit code %s, expected %d", tostring(code), case.code or 0)
   if case.out then expect(out == case.out, "standard output is not %q", case.out) end
-  for _, part in ipairs(case.has or {}) do expect(out:find(part, 1, true), "not on standard output: %s", part) end
-  for _, part in ipairs(case.err or {}) do expect(err:find(part, 1, true), "not on standard error: %s", part) end
+  for _, part in ipairs(case.has or {}) do expect(out:find(part, 1, true),
+    "not on standard output: %s", part) end
+  for _, part in ipairs(case.err or {}) do expect(err:find(part, 1, true),
+    "not on standard error: %s", part) end
   for _, part in ipairs(case.lacks or {}) do
     expect(not (out .. err):find(part, 1, true), "should not be there: %s", part)
   end
-  if not case.err and (case.code or 0) == 0 then expect(err == "", "standard error is not empty") end
+  if not case.err and (case.code or 0) == 0 then expect(err == "",
+    "standard error is not empty") end
   return problems
 end
 
@@ -63,7 +68,8 @@ for number, case in ipairs(dofile(cases_file)) do
   count = count + 1
   if #problems > 0 then
     failed = failed + 1
-    print(("FAILED %d: %s (gbrun %s)\n  %s\n--- out\n%s\n--- err\n%s"):format(number, case[1], case.run,
+    print(("FAILED %d: %s (gbrun %s)\n  %s\n--- out\n%s\n--- err\n%s"):format(number, case[1],
+      case.run,
       table.concat(problems, "\n  "), out, err))
   end
 end
