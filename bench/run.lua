@@ -1,5 +1,6 @@
--- run.lua BUILD: every benchmark, some rounds of each, and medians beside their bars and peers. Peers run between our
--- own rounds, so that both see the same machine. Compare numbers of one run only.
+-- run.lua BUILD: every benchmark, some rounds of each, and medians beside their bars and peers.
+-- Peers run between our own rounds, so that both see the same machine. Compare numbers of one run
+-- only.
 local build = arg[1] or "build/release"
 local rounds = tonumber(os.getenv("GB_BENCH_ROUNDS") or 5)
 
@@ -31,7 +32,8 @@ local function have(program)
 end
 
 local function show(label, value, unit, note)
-  print(("%-44s %10s %-5s %s"):format(label, value and ("%.3f"):format(value) or "not run", unit, note or ""))
+  local text = value and ("%.3f"):format(value) or "not run"
+  print(("%-44s %10s %-5s %s"):format(label, text, unit, note or ""))
 end
 
 local function millions(name) return median(name) and median(name) / 1e6 end
@@ -46,7 +48,8 @@ end
 
 local erlang = have("erl") and have("erlc")
 if erlang then
-  erlang = os.execute("mkdir -p " .. build .. "/peers && erlc -o " .. build .. "/peers bench/peers/calls.erl") == 0
+  local out = build .. "/peers"
+  erlang = os.execute(("mkdir -p %s && erlc -o %s bench/peers/calls.erl"):format(out, out)) == 0
 end
 local gbrun = build .. "/gbrun"
 for _ = 1, rounds do
@@ -57,7 +60,7 @@ for _ = 1, rounds do
   run(gbrun .. " --workers 1 bench/lua/launch.lua")
 end
 for _ = 1, math.min(rounds, 3) do
-  for _, what in ipairs { "integer 100000", "string 100000", "integer 1000000", "string 1000000" } do
+  for _, what in ipairs { "integer 1e5", "string 1e5", "integer 1e6", "string 1e6" } do
     run(gbrun .. " --workers 1 bench/lua/activations.lua " .. what)
   end
 end
@@ -69,7 +72,8 @@ local erl1, workers = millions("erlang_call_1"), median("workers")
 local one, thousand = millions("call_1"), millions("call_1000")
 show("erlang gen_server:call, one in flight", erl1, "M/s", erlang and "" or "(no Erlang here)")
 show("awaited call, one in flight", one, "M/s", against(ratio(one, erl1), "3", "of Erlang"))
-show("awaited calls, 1000 in flight", thousand, "M/s", against(ratio(thousand, one), "1", "of one in flight"))
+show("awaited calls, 1000 in flight", thousand, "M/s",
+  against(ratio(thousand, one), "1", "of one in flight"))
 local small = millions("call_small_table")
 show("call with a small table both ways", small, "M/s",
   "(bar 1.2 where Erlang does 1) " .. against(ratio(small, erl1), "1.2", "of Erlang"))
@@ -83,12 +87,14 @@ show("erlang pairs on all cores", millions("erlang_pairs"), "M/s",
   against(ratio(pairs_all, millions("erlang_pairs")), "-", "ours is"))
 show("random keys over all workers, one in flight", millions("random_keys_1"), "M/s", "(bar 0.5)")
 local wide = millions("random_keys_1000")
-show("random keys over all workers, 1000 each", wide, "M/s", against(wide and wide / workers, "1", "per core"))
+show("random keys over all workers, 1000 each", wide, "M/s",
+  against(wide and wide / workers, "1", "per core"))
 for _, kind in ipairs { "integer", "string" } do
   for _, count in ipairs { 100000, 1000000 } do
     local name, bars = kind .. "_" .. count, kind == "integer"
     local label = ("%d with %s keys"):format(count, kind)
-    show("activations, " .. label, millions("activations_" .. name), "M/s", bars and "(bar 1)" or "")
+    local rate = millions("activations_" .. name)
+    show("activations, " .. label, rate, "M/s", bars and "(bar 1)" or "")
     show("  idle, each", median("idle_bytes_" .. name), "B", bars and "(bar 600)" or "")
     show("  longest pause", median("pause_ms_" .. name), "ms", bars and "(bar 10)" or "(reported)")
   end
@@ -96,7 +102,8 @@ end
 show("first message after start", median("first_message_ms"), "ms", "(bar 10)")
 show("idle silo, CPU of one core", median("idle_cpu_percent"), "%", "(bar 0.5)")
 show("idle silo, memory", median("idle_memory_mb"), "MB", "(bar 12)")
-show("cached launch from Lua, 1 thread", median("launch_1_thread_us"), "us", "(bar 5 beyond the work)")
+show("cached launch from Lua, 1 thread", median("launch_1_thread_us"), "us",
+  "(bar 5 beyond the work)")
 show("cached launch from Lua, 1000 threads", median("launch_1000_threads_us"), "us")
 for _, name in ipairs { "kernels", "codec", "calls_c", "embed" } do
   local program = build .. "/bench_" .. name

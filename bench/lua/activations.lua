@@ -1,5 +1,5 @@
--- Activations: per second, bytes of an idle one, and the longest pause that a busy loop sees while they live.
--- Arguments: "integer" or "string" keys, and how many.
+-- Activations: per second, bytes of an idle one, and the longest pause that a busy loop sees while
+-- they live. Arguments: "integer" or "string" keys, and how many.
 local gb = require "gb"
 
 local Idle = gb.grain("Idle", { idle = "1h" })

@@ -1,4 +1,5 @@
--- The shortest program with a grain: prints its first answer; "stay" keeps the silo idle for a while after that.
+-- The shortest program with a grain: prints its first answer; "stay" keeps the silo idle for a
+-- while after that.
 local gb = require "gb"
 
 local Hello = gb.grain("Hello")

@@ -1,4 +1,5 @@
--- What a launch from Lua costs beyond its work: a cached small kernel on a device buffer, in microseconds.
+-- What a launch from Lua costs beyond its work: a cached small kernel on a device buffer, in
+-- microseconds.
 local gb = require "gb"
 
 local K = assert(gb.kernels { name = "launch", source = [==[

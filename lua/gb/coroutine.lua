@@ -1,9 +1,11 @@
--- coroutine.* that passes waits through: a generator of the user's own may call grains. A wait inside it yields our
--- token; its resumer passes the token on to the turn, and what the turn is answered back down.
+-- coroutine.* that passes waits through: a generator of the user's own may call grains. A wait
+-- inside it yields our token; its resumer passes the token on to the turn, and what the turn is
+-- answered back down.
 local core = require "gb.core"
 
 local token = core.wait_token
-local resume, yield, create, status = coroutine.resume, coroutine.yield, coroutine.create, coroutine.status
+local resume, yield = coroutine.resume, coroutine.yield
+local create, status = coroutine.create, coroutine.status
 
 local function pass(co, ok, first, ...)
   if ok and first == token and token ~= nil then return pass(co, resume(co, yield(token))) end

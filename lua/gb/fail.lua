@@ -11,7 +11,8 @@ function M.raise(code, format, ...)
   if type(code) ~= "string" or code == "" then
     error("gb.fail takes a code: gb.fail(\"NO_MONEY\", \"%d missing\", 3)", 2)
   end
-  local message = format and (select("#", ...) > 0 and format:format(...) or tostring(format)) or code
+  local message = code
+  if format then message = select("#", ...) > 0 and format:format(...) or tostring(format) end
   error(setmetatable({ code = code, message = message }, meta), 0)
 end
 

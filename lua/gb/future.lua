@@ -46,7 +46,8 @@ end
 
 local function failed(f) return f[1] == nil and type(f[3]) == "string" end
 
---- The first result of each, in order; a list when given a list. The first failure: nil, message, code, index.
+--- The first result of each, in order; a list when given a list. The first failure: nil, message,
+--- code, index.
 function M.all(...)
   local list, as_list = listed("gb.all", ...)
   local results = {}

@@ -10,13 +10,17 @@ local M = { classes = {}, by_name = {} }
 
 local placements = { random = 0, hash = 1, ["local"] = 2, least = 3, stateless = 4 }
 local reentrancies = { [false] = 0, [true] = 1, chain = 2 }
-local known_options = { placement = true, storage = true, save = true, kernels = true, reentrant = true,
-  keep_alive = true, idle = true, max_queue = true, max_activations = true }
+local known_options = {
+  placement = true, storage = true, save = true, kernels = true, reentrant = true,
+  keep_alive = true, idle = true, max_queue = true, max_activations = true,
+}
 
 --- Names that no grain can define or assign: on references and on self.
-M.reserved = { tell = true, async = true, with = true, id = true, key = true, ref = true, timer = true,
-  reminder = true, save_state = true, load_state = true, clear_state = true, deactivate = true, publish = true,
-  device = true, kernels = true, state = true }
+M.reserved = {
+  tell = true, async = true, with = true, id = true, key = true, ref = true, timer = true,
+  reminder = true, save_state = true, load_state = true, clear_state = true,
+  deactivate = true, publish = true, device = true, kernels = true, state = true,
+}
 
 -- ---- self ----
 
@@ -52,7 +56,8 @@ function Base:timer(options)
   if options.every and every < 1e-3 then error("self:timer: every is at least 1ms", 2) end
   local args = options.args or {}
   if type(args) ~= "table" then error("self:timer: args is a list", 2) end
-  local id, message, code = core.self_timer(self, options.call, after, every, unpack(args, 1, table.maxn(args)))
+  local id, message, code = core.self_timer(self, options.call, after, every,
+    unpack(args, 1, table.maxn(args)))
   if not id then return nil, message, code end
   return setmetatable({ id = id, act = self.__act }, timer_meta)
 end
@@ -112,7 +117,8 @@ local function digest(name, options, level)
   if reentrant == nil then reentrant = false end
   if not reentrancies[reentrant] then error("reentrant is false, true or \"chain\"", level + 1) end
   if options.storage ~= nil or options.save ~= nil then
-    error(("%s: storage and save are not in this version yet (ENOTYET: stores)"):format(name), level + 1)
+    error(("%s: storage and save are not in this version yet (ENOTYET: stores)"):format(name),
+      level + 1)
   end
   local queue = options.max_queue or 1024
   if type(queue) ~= "number" or queue < 1 or queue > 1e6 or queue ~= math.floor(queue) then
@@ -124,7 +130,8 @@ local function digest(name, options, level)
   end
   local idle = units.seconds(options.idle or "10m", "idle", level + 1)
   return { placement_code = placements[placement], reentrant_code = reentrancies[reentrant],
-    keep_alive = options.keep_alive and true or false, idle_s = idle, max_queue = queue, stateless_max = most }
+    keep_alive = options.keep_alive and true or false, idle_s = idle,
+    max_queue = queue, stateless_max = most }
 end
 
 --- gb.grain(name, options): a class to put methods on.
@@ -132,7 +139,8 @@ function M.define(name, options, level)
   level = level or 2
   options = options or {}
   if type(name) ~= "string" or not name:match("^[%a][%w_.%-]*$") then
-    error("gb.grain takes a name of letters, digits and _ . - : gb.grain(\"Counter\", { ... })", level)
+    error("gb.grain takes a name of letters, digits and _ . - : gb.grain(\"Counter\", { ... })",
+      level)
   end
   local digested = digest(name, options, level)
   local methods = setmetatable({}, { __index = Base })
@@ -141,7 +149,8 @@ function M.define(name, options, level)
   local module, loading = loader.module_of(source)
   local meta = instance_meta(methods, name)
   meta.__gb_options, meta.__gb_methods = options, methods
-  local id, message = core.define(name, module and module.file or "", not module, digested, methods, meta)
+  local file = module and module.file or ""
+  local id, message = core.define(name, file, not module, digested, methods, meta)
   if not id then error(message, level) end
   M.classes[class] = { name = name, type_id = id }
   M.by_name[name] = class
@@ -159,12 +168,13 @@ function M.name_of(type_or_name, what, level)
   if type(type_or_name) == "string" then return type_or_name end
   local own = type(type_or_name) == "table" and M.classes[type_or_name]
   if own then return own.name end
-  error(("%s takes a grain type: its name or what gb.grain returned, got %s"):format(what, type(type_or_name)),
-    level + 1)
+  error(("%s takes a grain type: its name or what gb.grain returned, got %s"):format(what,
+    type(type_or_name)), level + 1)
 end
 
--- The hooks of a complete class and the function that makes its instances, asked for once by the C half when its first
--- activation is made. A table constructor costs less than the same steps from C.
+-- The hooks of a complete class and the function that makes its instances, asked for once by the C
+-- half when its first activation is made. A table constructor costs less than the same steps from
+-- C.
 function core.complete(meta)
   local methods, options = meta.__gb_methods, meta.__gb_options
   local activate, deactivate = rawget(methods, "on_activate"), rawget(methods, "on_deactivate")

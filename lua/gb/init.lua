@@ -84,7 +84,8 @@ function gb.spawn(fn, ...)
   return core.spawn(fn, ...)
 end
 
-gb.monotonic, gb.time, gb.deadline, gb.cancelled = core.monotonic, core.time, core.deadline, core.cancelled
+gb.monotonic, gb.time = core.monotonic, core.time
+gb.deadline, gb.cancelled = core.deadline, core.cancelled
 
 function gb.context()
   local trace, bag = core.context()
@@ -125,13 +126,17 @@ local parts = {
 }
 
 local function not_yet(name, feature)
-  return function() return nil, ("gb.%s (%s) is not in this version yet"):format(name, feature), "ENOTYET" end
+  return function()
+    return nil, ("gb.%s (%s) is not in this version yet"):format(name, feature), "ENOTYET"
+  end
 end
 
 parts.plan = function() return not_yet("plan", "plans and graphs") end
 parts.batch = function() return not_yet("batch", "batch grains") end
 parts.pipeline = function() return not_yet("pipeline", "pipelines") end
-parts.catalog = function() return { register = not_yet("catalog.register", "the kernel catalog") } end
+parts.catalog = function()
+  return { register = not_yet("catalog.register", "the kernel catalog") }
+end
 parts.label = function() return not_yet("label", "placement by label") end
 
 setmetatable(gb, { __index = function(t, name)

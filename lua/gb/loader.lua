@@ -1,4 +1,5 @@
--- require and dofile as Lua functions, so that a module may wait at its top (LuaJIT cannot yield across the C ones).
+-- require and dofile as Lua functions, so that a module may wait at its top (LuaJIT cannot yield
+-- across the C ones).
 local core = require "gb.core"
 
 local M = { current = {}, of_source = {} }
@@ -101,7 +102,8 @@ function dofile(path)
   return chunk()
 end
 
---- The module whose chunk has this source, with the types it defines while it loads; nil for the main script.
+--- The module whose chunk has this source, with the types it defines while it loads; nil for the
+--- main script.
 function M.module_of(source)
   local module = M.of_source[source]
   return module, module and in_progress[module.name]
@@ -110,7 +112,8 @@ end
 --- For types that other workers defined: makes them known here. nil, message, code when that fails.
 function core.load_module(file, type_name)
   if file == "" then
-    return nil, ("the grain type '%s' is defined in the main script and hosted by its worker only"):format(type_name),
+    local text = "the grain type '%s' is defined in the main script and hosted by its worker only"
+    return nil, text:format(type_name),
       "ENOTYPE"
   end
   local name = file:gsub("%.lua$", ""):gsub("/init$", ""):gsub("/", ".")

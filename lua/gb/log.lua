@@ -16,7 +16,9 @@ local function json(value, depth)
       for i = 1, #value do parts[i] = json(value[i], depth + 1) end
       return "[" .. table.concat(parts, ",") .. "]"
     end
-    for k, v in pairs(value) do parts[#parts + 1] = json(tostring(k), 9) .. ":" .. json(v, depth + 1) end
+    for k, v in pairs(value) do
+      parts[#parts + 1] = json(tostring(k), 9) .. ":" .. json(v, depth + 1)
+    end
     table.sort(parts)
     return "{" .. table.concat(parts, ",") .. "}"
   end
@@ -29,7 +31,9 @@ for level, name in ipairs { "debug", "info", "warn", "error" } do
     if type(text) ~= "string" then error(("gb.log.%s takes a text"):format(name), 2) end
     local inside
     if fields ~= nil then
-      if type(fields) ~= "table" then error(("gb.log.%s: the fields are a table"):format(name), 2) end
+      if type(fields) ~= "table" then
+        error(("gb.log.%s: the fields are a table"):format(name), 2)
+      end
       inside = json(fields, 0):sub(2, -2)
       if #fields > 0 then inside = '"fields":' .. json(fields, 0) end
     end

@@ -1,4 +1,5 @@
--- gb.gpu{ ... }: grains that want a device with room for them. The device is chosen when the grain activates.
+-- gb.gpu{ ... }: grains that want a device with room for them. The device is chosen when the grain
+-- activates.
 local near = require "gb.near"
 local units = require "gb.units"
 
@@ -11,8 +12,8 @@ local chosen = {} -- grains of this worker that got each device, for "balanced"
 
 function M.is(value) return type(value) == "table" and getmetatable(value) == meta end
 
---- A placement: memory (bytes or "512MB") that must be free, device (an index), policy "score" | "affinity" |
---- "balanced", required (no CPU instead of a GPU: ENOGPU), prefer_local.
+--- A placement: memory (bytes or "512MB") that must be free, device (an index), policy "score" |
+--- "affinity" | "balanced", required (no CPU instead of a GPU: ENOGPU), prefer_local.
 function M.gpu(options)
   options = options or {}
   near.check_options("gb.gpu", options, known, 2)

@@ -1,5 +1,6 @@
--- References: a table { key, handle of the activation, options } with the metatable of its type. Methods are closures
--- in C, made once per name and type (call.c); the short path never runs a line of this file.
+-- References: a table { key, handle of the activation, options } with the metatable of its type.
+-- Methods are closures in C, made once per name and type (call.c); the short path never runs a line
+-- of this file.
 local core = require "gb.core"
 local near = require "gb.near"
 local units = require "gb.units"
@@ -53,13 +54,14 @@ local base = {}
 
 function base:id() return getmetatable(self).__type .. "/" .. key_text(self[KEY]) end
 
+local private = "%s:%s is private (names with _ or on_ cannot be called from outside)"
+
 local function check_method(self, method, what)
   if type(method) ~= "string" then
     error(("%s takes the name of a method: ref:%s(\"name\", ...)"):format(what, what), 3)
   end
   if method:find("^_") or method:find("^on_") then
-    return nil, ("%s:%s is private (names with _ or on_ cannot be called from outside)"):format(
-      getmetatable(self).__type, method), "ENOMETHOD"
+    return nil, private:format(getmetatable(self).__type, method), "ENOMETHOD"
   end
   return true
 end
@@ -132,7 +134,7 @@ local function closure(meta, methods, name)
   if type(name) ~= "string" then return nil end
   if name:find("^_") or name:find("^on_") then
     return function(self)
-      return nil, ("%s:%s is private (names with _ or on_ cannot be called from outside)"):format(meta.__type, name),
+      return nil, private:format(meta.__type, name),
         "ENOMETHOD"
     end
   end
@@ -169,10 +171,13 @@ function make_meta(type_name, raise)
       return wrapped
     end })
   else
-    meta.__index = setmetatable(methods, { __index = function(t, name) return closure(meta, t, name) end })
+    meta.__index = setmetatable(methods, {
+      __index = function(t, name) return closure(meta, t, name) end,
+    })
   end
   meta.__newindex = function(_, name)
-    error(("a reference cannot be changed (field '%s'); call its methods"):format(tostring(name)), 2)
+    error(("a reference cannot be changed (field '%s'); call its methods"):format(tostring(name)),
+      2)
   end
   metas[raise][type_name] = meta
   return meta
@@ -187,12 +192,15 @@ local function canonical(key, level)
   local kind = type(key)
   if kind == "number" then
     if key ~= math.floor(key) or key >= INTEGER_MAX or key <= -INTEGER_MAX then
-      error(("a grain's key is a string or an integer below 2^53, got %s"):format(tostring(key)), level + 1)
+      error(("a grain's key is a string or an integer below 2^53, got %s"):format(tostring(key)),
+        level + 1)
     end
     return key + 0 -- no negative zero
   elseif kind == "string" then
     if key == "" then error("a grain's key must not be empty", level + 1) end
-    if #key > 1024 then error(("a grain's key is at most 1024 bytes, got %d"):format(#key), level + 1) end
+    if #key > 1024 then
+      error(("a grain's key is at most 1024 bytes, got %d"):format(#key), level + 1)
+    end
     if key:find("^%-?[1-9]%d*$") or key == "0" then
       local number = tonumber(key)
       if number < INTEGER_MAX and number > -INTEGER_MAX then return number end
@@ -210,7 +218,9 @@ end
 
 --- A reference: no I/O. Raises at `level` for a wrong type name or key.
 function M.get(type_name, key, level)
-  if key == nil then error("gb.get takes a type and a key: gb.get(\"Counter\", \"basket-7\")", level + 1) end
+  if key == nil then
+    error("gb.get takes a type and a key: gb.get(\"Counter\", \"basket-7\")", level + 1)
+  end
   return setmetatable({ canonical(key, level + 1), false }, make_meta(type_name, false))
 end
 

@@ -1,5 +1,6 @@
--- Publish and subscribe within the silo. Who listens to a grain is kept by the worker that the grain's key belongs to,
--- so it outlives activations. A message goes to each subscriber as a one-way call of its own grain or script.
+-- Publish and subscribe within the silo. Who listens to a grain is kept by the worker that the
+-- grain's key belongs to, so it outlives activations. A message goes to each subscriber as a
+-- one-way call of its own grain or script.
 local core = require "gb.core"
 local ref = require "gb.ref"
 
@@ -50,7 +51,8 @@ function M.spread(id, topic, ...)
     if s.method then
       ok = s.ref:tell(s.method, ...)
     elseif s.ref then
-      ok = core.tell(s.ref, ref.type_id(getmetatable(s.ref)), ref.syms._gb_deliver, s.number, s.act, ...)
+      local type_id = ref.type_id(getmetatable(s.ref))
+      ok = core.tell(s.ref, type_id, ref.syms._gb_deliver, s.number, s.act, ...)
     else
       ok = worker_ref(s.worker):tell("deliver", s.number, ...)
     end
@@ -62,7 +64,9 @@ end
 -- ---- who publishes ----
 
 function M.publish(self, topic, ...)
-  if type(topic) ~= "string" then error("self:publish takes a topic: self:publish(\"said\", message)", 3) end
+  if type(topic) ~= "string" then
+    error("self:publish takes a topic: self:publish(\"said\", message)", 3)
+  end
   local key, name = core.self_key(self)
   local home, id = home_of(name, key), name .. "/" .. ref.key_text(key)
   if home == here then
@@ -87,7 +91,9 @@ subscription.__index = {
 --- gb.subscribe(ref, topic, function or method name): a subscription with close().
 function M.subscribe(target, topic, handler, level)
   level = level or 2
-  if not ref.is(target) then error("gb.subscribe takes a reference, a topic and a function or method name", level) end
+  if not ref.is(target) then
+    error("gb.subscribe takes a reference, a topic and a function or method name", level)
+  end
   if type(topic) ~= "string" then error("gb.subscribe: the topic is a string", level) end
   local kind = type(handler)
   if kind ~= "function" and kind ~= "string" then

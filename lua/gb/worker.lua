@@ -1,4 +1,5 @@
--- The grain that stands for this worker: "$worker0", "$worker1", ... Questions to all workers are calls to these.
+-- The grain that stands for this worker: "$worker0", "$worker1", ... Questions to all workers are
+-- calls to these.
 local core = require "gb.core"
 local subscribe = require "gb.subscribe"
 
