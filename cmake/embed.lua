@@ -1,6 +1,6 @@
 -- embed.lua KIND OUT FILE...: writes the files into one C table. KIND "lua" compiles them to bytecode first.
 local kind, out, first = arg[1], arg[2], 3
-local table_name = kind == "lua" and "gb_embedded_lua" or "gb_embedded_headers"
+local table_name = ({ lua = "gb_embedded_lua", text = "gb_embedded_headers", starter = "gbrun_starter" })[kind]
 
 local function read(path)
   local file = assert(io.open(path, "rb"))
@@ -12,7 +12,7 @@ end
 local parts, rows = {}, {}
 parts[#parts + 1] = '#include "base/embed.h"\n'
 for i = first, #arg do
-  local name = arg[i]:match("([^/]+)$")
+  local name = arg[i]:match(kind == "starter" and "/starter/(.+)$" or "([^/]+)$")
   local bytes = read(arg[i])
   if kind == "lua" then
     name = "gb." .. name:gsub("%.lua$", "")

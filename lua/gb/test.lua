@@ -188,7 +188,8 @@ function T.near(array, expected, tolerance)
     if type(x) ~= "number" or type(y) ~= "number" then
       error(("gb.test.near: element %d is no number"):format(i - first), 2)
     end
-    if x ~= y and not (math.abs(x - y) <= tolerance) then
+    local near_enough = math.abs(x - y) <= tolerance -- false for NaN
+    if x ~= y and not near_enough then
       error(("element %d is %.9g, expected %.9g within %g (off by %.3g)"):format(i - first, x, y,
         tolerance,
         math.abs(x - y)), 2)
