@@ -74,7 +74,7 @@ run() {
 run_jit() {
     scripts/build.sh dev
     LD_PRELOAD=$PWD/build/dev/tests/libjit_mode.so GB_JIT_MODE=$2 \
-        run "$1" dev -L '^(lua|host|gbrun|docs|examples)$' -LE '^tree$'
+        run "$1" dev -R '^(lua|host|gbrun|docs|examples)\.'
 }
 
 mkdir -p "$results"
@@ -83,8 +83,8 @@ for name in "${runs[@]}"; do
     start=$SECONDS
     case $name in
     dev) scripts/build.sh dev; run dev dev ;;
-    asan) scripts/build.sh asan; run asan asan -LE '^tree$' ;;
-    tsan) scripts/build.sh tsan; run tsan tsan -LE '^(tree|fuzz|wire)$' ;;
+    asan) scripts/build.sh asan; run asan asan -E '^(tidy|tree)\.' ;;
+    tsan) scripts/build.sh tsan; run tsan tsan -E '^(tidy|tree|fuzz|wire)\.' ;;
     joff) run_jit joff off ;;
     hotloop) run_jit hotloop hotloop=1 ;;
     *) echo "test.sh: no run '$name': dev asan tsan joff hotloop" >&2; exit 2 ;;
