@@ -1,0 +1,10 @@
+# NVIDIA's headers, where a toolkit is installed: for comparing our prototypes, never for building.
+file(GLOB GB_TOOLKITS /usr/local/cuda*/include /opt/cuda/include)
+find_path(GB_CUDA_H cuda.h PATHS $ENV{CUDA_HOME}/include $ENV{CUDA_PATH}/include ${GB_TOOLKITS} NO_CMAKE_FIND_ROOT_PATH)
+if(GB_CUDA_H AND EXISTS ${GB_CUDA_H}/nvrtc.h)
+  target_include_directories(test_gpu_cuda_header SYSTEM PRIVATE ${GB_CUDA_H})
+  target_compile_definitions(test_gpu_cuda_header PRIVATE GB_TEST_CUDA_H)
+  if(EXISTS ${GB_CUDA_H}/nvml.h)
+    target_compile_definitions(test_gpu_cuda_header PRIVATE GB_TEST_NVML_H)
+  endif()
+endif()
