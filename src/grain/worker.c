@@ -95,8 +95,10 @@ void gb_worker_wait(gb_worker *worker, uint64_t until)
     if (!gb_mailbox_doze(&worker->mailbox)) return;
     gb_loop_wait(worker->loop, until == GB_FOREVER ? GB_FOREVER : until - slept);
     gb_mailbox_awake(&worker->mailbox);
-    /* Would a full spin have caught what woke it? Then spinning pays; else do less of it. */
-    if (gb_now(sys) - slept < most && !gb_mailbox_empty(&worker->mailbox))
+    /* Would a full spin have caught what woke it? Then spinning pays; else do less of it. What
+     * counts is when the mail came: waking up alone may take longer than a spin. */
+    uint64_t woken = atomic_load_explicit(&worker->mailbox.woken_at, memory_order_relaxed);
+    if (woken >= slept && woken - slept < most)
         worker->spin_ns = most;
     else
         worker->spin_ns /= 2;

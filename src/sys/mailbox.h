@@ -24,6 +24,8 @@ typedef struct gb_mailbox {
     gb_node stub;
     gb_loop *loop;
     _Alignas(64) atomic_int asleep;
+    _Atomic uint64_t
+        woken_at; /* when a push last woke the reader: how long did it sleep in vain? */
 } gb_mailbox;
 
 static inline void gb_mailbox_init(gb_mailbox *box, gb_loop *loop)
@@ -33,6 +35,7 @@ static inline void gb_mailbox_init(gb_mailbox *box, gb_loop *loop)
     box->tail = &box->stub;
     box->loop = loop;
     atomic_init(&box->asleep, 0);
+    atomic_init(&box->woken_at, 0);
 }
 
 static inline void gb_mailbox_link(gb_mailbox *box, gb_node *node)
@@ -47,8 +50,10 @@ static inline void gb_mailbox_push(gb_mailbox *box, gb_node *node)
 {
     gb_mailbox_link(box, node);
     if (atomic_load_explicit(&box->asleep, memory_order_seq_cst) &&
-        atomic_exchange(&box->asleep, 0))
+        atomic_exchange(&box->asleep, 0)) {
+        atomic_store_explicit(&box->woken_at, gb_now(box->loop->sys), memory_order_relaxed);
         gb_loop_wake(box->loop);
+    }
 }
 
 /* The reader: the oldest node, or NULL when there is none (or its push is not finished yet). */

@@ -320,7 +320,9 @@ static void abandoned_tells(int workers, uint64_t number)
         gb_silo_advance(k.silo, 2 * GB_SEC);
         kit_wake(&k, 0);
         kit_settle(&k);
-        assert_int_equal(kit_number(&k, 0, 1), queued);
+        /* one may have been queued already, its receipt on the way to another worker */
+        int64_t ran = kit_number(&k, 0, 1);
+        assert_in_range(ran, queued, queued + (workers > 1));
         assert_int_equal(kit_calls(&k), 0);
         gb_act_stop(gb_worker_of_key(k.types[0], gb_key_number(1)), kit_find(&k, 0, 1),
                     GB_END_ASKED);

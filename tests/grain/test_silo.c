@@ -209,6 +209,73 @@ static void test_sleep(void **unused)
     finish(&k);
 }
 
+/* A world in which each wait does what the test wants. */
+typedef struct slow_world {
+    gb_sys sys;
+    gb_sys *sim;
+    gb_mailbox *box;
+    gb_node node;
+    uint64_t before_mail_ns, to_wake_ns;
+    int waits;
+} slow_world;
+
+static uint64_t slow_now(gb_sys *sys)
+{
+    slow_world *w = (slow_world *)sys;
+    gb_sim_advance_to(w->sim, gb_now(w->sim) + 10);
+    return gb_now(w->sim);
+}
+
+static void slow_wait(gb_loop *loop, uint64_t timeout_ns)
+{
+    slow_world *w = (slow_world *)loop->sys;
+    (void)timeout_ns;
+    w->waits++;
+    gb_sim_advance_to(w->sim, gb_now(w->sim) + w->before_mail_ns);
+    gb_mailbox_push(w->box, &w->node);
+    gb_sim_advance_to(w->sim, gb_now(w->sim) + w->to_wake_ns);
+}
+
+static void slow_wake(gb_loop *loop)
+{
+    (void)loop;
+}
+
+/* A worker that stopped spinning begins again when mail comes soon after it fell asleep, however
+ * long it takes to wake it; and stops when mail comes seldom. */
+static void test_spin_adapts(void **unused)
+{
+    kit k;
+    kit_open(&k, 1, 1);
+    gb_sys_door door = *k.sys->door;
+    door.now = slow_now;
+    door.loop_wait = slow_wait;
+    door.loop_wake = slow_wake;
+    gb_worker *worker = k.silo->workers[0];
+    slow_world w = {.sys = {&door}, .sim = k.sys, .box = &worker->mailbox};
+    gb_loop loop = {&w.sys}, *own = worker->loop;
+    k.silo->sys = &w.sys;
+    worker->loop = worker->mailbox.loop = &loop;
+    uint64_t most = k.silo->config.spin_ns;
+    worker->spin_ns = 0;
+    w.before_mail_ns = most / 2;
+    w.to_wake_ns = 10 * most;
+    gb_worker_wait(worker, GB_FOREVER);
+    assert_int_equal(w.waits, 1);
+    assert_int_equal(worker->spin_ns, most);
+    assert_ptr_equal(gb_mailbox_take(&worker->mailbox), &w.node);
+    w.before_mail_ns = 100 * most;
+    for (int i = 0; i < 40; i++) {
+        gb_worker_wait(worker, GB_FOREVER);
+        assert_int_equal(w.waits, 2 + i);
+        assert_ptr_equal(gb_mailbox_take(&worker->mailbox), &w.node);
+    }
+    assert_int_equal(worker->spin_ns, 0);
+    k.silo->sys = k.sys;
+    worker->loop = worker->mailbox.loop = own;
+    finish(&k);
+}
+
 static double cpu_of(pthread_t thread)
 {
     clockid_t clock;
@@ -340,10 +407,11 @@ static void test_watch_threads(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_quiet), cmocka_unit_test(test_drain),
-        cmocka_unit_test(test_root),  cmocka_unit_test(test_stopped),
-        cmocka_unit_test(test_sleep), cmocka_unit_test(test_idle_uses_no_cpu),
-        cmocka_unit_test(test_watch), cmocka_unit_test(test_watch_threads),
+        cmocka_unit_test(test_quiet),         cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_root),          cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_sleep),         cmocka_unit_test(test_idle_uses_no_cpu),
+        cmocka_unit_test(test_spin_adapts),   cmocka_unit_test(test_watch),
+        cmocka_unit_test(test_watch_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
