@@ -1,6 +1,8 @@
--- embed.lua KIND OUT FILE...: writes the files into one C table. KIND "lua" compiles them to bytecode first.
+-- embed.lua KIND OUT FILE...: writes the files into one C table. KIND "lua" compiles them to bytecode
+-- first; the names of "starter" keep their folders.
 local kind, out, first = arg[1], arg[2], 3
-local table_name = ({ lua = "gb_embedded_lua", text = "gb_embedded_headers", starter = "gbrun_starter" })[kind]
+local tables = { lua = "gb_embedded_lua", text = "gb_embedded_headers", starter = "gbrun_starter" }
+local table_name = tables[kind]
 
 local function read(path)
   local file = assert(io.open(path, "rb"))
@@ -14,6 +16,7 @@ parts[#parts + 1] = '#include "base/embed.h"\n'
 for i = first, #arg do
   local name = arg[i]:match(kind == "starter" and "/starter/(.+)$" or "([^/]+)$")
   local bytes = read(arg[i])
+  if name:match("%.cuh$") then name = "all.gb/" .. name end -- the kernels of gb.lib
   if kind == "lua" then
     name = "gb." .. name:gsub("%.lua$", "")
     if name == "gb.init" then name = "gb" end
