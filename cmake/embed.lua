@@ -1,5 +1,5 @@
--- embed.lua KIND OUT FILE...: writes the files into one C table. KIND "lua" compiles them to bytecode
--- first; the names of "starter" keep their folders.
+-- embed.lua KIND OUT FILE...: writes the files into one C table. KIND "lua" compiles them to
+-- bytecode first; the names of "starter" keep their folders.
 local kind, out, first = arg[1], arg[2], 3
 local tables = { lua = "gb_embedded_lua", text = "gb_embedded_headers", starter = "gbrun_starter" }
 local table_name = tables[kind]
