@@ -73,7 +73,7 @@ run() {
 # run_jit NAME MODE: the Lua tests of dev, with a mode of LuaJIT's compiler in every state.
 run_jit() {
     scripts/build.sh dev
-    LD_PRELOAD=$PWD/build/dev/tests/libjit_mode.so GB_JIT_MODE=$2 \
+    LD_LIBRARY_PATH=$PWD/build/dev/tests LD_PRELOAD=libjit_mode.so GB_JIT_MODE=$2 \
         run "$1" dev -R '^(lua|host|gbrun|docs|examples)\.'
 }
 
