@@ -520,23 +520,38 @@ int gbl_wait_finish(lua_State *L, gbl_wait *wait, int started)
     return gbl_yield(L);
 }
 
+static int future_protected(lua_State *L)
+{
+    gbl_pending **out = lua_touserdata(L, 1);
+    *out = gbl_future_new(L);
+    return 1;
+}
+
 int gbl_wait_future(lua_State *L, gbl_wait *wait, int started)
 {
     op_wait *w = (op_wait *)wait;
     gbl_state *state = w->state;
-    gbl_pending *pending = gbl_future_new(L);
+    gbl_pending *pending = NULL;
+    lua_pushcfunction(L, future_protected);
+    lua_pushlightuserdata(L, &pending);
+    bool made = lua_pcall(L, 1, 1, 0) == 0;
     int future = lua_gettop(L);
     if (started != GB_OP_PENDING) {
         gb_sim_release(state->worker->silo->sys);
         if (started < 0 && !wait->op.detail) gb_op_fail(&wait->op, started, "%s", gb_err_detail());
-        int count = push_op_results(L, w, started < 0 ? started : 0);
-        gbl_future_finish(state, pending, L, count);
+        if (made) {
+            int count = push_op_results(L, w, started < 0 ? started : 0);
+            gbl_future_finish(state, pending, L, count);
+        }
         op_free(w);
-    } else {
+    } else if (made) {
         w->pending = pending;
         gbl_future_set_op(pending, &wait->op);
         arm_late(w, GB_FOREVER);
+    } else {
+        w->late = true; /* nobody can wait for it: it ends by itself */
     }
+    if (!made) return gbl_push_failure(L, GB_ENOMEM, "out of memory: a future");
     lua_settop(L, future);
     return 1;
 }

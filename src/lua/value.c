@@ -191,7 +191,7 @@ static int encode_buffer(walk *w, gbl_buffer *buffer, bool move)
         free(sent);
         return rc == GB_ENOMEM ? rc : refuse(w, gb_err_detail());
     }
-    gb_block *block = gb_block_wrap(&w->state->mem, sent, sizeof *sent, buffer_release, NULL);
+    gb_block *block = gb_block_wrap(w->state->config.mem, sent, sizeof *sent, buffer_release, NULL);
     if (!block) {
         gbl_buffer_drop(sent);
         free(sent);
