@@ -33,7 +33,7 @@ program() {
 expect() {
     want=$1 code=0
     shift
-    env -i PATH="$bin" "$script" "$@" >"$folder/out" 2>&1 || code=$?
+    env -i PATH="$bin" LOG="$log" "$script" "$@" >"$folder/out" 2>&1 || code=$?
     [ "$code" = "$want" ] || fail "$bin: exit code $code, not $want"
 }
 
@@ -47,13 +47,13 @@ lacks_uv='[ "$4" != libuv1-dev ] || exit 1
 echo "install ok installed"'
 knows='echo "  Candidate: 1.0"'
 # Knows nothing before an update.
-knows_later='if grep -q update '"$log"'; then echo "  Candidate: 1.0"; exit 0; fi
+knows_later='if grep -q update "$LOG"; then echo "  Candidate: 1.0"; exit 0; fi
 echo "  Candidate: (none)"'
 knows_jammy='case $2 in libclang-rt-dev|pkg-config) echo "  Candidate: (none)"; exit 0 ;; esac
 echo "  Candidate: 1.0"'
-apt='echo "apt-get $*" >>'"$log"
-broken_until_update='echo "apt-get $*" >>'"$log"'
-case "$*" in *install*) grep -q update '"$log"' ;; esac'
+apt='echo "apt-get $*" >>"$LOG"'
+broken_until_update='echo "apt-get $*" >>"$LOG"
+case "$*" in *install*) grep -q update "$LOG" ;; esac'
 
 machine complete
 program dpkg-query "$has_all"
@@ -81,7 +81,7 @@ program dpkg-query "$lacks_uv"
 program apt-get "$apt"
 program apt-cache "$knows"
 program id 'echo 1000'
-program sudo 'echo "sudo $*" >>'"$log"'; [ "$1" = -n ] && shift; exec "$@"'
+program sudo 'echo "sudo $*" >>"$LOG"; [ "$1" = -n ] && shift; exec "$@"'
 expect 0 build test
 did 'sudo -n env DEBIAN_FRONTEND=noninteractive apt-get -q install -y '
 did ' --no-install-recommends libuv1-dev$'

@@ -164,7 +164,7 @@ return {
   { "sanitize", files = { ["a.lua"] = bad_kernel }, run = "--sanitize a.lua", code = 1,
     err = { "heap-buffer-overflow", "bad.cu:3" }, sanitize = true },
   { "a new app runs and passes its specs",
-    run = "new shop && cd shop && $GBRUN main.lua && $GBRUN test .",
+    run = "new shop && cd shop && \"$GBRUN\" main.lua && \"$GBRUN\" test .",
     has = { "counter\t5\t7\n", "saxpy\t2\t2\n", "4 passed, 0 failed\n" } },
   { "new does not touch what is there", files = { ["shop/main.lua"] = "" }, run = "new shop",
     code = 1, err = { "shop is there already" } },
