@@ -53,7 +53,7 @@ struct gbl_state {
     gb_act *root;
     bool parked;     /* set by gbl_park, taken by the kind's run */
     int core_ref;    /* the native table */
-    int run_refs[5]; /* by gbl_run */
+    int run_refs[GBL_RUNS]; /* by gbl_run */
     int futures_ref; /* pending futures, by id */
     int future_meta_ref;
     gb_list pending, sleepers, op_waits, idlers; /* what is under way */
@@ -69,6 +69,7 @@ typedef enum {
     GBL_RUN_TRANSFER,
     GBL_RUN_DECODE,
     GBL_RUN_OP,
+    GBL_RUN_FUTURE,
     GBL_RUNS
 } gbl_run;
 

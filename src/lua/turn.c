@@ -532,9 +532,8 @@ int gbl_wait_future(lua_State *L, gbl_wait *wait, int started)
     op_wait *w = (op_wait *)wait;
     gbl_state *state = w->state;
     gbl_pending *pending = NULL;
-    lua_pushcfunction(L, future_protected);
-    lua_pushlightuserdata(L, &pending);
-    bool made = lua_pcall(L, 1, 1, 0) == 0;
+    bool made = gbl_protect(state, GBL_RUN_FUTURE, &pending) >= 0;
+    if (made && L != state->L) lua_xmove(state->L, L, 1);
     int future = lua_gettop(L);
     if (started != GB_OP_PENDING) {
         gb_sim_release(state->worker->silo->sys);
@@ -581,4 +580,5 @@ void gbl_open_turn(lua_State *L)
     lua_pushlightuserdata(L, gbl_of(L));
     lua_setfield(L, -2, "wait_token");
     gbl_protect_add(L, GBL_RUN_OP, op_push_protected);
+    gbl_protect_add(L, GBL_RUN_FUTURE, future_protected);
 }
