@@ -329,6 +329,7 @@ struct gb_worker {
     void *body;       /* the language's state on this worker */
     uint64_t spin_ns; /* adapts between none and the configured most */
     uint64_t turns;
+    bool strict; /* looks at the clock after every turn: who drives it by hand has little time */
     /* for the stuck-turn watch: written by the worker, read by the system thread */
     _Alignas(64) _Atomic uint64_t beat; /* changes with every turn; 0 while none runs */
     _Atomic(const gb_sym *) beat_method;

@@ -181,7 +181,8 @@ bool gbi_turns_run(gb_worker *worker, uint64_t until)
         }
         any = true;
         turn_run(worker, turn);
-        if (count % TURNS_PER_LOOK == 0 && gb_now(worker->silo->sys) >= until) break;
+        if ((worker->strict || count % TURNS_PER_LOOK == 0) && gb_now(worker->silo->sys) >= until)
+            break;
     }
     atomic_store_explicit(&worker->beat, 0, memory_order_release);
     return any;
