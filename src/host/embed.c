@@ -37,6 +37,7 @@ void gbi_host_unref(gb_host *host)
 {
     if (atomic_fetch_sub_explicit(&host->refs, 1, memory_order_acq_rel) != 1) return;
     gb_mem_fini(&host->mem);
+    pthread_mutex_destroy(&host->handles_lock);
     free(host);
 }
 
@@ -140,6 +141,11 @@ void gbi_embed_begin_close(gb_host *host)
         moment();
     }
     for (int i = 0; atomic_load(&host->inside) > 0 && i < INSIDE_WAIT_MS * 20; i++) moment();
+}
+
+void gbi_count_delivery(gb_host *host)
+{
+    if (host->embed->loop || host->thread_count == 0) host->embed->delivered++; /* the driver's */
 }
 
 bool gbi_embed_quiet(gb_host *host)

@@ -56,7 +56,7 @@ typedef struct gbi_embed {
     pthread_mutex_t lock; /* what is below */
     gbi_export *exports;
     int export_count;
-    gb_list buffers, kernels; /* opened and not closed */
+    gb_list buffers, kernels; /* opened and not closed; under host->handles_lock */
 } gbi_embed;
 
 int gbi_embed_open(gb_host *host);         /* after the silo; its workers do not run yet */
@@ -68,6 +68,9 @@ void gbi_embed_close(gb_host *host);   /* all callbacks have run */
 
 /* An owed callback: runs node->run(node, host) where this host's callbacks run. Any thread. */
 void gbi_embed_owe(gb_host *host, gb_node *node);
+
+/* A callback that is no request has run: gb_poll counts it. */
+void gbi_count_delivery(gb_host *host);
 
 /* A public function begins: 0, or GB_EINVAL (host is NULL) or GB_ECLOSED. It ends: leave. */
 int gbi_enter(gb_host *host, const char *what);

@@ -125,7 +125,6 @@ static gbi_cell *cell_of(gbi_request *r)
 static void deliver(gb_node *node, void *reader)
 {
     gbi_request *r = GB_CONTAINER(node, gbi_request, node);
-    gbi_embed *embed = r->host->embed;
     (void)reader;
     atomic_store_explicit(&cell_of(r)->tag, 0, memory_order_release);
     if (r->rc < 0) {
@@ -135,7 +134,7 @@ static void deliver(gb_node *node, void *reader)
     } else {
         r->fn(r->host, 0, r->value, "", r->user);
     }
-    if (embed->loop || r->host->thread_count == 0) embed->delivered++; /* the driver's count */
+    gbi_count_delivery(r->host);
     request_free(r);
 }
 

@@ -98,6 +98,7 @@ static int open_state(gb_host *host, int index)
         .exit = host->config.exit,
         .exit_user = host->config.exit_user,
     };
+    gbi_exports_init(host, &config.exports);
     int rc = gbl_state_open(&host->states[index], host->silo->workers[index], &config);
     if (rc < 0) {
         int none = 0;
@@ -214,6 +215,7 @@ int gbi_host_open(gb_host **out, const gb_config *given, int driven)
     if (!host) return gb_err_set(GB_ENOMEM, "out of memory: a host");
     host->config = config;
     atomic_init(&host->refs, 1);
+    pthread_mutex_init(&host->handles_lock, NULL);
     gb_mem_init(&host->mem, "host", NULL, 0);
     host->log.level = config.log_level < 0 ? GB_LOG_INFO : (gb_log_level)config.log_level;
     host->log.sink = config.log ? log_sink : NULL;
