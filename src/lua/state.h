@@ -8,6 +8,17 @@
 #include "lua/lua.h"
 #include "lua/script.h"
 
+/* C functions that are run protected so often that each has a place in the registry. */
+typedef enum {
+    GBL_RUN_OPEN,
+    GBL_RUN_UNPACK,
+    GBL_RUN_TRANSFER,
+    GBL_RUN_DECODE,
+    GBL_RUN_OP,
+    GBL_RUN_FUTURE,
+    GBL_RUNS
+} gbl_run;
+
 /* A pooled coroutine: the body of a turn. */
 typedef struct gbl_co {
     lua_State *L;
@@ -51,27 +62,16 @@ struct gbl_state {
     uint32_t sym_count;
     gb_type *root_type;
     gb_act *root;
-    bool parked;     /* set by gbl_park, taken by the kind's run */
-    int core_ref;    /* the native table */
+    bool parked;            /* set by gbl_park, taken by the kind's run */
+    int core_ref;           /* the native table */
     int run_refs[GBL_RUNS]; /* by gbl_run */
-    int futures_ref; /* pending futures, by id */
+    int futures_ref;        /* pending futures, by id */
     int future_meta_ref;
     gb_list pending, sleepers, op_waits, idlers; /* what is under way */
     uint64_t random[2];
 };
 
 /* ---- state.c ---- */
-
-/* C functions that are run protected so often that each has a place in the registry. */
-typedef enum {
-    GBL_RUN_OPEN,
-    GBL_RUN_UNPACK,
-    GBL_RUN_TRANSFER,
-    GBL_RUN_DECODE,
-    GBL_RUN_OP,
-    GBL_RUN_FUTURE,
-    GBL_RUNS
-} gbl_run;
 
 /* Runs one with the argument as light userdata on the state's main thread: what it returns stays on
  * that stack. 0, or GB_ENOMEM / GB_EINVAL with the detail set (nothing is left on the stack then).
