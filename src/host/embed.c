@@ -125,6 +125,7 @@ int gbi_embed_open(gb_host *host)
         if (rc < 0) return rc;
     }
     gb_mailbox_init(&embed->deliveries, embed->loop);
+    host->silo->workers[0]->strict = host->config.workers == 0 && !host->config.virtual_time;
     return 0;
 }
 

@@ -56,6 +56,10 @@ function Probe:make(n)
 end
 function Probe:host(name, ...) return gb.host[name](...) end
 function Probe:host_unknown() return gb.host.ad(1, 2) end
+function Probe:mark_sleep(s)
+  gb.host.mark()
+  gb.sleep(s)
+end
 function Probe:_private() return 1 end
 
 return Probe

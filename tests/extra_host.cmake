@@ -1,0 +1,28 @@
+# The public header by itself, what the shared library exports, and the embedding example.
+add_executable(header_cpp host/header_cpp.cpp)
+target_link_libraries(header_cpp PRIVATE gpubridge)
+target_compile_options(header_cpp PRIVATE -Wall -Wextra)
+add_test(NAME host.header_cpp COMMAND header_cpp)
+
+add_executable(header_c host/test_header_c.c)
+target_link_libraries(header_c PRIVATE gpubridge)
+target_compile_options(header_c PRIVATE -Wall -Wextra -pedantic)
+set_target_properties(header_c PROPERTIES C_EXTENSIONS OFF)
+add_test(NAME host.header_c_shared COMMAND header_c)
+
+find_program(NM_PROGRAM nm)
+if(NM_PROGRAM)
+  add_test(NAME host.exported
+           COMMAND ${CMAKE_COMMAND} -DNM=${NM_PROGRAM} -DLIBRARY=$<TARGET_FILE:gpubridge>
+                   -P ${CMAKE_CURRENT_SOURCE_DIR}/host/exported.cmake)
+endif()
+
+add_executable(example_embed ${CMAKE_SOURCE_DIR}/examples/embed/main.c)
+target_link_libraries(example_embed PRIVATE gpubridge)
+add_test(NAME examples.embed COMMAND example_embed ${CMAKE_SOURCE_DIR}/examples/embed/grains)
+set_tests_properties(examples.embed PROPERTIES PASS_REGULAR_EXPRESSION "wizard at 2: found you" TIMEOUT 120)
+if(GB_SANITIZE)
+  foreach(target header_cpp header_c example_embed)
+    target_link_libraries(${target} PRIVATE gb_flags)
+  endforeach()
+endif()
