@@ -258,6 +258,33 @@ static void test_order(void **unused)
     each_count(order, "grain.queue order");
 }
 
+/* Who comes while others wait for room stands behind them, though the queue is not full any more.
+ */
+static void test_no_overtaking(void **unused)
+{
+    kit k;
+    kit_ask holder, tells[8];
+    open_bound(&k, 1, 1, 4);
+    hold(&k, &holder);
+    for (int i = 0; i < 8; i++) {
+        kit_prog prog = notes(i);
+        if (i == 0) kit_park(&prog, 1); /* the first of the queue holds the grain again */
+        if (i == 7) {
+            kit_wake(&k, 0);
+            kit_settle(&k);
+            assert_int_equal(k.note_count, 1);
+            assert_int_equal(kit_find(&k, 0, 1)->queued, 3);
+            assert_int_equal(tells[4].done, 0);
+        }
+        kit_tell_at(&k, &tells[i], 0, to(1, -1, 0), &prog);
+    }
+    kit_wake(&k, 1);
+    kit_settle(&k);
+    assert_int_equal(k.note_count, 8);
+    for (int i = 0; i < 8; i++) assert_int_equal(k.notes[i], i);
+    finish(&k);
+}
+
 /* What a tell carries belongs to the receiving worker afterwards: the accounts still end at zero.
  */
 static void test_bytes_wander(void **unused)
@@ -280,7 +307,7 @@ int main(void)
         cmocka_unit_test(test_ready_or_pending),    cmocka_unit_test(test_from_elsewhere),
         cmocka_unit_test(test_full_until_deadline), cmocka_unit_test(test_many_tells),
         cmocka_unit_test(test_priorities),          cmocka_unit_test(test_order),
-        cmocka_unit_test(test_bytes_wander),
+        cmocka_unit_test(test_no_overtaking),       cmocka_unit_test(test_bytes_wander),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,12 +22,18 @@ static kit_to to(int type, int64_t key)
     return (kit_to){type, key, -1, 0};
 }
 
-static void define(kit *k, int index, gb_reentrancy reentrant)
+static void define_at(kit *k, int index, gb_reentrancy reentrant, gb_placement placement)
 {
     gb_type_options options;
     kit_options(&options);
     options.reentrant = reentrant;
+    options.placement = placement;
     assert_non_null(kit_define(k, index, &options));
+}
+
+static void define(kit *k, int index, gb_reentrancy reentrant)
+{
+    define_at(k, index, reentrant, GB_PLACE_RANDOM);
 }
 
 static void finish(kit *k)
@@ -64,12 +70,13 @@ static kit_prog ring(int type, int64_t first, int length)
 static void rings(int workers, uint64_t number)
 {
     static const int lengths[] = {1, 2, 3, 7, 30};
-    for (int which = 0; which < 5; which++) {
+    for (int which = 0; which < 10; which++) {
         kit k;
         kit_ask ask, after;
         kit_open(&k, workers, number);
-        define(&k, 0, GB_REENTRANT_NO);
-        kit_prog prog = ring(0, 0, lengths[which]);
+        /* local: the first call goes home and is passed back to where it came from */
+        define_at(&k, 0, GB_REENTRANT_NO, which < 5 ? GB_PLACE_RANDOM : GB_PLACE_LOCAL);
+        kit_prog prog = ring(0, 0, lengths[which % 5]);
         kit_ask_at(&k, &ask, (int)(number % (uint64_t)workers), to(0, 0), &prog);
         kit_settle(&k); /* no time passes: at once */
         assert_int_equal(ask.done, 1);
@@ -77,7 +84,7 @@ static void rings(int workers, uint64_t number)
         assert_int_equal(kit_calls(&k), 0);
         kit_prog get = {0};
         kit_get(&get);
-        for (int i = 0; i < lengths[which]; i++) {
+        for (int i = 0; i < lengths[which % 5]; i++) {
             kit_ask_at(&k, &after, 0, to(0, i), &get);
             kit_settle(&k);
             assert_int_equal(after.rc, 0);
