@@ -78,6 +78,8 @@ run_jit() {
 }
 
 mkdir -p "$results"
+mkdir -p build/cache # compiled kernels: not those of the user, who may have no place for them
+export XDG_CACHE_HOME=$PWD/build/cache
 export ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
 for name in "${runs[@]}"; do
     start=$SECONDS
