@@ -13,9 +13,11 @@ function(gb_embed_lua out)
   set(${out} ${${out}} ${made} PARENT_SCOPE)
 endfunction()
 
-# A table of { name, bytes, size } of the device headers: gb_embedded_headers.
+# A table of { name, bytes, size } of the device headers and of the kernels of gb.lib, which kernels
+# include as "gb/NAME.cuh": gb_embedded_headers.
 function(gb_embed_text out)
-  file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/gpu/device/*)
+  file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/gpu/device/*
+       ${CMAKE_SOURCE_DIR}/kernels/*.cuh)
   set(made ${CMAKE_BINARY_DIR}/generated/embedded_headers.c)
   add_custom_command(
     OUTPUT ${made}

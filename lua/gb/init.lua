@@ -123,6 +123,7 @@ local parts = {
   gpu = function() return require("gb.placement").gpu end,
   test = function() return require "gb.test" end,
   host = function() return require "gb.host" end,
+  lib = function() return require "gb.lib" end,
 }
 
 local function not_yet(name, feature)

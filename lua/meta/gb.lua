@@ -7,6 +7,7 @@
 ---@field config table The configuration; users' own settings are under `app`.
 ---@field log gb.Log Structured lines on the log.
 ---@field catalog gb.Catalog Not in this version yet.
+---@field lib gb.Lib Kernels that every program needs: see gb_lib.lua.
 ---@field test gb.Test For specs: gbrun test DIR.
 ---@field host table<string, function> Functions of the program that embeds the host.
 local gb = {}

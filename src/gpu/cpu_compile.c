@@ -141,7 +141,7 @@ static int make_folder(const job *j, const char *name)
     return gb_err_set(GB_EDENIED, "%s: %s", path, strerror(errno));
 }
 
-/* Standard headers under std/, ours for the compilation under cpu/, the source. */
+/* Standard headers under std/ (the kernels of gb.lib in std/gb/), ours for the compilation under cpu/, the source. */
 static int make_work(job *j)
 {
     char name[160];
@@ -152,6 +152,7 @@ static int make_work(job *j)
         return rc;
     }
     int rc = make_folder(j, "std");
+    if (rc == 0) rc = make_folder(j, "std/gb");
     if (rc == 0) rc = make_folder(j, "cpu");
     for (const gb_embedded *header = gb_embedded_headers; header->name && rc == 0; header++) {
         bool all = strncmp(header->name, "all.", 4) == 0;

@@ -1,0 +1,31 @@
+-- gb.lib: the kernels that every program needs, on arrays (which are uploaded where that is needed)
+-- and on device buffers (which stay where they are). docs/kernels.md describes each function. A
+-- part is loaded, and its kernels are compiled, when the first of its functions is used.
+local near = require "gb.near"
+
+local lib = {}
+
+local homes = {
+  lib_vector = { "add", "subtract", "multiply", "divide", "minimum", "maximum", "scale", "saxpy",
+    "sum", "mean", "dot", "min", "max", "argmin", "argmax", "norm", "normalize" },
+  lib_core = { "trim" },
+}
+
+local home_of = {}
+for home, names in pairs(homes) do
+  for _, name in ipairs(names) do home_of[name] = home end
+end
+
+setmetatable(lib, {
+  __gb = "lib",
+  __index = function(t, name)
+    local home = home_of[name]
+    if not home then error(near.unknown("function of gb.lib", name, near.keys(home_of)), 2) end
+    local fn = require("gb." .. home)[name]
+    rawset(t, name, fn)
+    return fn
+  end,
+  __newindex = function() error("gb.lib is read-only", 2) end,
+})
+
+return lib

@@ -1,0 +1,109 @@
+---@meta
+-- Annotations for the Lua language server: gb.lib. Nothing here runs. docs/kernels.md says more.
+
+---An operand: an array stays an array, a buffer stays on its device.
+---@alias gb.Operand gb.Array|gb.Buffer
+
+---@class gb.LibOut
+---@field out? gb.Operand Where the result goes; may be an input. Fresh by default.
+
+---Every function gives nil, message, code when memory or the device fails, and raises on misuse.
+---@class gb.Lib
+local Lib = {}
+
+---@param x gb.Operand
+---@param y gb.Operand
+---@param options? gb.LibOut
+---@return gb.Operand? out, string? message, gb.Code? code
+function Lib.add(x, y, options) end
+
+---@param x gb.Operand
+---@param y gb.Operand
+---@param options? gb.LibOut
+---@return gb.Operand? out, string? message, gb.Code? code
+function Lib.subtract(x, y, options) end
+
+---@param x gb.Operand
+---@param y gb.Operand
+---@param options? gb.LibOut
+---@return gb.Operand? out, string? message, gb.Code? code
+function Lib.multiply(x, y, options) end
+
+---@param x gb.Operand float or double
+---@param y gb.Operand
+---@param options? gb.LibOut
+---@return gb.Operand? out, string? message, gb.Code? code
+function Lib.divide(x, y, options) end
+
+---@param x gb.Operand
+---@param y gb.Operand
+---@param options? gb.LibOut
+---@return gb.Operand? out, string? message, gb.Code? code
+function Lib.minimum(x, y, options) end
+
+---@param x gb.Operand
+---@param y gb.Operand
+---@param options? gb.LibOut
+---@return gb.Operand? out, string? message, gb.Code? code
+function Lib.maximum(x, y, options) end
+
+---a x
+---@param x gb.Operand
+---@param a number
+---@param options? gb.LibOut
+---@return gb.Operand? out, string? message, gb.Code? code
+function Lib.scale(x, a, options) end
+
+---y = a x + y, in place.
+---@param a number
+---@param x gb.Operand
+---@param y gb.Operand
+---@return gb.Operand? y, string? message, gb.Code? code
+function Lib.saxpy(a, x, y) end
+
+---The sum; int64 or uint64 cdata for elements of 64 bits. 0 of nothing.
+---@param x gb.Operand
+---@return number? sum, string? message, gb.Code? code
+function Lib.sum(x) end
+
+---@param x gb.Operand
+---@return number? mean, string? message, gb.Code? code
+function Lib.mean(x) end
+
+---@param x gb.Operand
+---@param y gb.Operand
+---@return number? dot, string? message, gb.Code? code
+function Lib.dot(x, y) end
+
+---NaNs are passed over.
+---@param x gb.Operand
+---@return number? min, string? message, gb.Code? code
+function Lib.min(x) end
+
+---@param x gb.Operand
+---@return number? max, string? message, gb.Code? code
+function Lib.max(x) end
+
+---The first place of the least element, and that element.
+---@param x gb.Operand
+---@return integer? place, number|string value, gb.Code? code
+function Lib.argmin(x) end
+
+---@param x gb.Operand
+---@return integer? place, number|string value, gb.Code? code
+function Lib.argmax(x) end
+
+---@param x gb.Operand float or double
+---@param options? { norm: "l1"|"l2"|"max"|"sum" } l2 by default
+---@return number? norm, string? message, gb.Code? code
+function Lib.norm(x, options) end
+
+---x divided by its norm.
+---@param x gb.Operand float or double
+---@param options? { norm: "l1"|"l2"|"max"|"sum", out: gb.Operand }
+---@return gb.Operand? out, number|string norm, gb.Code? code
+function Lib.normalize(x, options) end
+
+---Frees the scratch memory kept for later calls.
+---@return true
+function Lib.trim() end

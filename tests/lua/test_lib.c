@@ -1,0 +1,21 @@
+/* lua/gb/lib*.lua and kernels/: the specs of gb.lib, on cpu devices. */
+#include "kit_spec.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+static void test_vectors(void **unused)
+{
+    kit_run_spec("spec_lib_vector.lua", NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_vectors),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
