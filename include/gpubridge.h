@@ -82,9 +82,9 @@ GB_API const char *gb_err_detail(void); /* the calling thread's last failure; bo
 /* Keeps a text as the calling thread's gb_err_detail and returns rc: for functions of gb_export. */
 GB_API int gb_fail(int rc, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* A caller's bug that cannot be answered with a code (a handle used after it was freed, gb_close
- * inside a callback) stops the process: the hook hears the text first, on the thread of the bug,
- * and must not return. One for the process; NULL: print and abort. The old one. Any thread. */
+/* A caller's bug that cannot be answered with a code (gb_close inside a callback) stops the
+ * process: the hook hears the text first, on the thread of the bug, and must not return. One for
+ * the process; NULL: print and abort. The old one. Any thread. */
 typedef void gb_panic_fn(const char *text);
 GB_API gb_panic_fn *gb_panic_hook(gb_panic_fn *hook);
 
@@ -115,8 +115,7 @@ typedef struct gb_config {
     int virtual_time; /* a simulated world, for tests: its time moves only inside gb_poll, when
                          nothing is left to do and wait_us is not 0 */
     uint64_t seed;    /* of a simulated world */
-    /* The host's own memory (not Lua's heap, not the bytes of arrays and devices): like realloc,
-     * with both sizes; size_new 0 frees; 16-byte aligned; NULL: out of memory. Any thread. */
+    /* GB_ENOTYET unless NULL: the host's own memory from the program's allocator. */
     void *(*alloc)(void *user, void *block, size_t size_old, size_t size_new);
     void *alloc_user;
     const char *lua_config; /* what Lua sees as gb.config: a Lua table's text; NULL: { app = {} } */

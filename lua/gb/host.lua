@@ -1,5 +1,5 @@
--- gb.host: functions of the program that embeds us, looked up when they are used. And what its calls
--- ask of the Lua half.
+-- gb.host: functions of the program that embeds us, looked up when they are used. And what calls
+-- from C ask of the Lua half.
 local core = require "gb.core"
 local near = require "gb.near"
 local ref = require "gb.ref"

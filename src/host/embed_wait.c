@@ -67,7 +67,7 @@ static uint64_t real_now(void)
 static bool wait_until(gbi_waiter *waiter, uint64_t until)
 {
     struct timespec at = {(time_t)(until / GB_SEC), (long)(until % GB_SEC)};
-    int rc = 0;
+    int rc = until == 0; /* only looks */
     pthread_mutex_lock(&waiter->lock);
     while (!waiter->done && rc == 0)
         rc = until == GB_FOREVER ? pthread_cond_wait(&waiter->ended, &waiter->lock)

@@ -37,6 +37,11 @@ static int check_config(gb_config *config)
     }
     if (config->log_level < -1 || config->log_level > GB_LOG_OFF)
         return gb_err_set(GB_EINVAL, "config.log_level: -1 to 4, not %d", config->log_level);
+    if (config->deliver != GB_DELIVER_WORKER && config->deliver != GB_DELIVER_POLL)
+        return gb_err_set(GB_EINVAL, "config.deliver: no such value: %d", (int)config->deliver);
+    if (config->alloc)
+        return gb_err_set(GB_ENOTYET, "config.alloc (an allocator of the program) is not in this "
+                                      "version yet");
     if (config->call_timeout_ms < 0 || config->stuck_ms < 0)
         return gb_err_set(GB_EINVAL, "config.call_timeout_ms and stuck_ms must not be negative");
     return 0;

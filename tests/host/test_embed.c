@@ -231,9 +231,11 @@ static void cancels(gb_host *host, const setup *how)
     call = gb_call(host, "Probe", "c", "add", kit_int(host, 100), -1, kit_on_result, &b);
     assert_int_equal(gb_cancel(host, call), 0);
     kit_wait(host, &b);
-    assert_int_equal(b.rc, GB_ECANCELED);
     assert_int_equal(kit_call(host, &a, "c", "get", INT64_MIN), 0);
-    assert_true(a.number == 0);
+    if (b.rc == GB_ECANCELED)
+        assert_true(a.number == 0);
+    else /* on a machine so slow that the sleep was over before */
+        assert_true(b.rc == 0 && a.number == 100);
     assert_int_equal(gb_cancel(host, call), GB_ENOENT);
 }
 

@@ -300,6 +300,42 @@ static void test_virtual_time(void **state)
     gb_close(host, 100);
 }
 
+/* ---- hooks ---- */
+
+static void *no_alloc(void *user, void *block, size_t size_old, size_t size_new)
+{
+    return NULL;
+}
+
+static void count_lines(void *user, int level, const char *line)
+{
+    atomic_fetch_add((atomic_int *)user, strstr(line, "nobody waits") != NULL);
+}
+
+static void test_hooks(void **state)
+{
+    atomic_int lines = 0;
+    gb_config config;
+    gb_host *host;
+    kit_config(&config, 2, GB_DELIVER_POLL);
+    config.log = count_lines;
+    config.log_user = &lines;
+    config.log_level = 2;
+    host = kit_open_config(&config);
+    assert_true(gb_tell(host, "Nobody", "h", "add", NULL, 0, NULL, NULL) > 0);
+    gb_close(host, 1000);
+    assert_int_equal(atomic_load(&lines), 1);
+    config.deliver = (gb_deliver)9;
+    assert_int_equal(gb_open(&host, &config), GB_EINVAL);
+    config.deliver = GB_DELIVER_POLL;
+    config.alloc = no_alloc;
+    assert_int_equal(gb_open(&host, &config), GB_ENOTYET);
+    assert_non_null(strstr(gb_err_detail(), "config.alloc"));
+    assert_int_equal(gb_fail(GB_ENOENT, "no %s", "orc"), GB_ENOENT);
+    assert_string_equal(gb_err_detail(), "no orc");
+    assert_null(gb_panic_hook(NULL));
+}
+
 /* ---- several hosts ---- */
 
 static void call_other(gb_host *host, kit_answer *answer)
@@ -350,6 +386,7 @@ int main(void)
         cmocka_unit_test(test_budget),
         cmocka_unit_test(test_poll_fd),
         cmocka_unit_test(test_virtual_time),
+        cmocka_unit_test(test_hooks),
         cmocka_unit_test(test_two_hosts),
         cmocka_unit_test(test_stateless_is_spread),
     };
