@@ -300,8 +300,9 @@ GB_API int gb_call_wait(gb_host *host, const char *type, const char *key, const 
                         gb_value *args, int64_t timeout_ms, gb_value **out);
 
 /* The caller no longer wants the answer: fn runs with GB_ECANCELED, or with the answer where that
- * is quicker. The method runs on and can see it (gb.cancelled()); one that has not begun never
- * does. GB_ENOENT: no such call, or it was answered. Numbers come again after 2^31 calls. */
+ * is quicker. The method runs on and can see it (gb.cancelled()); one that still waits in its
+ * grain's mailbox never does. GB_ENOENT: no such call, or it was answered. Numbers come again after
+ * 2^31 calls. */
 GB_API int gb_cancel(gb_host *host, int call);
 
 /* ---- references: type and key, looked at once ---- */
