@@ -194,11 +194,13 @@ gb_act *gb_act_make(gb_worker *worker, gb_type *type, gb_key key)
         atomic_load_explicit(&worker->silo->closing, memory_order_relaxed) ||
         gbi_act_new(worker, type, key, &act) < 0)
         return NULL;
+    uint32_t slot = act->slot, generation = act->generation;
     if (local->has_activate)
-        gbi_act_start(worker, act);
+        gbi_act_start(worker, act); /* without memory it ends at once */
     else
         act->state = GB_ACT_ACTIVE;
-    gbi_act_settle(worker, act); /* idle from now on, should no call follow */
+    act = gb_act_at(worker, slot, generation);
+    if (act) gbi_act_settle(worker, act); /* idle from now on, should no call follow */
     return act;
 }
 
