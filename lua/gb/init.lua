@@ -52,8 +52,14 @@ end
 gb.fail = fail.raise
 gb.all, gb.any, gb.settled = future.all, future.any, future.settled
 
+-- Asks all workers about a type: their answers, or nil, message, code.
+local function ask(question, name)
+  if not ref.find_type(name) then return ref.unknown_type(name) end
+  return worker.ask_all(question, name)
+end
+
 function gb.keys(type_or_name)
-  local lists, message, code = worker.ask_all("keys", grain.name_of(type_or_name, "gb.keys", 2))
+  local lists, message, code = ask("keys", grain.name_of(type_or_name, "gb.keys", 2))
   if not lists then return nil, message, code end
   local keys = {}
   for _, list in ipairs(lists) do
@@ -63,7 +69,7 @@ function gb.keys(type_or_name)
 end
 
 function gb.count(type_or_name)
-  local counts, message, code = worker.ask_all("count", grain.name_of(type_or_name, "gb.count", 2))
+  local counts, message, code = ask("count", grain.name_of(type_or_name, "gb.count", 2))
   if not counts then return nil, message, code end
   local sum = 0
   for _, count in ipairs(counts) do sum = sum + count end

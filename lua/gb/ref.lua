@@ -35,15 +35,19 @@ local function unknown_type(name)
   return nil, near.unknown("grain type", name, core.type_names()), "ENOTYPE"
 end
 
--- The number of the type of a reference; types may come later than references to them.
-local function type_id(meta)
-  local id = meta.type_id
-  if id then return id end
-  id = core.type_id(meta.__type)
+-- The number of a type by name, or nil; the app folder is asked for types that nobody defined yet.
+local function find_type(name)
+  local id = core.type_id(name)
   if not id and core.load_app then
     core.load_app()
-    id = core.type_id(meta.__type)
+    id = core.type_id(name)
   end
+  return id
+end
+
+-- The number of the type of a reference; types may come later than references to them.
+local function type_id(meta)
+  local id = meta.type_id or find_type(meta.__type)
   meta.type_id = id
   return id
 end
@@ -231,5 +235,6 @@ function M.is(value)
 end
 
 M.key_text, M.syms, M.type_id, M.unknown_type = key_text, syms, type_id, unknown_type
+M.find_type = find_type
 
 return M

@@ -120,8 +120,7 @@ int gbl_load_type(gbl_state *state, gb_type *type)
     lua_remove(L, -2);
     lua_pushstring(L, type->module);
     lua_pushstring(L, type->name->text);
-    int rc = gbl_spawn(state, L, 2, state->root, load_done, type);
-    return rc < 0 ? rc : GB_OP_PENDING;
+    return gbl_spawn(state, L, 2, state->root, load_done, type) ? GB_OP_PENDING : GB_ENOMEM;
 }
 
 /* core.type_id(name): a type's number, or nil. */
@@ -163,12 +162,16 @@ static gb_act *check_self(lua_State *L, gbl_state *state)
     return act;
 }
 
+/* As references keep it (ref.lua): a number when a double holds it. */
 static void push_key(lua_State *L, gb_key key)
 {
+    char text[24];
     if (key.text)
         lua_pushlstring(L, key.text, key.size);
-    else
+    else if (key.number < 1LL << 53 && key.number > -(1LL << 53))
         lua_pushnumber(L, (double)key.number);
+    else
+        lua_pushlstring(L, text, (size_t)snprintf(text, sizeof text, "%lld", (long long)key.number));
 }
 
 /* core.self_key(self): key, type name */

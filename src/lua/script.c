@@ -40,7 +40,7 @@ static int start(gbl_state *state, int args, gbl_script_fn *done, void *user)
     script *s = gb_mem_alloc(&state->mem, sizeof *s);
     if (!s) return GB_ENOMEM;
     *s = (script){done, user, state};
-    int rc = gbl_spawn(state, state->L, args, state->root, script_done, s);
+    int rc = gbl_spawn(state, state->L, args, state->root, script_done, s) ? 0 : GB_ENOMEM;
     if (rc < 0) gb_mem_free(&state->mem, s, sizeof *s);
     return rc;
 }

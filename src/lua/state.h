@@ -143,9 +143,9 @@ void gbl_waits_close(gbl_state *state);
 void gbl_idlers_close(gbl_state *state);
 
 /* Starts a function (on top of L with its arguments above) as a detached turn. done as in gb_call.
- */
-int gbl_spawn(gbl_state *state, lua_State *L, int args, gb_act *act, void (*done)(gb_call *),
-              void *user);
+ * NULL: out of memory (the detail is set), and done never runs. */
+gb_call *gbl_spawn(gbl_state *state, lua_State *L, int args, gb_act *act, void (*done)(gb_call *),
+                   void *user);
 
 /* ---- value.c ---- */
 

@@ -315,15 +315,15 @@ static int core_sleep(lua_State *L)
 
 /* ---- spawned turns ---- */
 
-int gbl_spawn(gbl_state *state, lua_State *L, int args, gb_act *act, void (*done)(gb_call *),
-              void *user)
+gb_call *gbl_spawn(gbl_state *state, lua_State *L, int args, gb_act *act, void (*done)(gb_call *),
+                   void *user)
 {
     gbl_co *co = gbl_co_take(state);
-    if (!co) return GB_ENOMEM;
+    if (!co) return NULL;
     gb_call *call = gb_call_new(state->worker), *turn = gbl_turn(state);
     if (!call) {
         gbl_co_close(state, co);
-        return GB_ENOMEM;
+        return NULL;
     }
     lua_checkstack(co->L, args + 8);
     lua_xmove(L, co->L, args + 1);
@@ -338,7 +338,7 @@ int gbl_spawn(gbl_state *state, lua_State *L, int args, gb_act *act, void (*done
         if (call->context.bag) gb_block_ref(call->context.bag);
     }
     gb_call_spawn(call, act);
-    return 0;
+    return call;
 }
 
 static void spawn_done(gb_call *call)
@@ -367,8 +367,12 @@ static int core_spawn(lua_State *L)
     gb_call *turn = gbl_turn(state);
     gbl_pending *pending = gbl_future_new(L);
     lua_insert(L, 1);
-    int rc = gbl_spawn(state, L, args, turn ? turn->act : state->root, spawn_done, pending);
-    if (rc < 0) gbl_future_finish(state, pending, L, gbl_push_failure(L, rc, gb_err_detail()));
+    gb_call *call =
+        gbl_spawn(state, L, args, turn ? turn->act : state->root, spawn_done, pending);
+    if (call)
+        gbl_future_set_call(pending, call);
+    else
+        gbl_future_finish(state, pending, L, gbl_push_failure(L, GB_ENOMEM, gb_err_detail()));
     lua_settop(L, 1);
     return 1;
 }
