@@ -3,5 +3,6 @@ foreach(group script command)
   add_test(NAME gbrun.${group}
     COMMAND ${LUAJIT_PROGRAM} ${CMAKE_CURRENT_SOURCE_DIR}/gbrun/run.lua $<TARGET_FILE:gbrun>
             ${CMAKE_CURRENT_SOURCE_DIR}/gbrun/cases_${group}.lua ${CMAKE_BINARY_DIR}/Testing/gbrun_${group})
-  set_tests_properties(gbrun.${group} PROPERTIES TIMEOUT 300)
+  set_tests_properties(gbrun.${group} PROPERTIES TIMEOUT 300
+    ENVIRONMENT "GB_TEST_SANITIZE=${GB_SANITIZE}")
 endforeach()

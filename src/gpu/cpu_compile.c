@@ -141,7 +141,8 @@ static int make_folder(const job *j, const char *name)
     return gb_err_set(GB_EDENIED, "%s: %s", path, strerror(errno));
 }
 
-/* Standard headers under std/ (the kernels of gb.lib in std/gb/), ours for the compilation under cpu/, the source. */
+/* Standard headers under std/ (the kernels of gb.lib in std/gb/), ours for the compilation under
+ * cpu/, the source. */
 static int make_work(job *j)
 {
     char name[160];

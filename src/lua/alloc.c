@@ -52,6 +52,8 @@ struct gbl_alloc {
     int64_t bytes, bytes_max, segment_count, large_bytes;
 };
 
+#ifndef GBL_PLAIN_MALLOC /* the sanitizers see plain malloc, and nothing of this */
+
 /* ---- classes ---- */
 
 static unsigned class_of(size_t size)
@@ -214,6 +216,8 @@ static void *resize(gbl_alloc *alloc, void *block, size_t size_old, size_t size_
     return moved;
 }
 
+#endif
+
 void *gbl_alloc_run(gbl_alloc *alloc, void *block, size_t size_old, size_t size_new)
 {
     if (!block) size_old = 0; /* LuaJIT passes a type there */
@@ -257,7 +261,9 @@ void gbl_alloc_free(gbl_alloc *alloc)
 {
     if (!alloc) return;
     GB_CHECK(alloc->bytes == 0);
+#ifndef GBL_PLAIN_MALLOC
     while (alloc->segments) segment_remove(alloc, alloc->segments);
+#endif
     free(alloc);
 }
 

@@ -228,6 +228,9 @@ static void rows(void **state)
     for (int k = 0; k < 2 * image->kernel_count; k++) {
         const gb_cpu_kernel *kernel = &image->kernels[k / 2];
         kit.one_by_one = k & 1;
+#ifdef __SANITIZE_THREAD__ /* its shadow stack holds no million of swapped contexts */
+        if (kit.one_by_one) continue;
+#endif
         if (strcmp(kernel->name, "plane") == 0) continue;
         for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
             int n = counts[c], *pin = in, *pout = out;

@@ -1,5 +1,6 @@
 -- Every allocation fails once, in turn: the caller gets nil, message, "ENOMEM" (or an error that
 -- says so), nothing is lost (the kit checks the accounts), and the next try works.
+-- luacheck: globals fail_at
 local spec = require "spec"
 local gb = require "gb"
 local core = require "gb.core"
