@@ -54,12 +54,19 @@ template <> struct type_of<double> {
 
 // ---- operations with a neutral element ----
 
+// local: what a tile of T is joined in.
 struct op_sum {
+    template <typename T> struct local {
+        typedef typename type_of<T>::local type;
+    };
     template <typename A> static __device__ __forceinline__ A zero() { return A(0); }
     template <typename A> static __device__ __forceinline__ A join(A a, A b) { return a + b; }
 };
 // The new value stands on the left of <, so a NaN never replaces a number: NaNs are passed over.
 struct op_min {
+    template <typename T> struct local {
+        typedef T type;
+    };
     template <typename A> static __device__ __forceinline__ A zero()
     {
         return type_of<A>::highest();
@@ -70,7 +77,13 @@ struct op_min {
     }
 };
 struct op_max {
-    template <typename A> static __device__ __forceinline__ A zero() { return type_of<A>::lowest(); }
+    template <typename T> struct local {
+        typedef T type;
+    };
+    template <typename A> static __device__ __forceinline__ A zero()
+    {
+        return type_of<A>::lowest();
+    }
     template <typename A> static __device__ __forceinline__ A join(A a, A b)
     {
         return b > a ? b : a;

@@ -8,6 +8,7 @@ local lib = {}
 local homes = {
   lib_vector = { "add", "subtract", "multiply", "divide", "minimum", "maximum", "scale", "saxpy",
     "sum", "mean", "dot", "min", "max", "argmin", "argmax", "norm", "normalize" },
+  lib_sort = { "scan", "sort", "argsort", "select", "where", "histogram" },
   lib_core = { "trim" },
 }
 

@@ -104,6 +104,54 @@ function Lib.norm(x, options) end
 ---@return gb.Operand? out, number|string norm, gb.Code? code
 function Lib.normalize(x, options) end
 
+---@class gb.LibScan: gb.LibOut
+---@field exclusive? boolean Each result leaves its own element out.
+---@field op? "sum"|"min"|"max" sum by default
+
+---Running sums. Integers wrap around.
+---@param x gb.Operand
+---@param options? gb.LibScan
+---@return gb.Operand? out, string? message, gb.Code? code
+function Lib.scan(x, options) end
+
+---Sorts in place, and values with the keys. Stable. NaNs come behind everything.
+---@param keys gb.Operand
+---@param values? gb.Operand
+---@param options? { descending: boolean }
+---@return gb.Operand? keys, gb.Operand|string|nil values, gb.Code? code
+function Lib.sort(keys, values, options) end
+
+---The places of the elements in order, as int32.
+---@param x gb.Operand
+---@param options? { descending: boolean, out: gb.Operand }
+---@return gb.Operand? places, string? message, gb.Code? code
+function Lib.argsort(x, options) end
+
+---The elements that compare so with a value, or whose flag is not 0, in their order.
+---@param x gb.Operand
+---@param by "<"|"<="|">"|">="|"=="|"~="|gb.Operand
+---@param value? number|gb.LibOut with flags: the options
+---@param options? gb.LibOut out: as many elements as are kept, or more
+---@return gb.Operand? out, integer|string count, gb.Code? code
+function Lib.select(x, by, value, options) end
+
+---As select, but the places (int32) instead of the elements.
+---@param x gb.Operand
+---@param by "<"|"<="|">"|">="|"=="|"~="|gb.Operand
+---@param value? number|gb.LibOut
+---@param options? gb.LibOut
+---@return gb.Operand? out, integer|string count, gb.Code? code
+function Lib.where(x, by, value, options) end
+
+---Counts (int32) of equal bins over low .. high.
+---@param x gb.Operand
+---@param bins integer
+---@param low number
+---@param high number
+---@param options? gb.LibOut
+---@return gb.Operand? counts, string? message, gb.Code? code
+function Lib.histogram(x, bins, low, high, options) end
+
 ---Frees the scratch memory kept for later calls.
 ---@return true
 function Lib.trim() end

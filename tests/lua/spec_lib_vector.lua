@@ -106,4 +106,20 @@ raised("unknown function of gb.lib 'summ'; did you mean 'sum'?", function() retu
 raised("gb.lib is read-only", function() lib.mine = 1 end)
 returned("EINVAL", "the norm is 0", lib.normalize(x))
 equal(lib.trim(), true)
+
+-- users' kernels include the library's
+local K = assert(gb.kernels { name = "user", source = [==[
+#include "gb/reduce.cuh"
+extern "C" __global__ void lengths(const float *x, double *out, int rows, int columns)
+{
+    int row = blockIdx.x;
+    float sum = gb::fold<gb::op_sum, float>(columns,
+        gb::load_product<float, float>{x + row * columns, x + row * columns});
+    if (gb::lane() == 0) out[row] = sqrt((double)sum);
+}
+]==] })
+local lengths = gb.array("double", 2)
+assert(K.lengths:run({ grid = 2, block = 1 }, gb.array("float", { 3, 4, 0, 6, 8, 0 }), lengths, 2,
+  3))
+equal(lengths[0], 5) equal(lengths[1], 10)
 kit.spec.done()

@@ -12,10 +12,16 @@ static void test_vectors(void **unused)
     kit_run_spec("spec_lib_vector.lua", NULL);
 }
 
+static void test_sorting(void **unused)
+{
+    kit_run_spec("spec_lib_sort.lua", NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_sorting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,142 @@
+/* Every kernel of kernels/ compiles with the real NVRTC, from the headers in the library, for
+ * several architectures; and the table below names every kernel there is. Skipped where there is no
+ * NVRTC. That they compute the right thing is the matter of tests/lua/spec_lib_*.lua. */
+#include "base/embed.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "gpu/nvrtc.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+
+enum { INSTANCES_MAX = 24 };
+
+typedef struct {
+    const char *header;
+    const char *instances[INSTANCES_MAX];
+} unit;
+
+#define NUMBERS(name) "gb::" name "<float>", "gb::" name "<double>", "gb::" name "<int>"
+
+static const unit units[] = {
+    {"reduce",
+     {NUMBERS("sum_tiles"), NUMBERS("dot_tiles"), NUMBERS("absolute_tiles"), NUMBERS("min_tiles"),
+      NUMBERS("max_tiles"), NUMBERS("find_first"), "gb::sum_tiles<unsigned char>",
+      "gb::sum_tiles<unsigned long long>"}},
+    {"vector",
+     {NUMBERS("add"), NUMBERS("subtract"), NUMBERS("scale"), NUMBERS("saxpy"), NUMBERS("copy"),
+      "gb::multiply<float>", "gb::divide<float>", "gb::minimum<float>", "gb::maximum<short>",
+      "gb::count_up<int>"}},
+    {"scan",
+     {"gb::scan_fold<gb::op_sum,float,double>", "gb::scan_tiles<gb::op_sum,float,double>",
+      "gb::scan_fold<gb::op_max,int,int>", "gb::scan_tiles<gb::op_max,int,int>",
+      "gb::scan_tiles<gb::op_sum,long long,long long>"}},
+    {"sort",
+     {NUMBERS("sort_count"), NUMBERS("sort_keys"), "gb::sort_pairs<float,int>",
+      "gb::sort_pairs<unsigned long long,double>", "gb::sort_keys<signed char>",
+      "gb::sort_places<int>"}},
+    {"select",
+     {"gb::select_value<float,gb::keep_element<float>,gb::test_less<float> >",
+      "gb::select_value<int,gb::keep_place<int>,gb::test_not_equal<int> >",
+      "gb::select_flags<double,gb::keep_element<double>,unsigned char>",
+      "gb::select_move<float>"}},
+    {"histogram",
+     {"gb::histogram_tiles<float,float>", "gb::histogram_tiles<int,double>",
+      "gb::histogram_sum<int>"}},
+};
+enum { UNITS = sizeof units / sizeof *units };
+
+static const unit *unit_of(const char *header, size_t size)
+{
+    for (int i = 0; i < UNITS; i++)
+        if (strlen(units[i].header) == size && memcmp(units[i].header, header, size) == 0)
+            return &units[i];
+    return NULL;
+}
+
+static bool has_instance(const unit *of, const char *name, size_t size)
+{
+    for (int i = 0; of && i < INSTANCES_MAX && of->instances[i]; i++) {
+        const char *bare = of->instances[i] + strlen("gb::");
+        if (strncmp(bare, name, size) == 0 && bare[size] == '<') return true;
+    }
+    return false;
+}
+
+static void test_the_table_names_all(void **state)
+{
+    (void)state;
+    static const char mark[] = "__global__ void ";
+    int kernels = 0;
+    for (const gb_embedded *file = gb_embedded_headers; file->name; file++) {
+        if (strncmp(file->name, "all.gb/", 7) != 0) continue;
+        const char *header = file->name + 7, *dot = strchr(header, '.');
+        const unit *of = unit_of(header, (size_t)(dot - header));
+        for (const char *at = strstr(file->bytes, mark); at; at = strstr(at, mark)) {
+            at += sizeof mark - 1;
+            size_t size = strcspn(at, "(");
+            if (size == 4 && memcmp(at, "name", 4) == 0) continue; /* in a macro */
+            kernels++;
+            if (!has_instance(of, at, size))
+                fail_msg("%s: %.*s has no instance in this test", header, (int)size, at);
+        }
+    }
+    assert_true(kernels > 15);
+}
+
+static void compile(gb_nvrtc *nvrtc, const unit *of, const char *arch, gb_mem *mem)
+{
+    char source[128];
+    int size = snprintf(source, sizeof source, "#include \"gb/%s.cuh\"\n", of->header);
+    const char *instances[INSTANCES_MAX + 1] = {NULL};
+    memcpy(instances, of->instances, sizeof of->instances);
+    gb_module_spec spec = {.name = of->header,
+                           .source = source,
+                           .source_bytes = (size_t)size,
+                           .instances = instances};
+    gb_nvrtc_result result;
+    gb_buf_init(&result.log, mem);
+    gb_buf_init(&result.image, mem);
+    int rc = gb_nvrtc_compile(nvrtc, &spec, arch, &result);
+    if (rc < 0) print_error("%s for %s: %s\n", of->header, arch, gb_err_detail());
+    bool made = result.image.size > 0;
+    gb_buf_fini(&result.log);
+    gb_buf_fini(&result.image);
+    assert_int_equal(rc, 0);
+    assert_true(made);
+}
+
+static void test_nvrtc_compiles_all(void **state)
+{
+    (void)state;
+    static const char *const archs[] = {"sm_80", "sm_90", NULL};
+    gb_nvrtc *nvrtc;
+    if (gb_nvrtc_open(&nvrtc) < 0) skip();
+    int known[64], count = gb_nvrtc_archs(nvrtc, known, 64);
+    char oldest[32];
+    snprintf(oldest, sizeof oldest, "compute_%d", known[0]);
+    assert_true(count > 0);
+    gb_mem mem;
+    gb_mem_init(&mem, "library", NULL, 0);
+    for (int i = 0; i < UNITS; i++) {
+        compile(nvrtc, &units[i], oldest, &mem);
+        for (int k = 0; archs[k]; k++) compile(nvrtc, &units[i], archs[k], &mem);
+    }
+    gb_mem_fini(&mem);
+    gb_nvrtc_close(nvrtc);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_table_names_all),
+        cmocka_unit_test(test_nvrtc_compiles_all),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
