@@ -27,10 +27,16 @@ int gbl_push_failure(lua_State *L, int rc, const char *message)
     return 3;
 }
 
+/* Strings that long are counted (copy.c): a message holds no more of them on any way. */
+enum { STRING_LONG = 1 << 16 };
+
 static bool all_scalar(lua_State *L, int first, int last)
 {
-    for (int i = first; i <= last; i++)
-        if (lua_type(L, i) > LUA_TSTRING || lua_type(L, i) == LUA_TLIGHTUSERDATA) return false;
+    for (int i = first; i <= last; i++) {
+        int type = lua_type(L, i);
+        if (type > LUA_TSTRING || type == LUA_TLIGHTUSERDATA) return false;
+        if (type == LUA_TSTRING && lua_objlen(L, i) > STRING_LONG) return false;
+    }
     return true;
 }
 
@@ -42,32 +48,40 @@ typedef struct transfer {
     const char *what;
 } transfer;
 
+/* What was made here, on top of the state's main thread, moves on to where it belongs. All work is
+ * done here, because no function may run on a coroutine that waits. */
+static int hand_over(transfer *t, lua_State *L, int count)
+{
+    t->count = count;
+    if (t->to == L) return count > 0 ? count : 0;
+    if (count > 0 && !lua_checkstack(t->to, count + 8)) return luaL_error(L, "too many results");
+    if (count > 0) lua_xmove(L, t->to, count);
+    return 0;
+}
+
 /* Protected: tables go by copy, what is special by bytes. */
 static int transfer_values(lua_State *L)
 {
     transfer *t = lua_touserdata(L, 1);
     int count = t->count;
-    if (gbl_copy(t->from, 1, count)) {
-        lua_checkstack(L, count + 1);
-        lua_xmove(t->from, t->to, count);
-        return t->to == L ? count : 0;
-    }
+    if (!lua_checkstack(L, count + 8)) return luaL_error(L, "too many results");
+    lua_xmove(t->from, L, count);
+    if (gbl_copy(L, 2, count)) return hand_over(t, L, count);
     gbl_packer to = {&t->call->bytes, &t->call->blocks, &t->call->block_count};
     t->call->bytes.size = 0;
-    int rc = gbl_encode(t->from, 1, count, &to, t->what);
+    int rc = gbl_encode(L, 2, count, &to, t->what);
     if (rc >= 0)
-        rc = gbl_decode(t->to, t->call->bytes.data, t->call->bytes.size, t->call->blocks,
+        rc = gbl_decode(L, t->call->bytes.data, t->call->bytes.size, t->call->blocks,
                         t->call->block_count);
-    t->count = rc;
-    return t->to == L && rc > 0 ? rc : 0;
+    return hand_over(t, L, rc);
 }
 
 static int decode_values(lua_State *L)
 {
     transfer *t = lua_touserdata(L, 1);
-    t->count = gbl_decode(t->to, t->call->bytes.data, t->call->bytes.size, t->call->blocks,
-                          t->call->block_count);
-    return t->to == L && t->count > 0 ? t->count : 0;
+    return hand_over(t, L,
+                     gbl_decode(L, t->call->bytes.data, t->call->bytes.size, t->call->blocks,
+                                t->call->block_count));
 }
 
 /* Runs one of the two; the values end up on t->to, which may be the state's main thread. */
@@ -97,7 +111,6 @@ int gbl_push_results(gbl_state *state, gb_call *call, lua_State *to)
                 return count;
             }
             transfer t = {call, state, from, to, count, "result"};
-            lua_checkstack(to, count + 8);
             return protected_transfer(&t, GBL_RUN_TRANSFER);
         }
     } else if (call->bytes.size > 0) {

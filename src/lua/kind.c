@@ -188,12 +188,14 @@ static int unpack_protected(lua_State *L)
         return 0;
     }
     if (call->bytes.size == 0) return 0;
-    int count =
-        gbl_decode(co->L, call->bytes.data, call->bytes.size, call->blocks, call->block_count);
-    if (count < 0)
+    int count = gbl_decode(L, call->bytes.data, call->bytes.size, call->blocks, call->block_count);
+    if (count < 0) {
         gb_call_fail(call, count, "%s", gb_err_detail());
-    else
-        co->pushed += count;
+        return 0;
+    }
+    if (count > 8 && !lua_checkstack(co->L, count + 8)) return luaL_error(L, "too many arguments");
+    lua_xmove(L, co->L, count);
+    co->pushed += count;
     return 0;
 }
 

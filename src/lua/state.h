@@ -147,9 +147,7 @@ void gbl_idlers_close(gbl_state *state);
 gb_call *gbl_spawn(gbl_state *state, lua_State *L, int args, gb_act *act, void (*done)(gb_call *),
                    void *user);
 
-/* ---- value.c ---- */
-
-enum { GBL_DEPTH_MAX = 100, GBL_NODES_MAX = 1000000, GBL_BYTES_MAX = 64 << 20 };
+/* ---- encode.c, decode.c, copy.c: see value.h ---- */
 
 typedef struct gbl_packer {
     gb_buf *bytes;

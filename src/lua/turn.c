@@ -427,8 +427,11 @@ typedef struct op_push {
 static int op_push_protected(lua_State *L)
 {
     op_push *p = lua_touserdata(L, 1);
-    p->count = push_op_results(p->to, p->wait, p->wait->rc);
-    return p->to == L ? p->count : 0;
+    p->count = push_op_results(L, p->wait, p->wait->rc);
+    if (p->to == L) return p->count;
+    if (!lua_checkstack(p->to, p->count + 8)) return luaL_error(L, "too many results");
+    lua_xmove(L, p->to, p->count); /* made here: no function may run on a coroutine that waits */
+    return 0;
 }
 
 static int op_results_onto(op_wait *w, lua_State *to)

@@ -17,11 +17,17 @@ static void test_sorting(void **unused)
     kit_run_spec("spec_lib_sort.lua", NULL);
 }
 
+static void test_matrices(void **unused)
+{
+    kit_run_spec("spec_lib_matrix.lua", NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vectors),
         cmocka_unit_test(test_sorting),
+        cmocka_unit_test(test_matrices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
