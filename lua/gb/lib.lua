@@ -9,6 +9,7 @@ local homes = {
   lib_vector = { "add", "subtract", "multiply", "divide", "minimum", "maximum", "scale", "saxpy",
     "sum", "mean", "dot", "min", "max", "argmin", "argmax", "norm", "normalize" },
   lib_sort = { "scan", "sort", "argsort", "select", "where", "histogram" },
+  lib_matrix = { "matmul", "matvec", "transpose", "solve", "inverse", "determinant" },
   lib_core = { "trim" },
 }
 

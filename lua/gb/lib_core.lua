@@ -285,6 +285,12 @@ function Job:grid(kernel, x, y, ...)
   end
 end
 
+--- A kernel that copies elements of a type.
+function M.copy_kernel(job, type_name)
+  local list = { { "copy", "copy", M.c_names[type_name] } }
+  return job:kernels("vector", "copy " .. type_name, list).copy
+end
+
 function M.tiles(n, size) return math.ceil(n / (size or M.tile)) end
 
 -- ---- the way in and out ----

@@ -86,11 +86,6 @@ local function sort(job, keys, values, n, descending)
 end
 M.sort = sort
 
-function M.copy_kernel(job, type_name)
-  local list = { { "copy", "copy", c_names[type_name] } }
-  return job:kernels("vector", "copy " .. type_name, list).copy
-end
-
 lib.sort = M.entry("sort", function(job, keys, values, options)
   if options == nil and type(values) == "table" and getmetatable(values) == nil then
     values, options = nil, values

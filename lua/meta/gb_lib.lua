@@ -152,6 +152,51 @@ function Lib.where(x, by, value, options) end
 ---@return gb.Operand? counts, string? message, gb.Code? code
 function Lib.histogram(x, bins, low, high, options) end
 
+---The product of a (m x k) and b (k x n), row by row.
+---@param a gb.Operand
+---@param b gb.Operand
+---@param m integer
+---@param k integer
+---@param n integer
+---@param options? gb.LibOut
+---@return gb.Operand? out, string? message, gb.Code? code
+function Lib.matmul(a, b, m, k, n, options) end
+
+---@param a gb.Operand m x n
+---@param x gb.Operand n
+---@param m integer
+---@param n integer
+---@param options? gb.LibOut
+---@return gb.Operand? out, string? message, gb.Code? code
+function Lib.matvec(a, x, m, n, options) end
+
+---@param x gb.Operand m x n
+---@param m integer
+---@param n integer
+---@param options? gb.LibOut not x
+---@return gb.Operand? out, string? message, gb.Code? code
+function Lib.transpose(x, m, n, options) end
+
+---Solves a x = b. A singular matrix: nil, message, "EINVAL".
+---@param a gb.Operand n x n, float or double
+---@param b gb.Operand n x m
+---@param n integer
+---@param m? integer right sides, 1 by default
+---@param options? gb.LibOut
+---@return gb.Operand? x, string? message, gb.Code? code
+function Lib.solve(a, b, n, m, options) end
+
+---@param a gb.Operand n x n, float or double
+---@param n integer
+---@param options? gb.LibOut
+---@return gb.Operand? out, string? message, gb.Code? code
+function Lib.inverse(a, n, options) end
+
+---@param a gb.Operand n x n, float or double
+---@param n integer
+---@return number? determinant, string? message, gb.Code? code
+function Lib.determinant(a, n) end
+
 ---Frees the scratch memory kept for later calls.
 ---@return true
 function Lib.trim() end

@@ -49,6 +49,10 @@ static const unit units[] = {
     {"histogram",
      {"gb::histogram_tiles<float,float>", "gb::histogram_tiles<int,double>",
       "gb::histogram_sum<int>"}},
+    {"matrix",
+     {NUMBERS("matrix_product"), NUMBERS("matrix_transpose"), NUMBERS("matrix_vector"),
+      "gb::lu_pivot<float>", "gb::lu_pivot<double>", "gb::lu_eliminate<float>",
+      "gb::lu_solve<double>", "gb::matrix_identity<float>"}},
 };
 enum { UNITS = sizeof units / sizeof *units };
 
