@@ -428,11 +428,15 @@ static void faults(void **state)
     assert_int_equal(fault_of(kit_kernel(object, "modulo"), (void *[]){&pa, &pb, &pd}), SIGFPE);
     assert_int_equal(fault_of(kit_kernel(object, "null"), (void *[]){&null}), SIGSEGV);
     assert_int_equal(fault_of(kit_kernel(object, "known_null"), (void *[]){&null}), SIGSEGV);
+#ifndef __SANITIZE_THREAD__ /* it keeps a timer's signal back until a call that no loop makes */
     struct itimerval soon = {.it_value = {0, 50000}};
     setitimer(ITIMER_REAL, &soon, NULL);
     assert_int_equal(fault_of(kit_kernel(object, "endless"), (void *[]){&pa}), SIGALRM);
     setitimer(ITIMER_REAL, &soon, NULL);
     assert_int_equal(fault_of(kit_kernel(object, "endless_if"), (void *[]){&even}), SIGALRM);
+#else
+    (void)even;
+#endif
     gb_cpu_object_close(object);
 }
 
