@@ -8,3 +8,13 @@ if(GB_CUDA_H AND EXISTS ${GB_CUDA_H}/nvrtc.h)
     target_compile_definitions(test_gpu_cuda_header PRIVATE GB_TEST_NVML_H)
   endif()
 endif()
+
+# Drivers with something wrong, for test_cuda_api.c.
+foreach(row "old 11080 none 0" "root 12000 none 0 FAKE_NO_ROOT" "function 12000 cuMemcpyAsync 0" "device 12000 none 100")
+  separate_arguments(row)
+  list(POP_FRONT row name version missing answer)
+  add_library(fake_cuda_${name} MODULE gpu/fake/fake_cuda.c)
+  target_compile_definitions(fake_cuda_${name} PRIVATE FAKE_VERSION=${version} FAKE_MISSING="${missing}"
+                             FAKE_ANSWER=${answer} ${row})
+  add_dependencies(test_gpu_cuda_api fake_cuda_${name})
+endforeach()

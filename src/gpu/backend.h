@@ -169,6 +169,6 @@ typedef struct gb_backend {
     int (*graph_launch)(void *queue, void *graph, gbi_command *command);
 } gb_backend;
 
-extern const gb_backend gbi_cpu_backend;
+extern const gb_backend gbi_cuda_backend, gbi_cpu_backend;
 
 #endif

@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* The cpu comes last: device numbers of GPUs do not move when it is split. */
-static const gb_backend *const tables[] = {&gbi_cpu_backend};
+static const gb_backend *const tables[] = {&gbi_cuda_backend, &gbi_cpu_backend};
 
 enum { TABLES = sizeof tables / sizeof tables[0] };
 

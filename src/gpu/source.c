@@ -282,7 +282,7 @@ int gbi_source_tokens(gb_source *source)
 
 /* ---- the door ---- */
 
-int gb_source_open(gb_source **out, gb_mem *mem, const char *text, size_t bytes)
+static int open_text(gb_source **out, gb_mem *mem, const char *text, size_t bytes, bool all)
 {
     *out = NULL;
     gb_source *source = gb_mem_zalloc(mem, sizeof *source);
@@ -295,7 +295,7 @@ int gb_source_open(gb_source **out, gb_mem *mem, const char *text, size_t bytes)
     source->text = copy;
     source->bytes = bytes;
     int rc = copy ? gbi_source_tokens(source) : GB_ENOMEM;
-    if (rc == 0) rc = gbi_source_check(source);
+    if (rc == 0 && !all) rc = gbi_source_check(source);
     if (rc == 0) rc = gbi_source_walk(source);
     if (rc == 0) rc = gbi_source_declare(source);
     if (rc == 0) rc = gbi_source_close_over(source);
@@ -305,6 +305,16 @@ int gb_source_open(gb_source **out, gb_mem *mem, const char *text, size_t bytes)
     }
     *out = source;
     return 0;
+}
+
+int gb_source_open(gb_source **out, gb_mem *mem, const char *text, size_t bytes)
+{
+    return open_text(out, mem, text, bytes, false);
+}
+
+int gb_source_open_all(gb_source **out, gb_mem *mem, const char *text, size_t bytes)
+{
+    return open_text(out, mem, text, bytes, true);
 }
 
 void gb_source_close(gb_source *source)

@@ -69,6 +69,8 @@ typedef struct gb_source gb_source;
 /* Reads a copy of text. GB_ECOMPILE: a construct that the cpu backend does
  * not have, as a compiler-like line "file:line: error: ..." in gb_err_detail; GB_ENOMEM. */
 int gb_source_open(gb_source **out, gb_mem *mem, const char *text, size_t bytes);
+/* Refuses nothing: for backends that have all of CUDA C++. */
+int gb_source_open_all(gb_source **out, gb_mem *mem, const char *text, size_t bytes);
 void gb_source_close(gb_source *source);
 
 int gb_source_kernel_count(const gb_source *source);

@@ -1,0 +1,295 @@
+/* The cuda backend's table, its devices, and how the driver's answers become ours. */
+#include "gpu/cuda_engine.h"
+
+#include "base/err.h"
+#include "gpu/front.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- errors ---- */
+
+/* After one of these the context answers nothing else. */
+static bool sticky(gb_cu_result rc)
+{
+    static const gb_cu_result list[] = {GB_CU_DEINITIALIZED,
+                                        GB_CU_ECC,
+                                        GB_CU_NVLINK,
+                                        GB_CU_ILLEGAL_ADDRESS,
+                                        GB_CU_LAUNCH_TIMEOUT,
+                                        GB_CU_CONTEXT_DESTROYED,
+                                        GB_CU_ASSERT,
+                                        GB_CU_HARDWARE_STACK,
+                                        GB_CU_ILLEGAL_INSTRUCTION,
+                                        GB_CU_MISALIGNED,
+                                        GB_CU_INVALID_SPACE,
+                                        GB_CU_INVALID_PC,
+                                        GB_CU_LAUNCH_FAILED,
+                                        GB_CU_DEVICE_UNAVAILABLE,
+                                        GB_CU_UNKNOWN};
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
+        if (list[i] == rc) return true;
+    return false;
+}
+
+static void describe(const gb_cuda_api *api, gb_cu_result rc, char *out, size_t room)
+{
+    const char *name = NULL, *text = NULL;
+    api->cuGetErrorName(rc, &name);
+    api->cuGetErrorString(rc, &text);
+    snprintf(out, room, "%s (%s)", text ? text : "unknown error", name ? name : "?");
+}
+
+void gbi_cuda_lose(gbi_cuda_device *device, const char *text)
+{
+    pthread_mutex_lock(&device->lock);
+    bool first = !atomic_load(&device->lost);
+    if (first) snprintf(device->lost_text, sizeof device->lost_text, "%s", text);
+    atomic_store(&device->lost, true);
+    device->pump = true;
+    pthread_cond_signal(&device->wake);
+    pthread_mutex_unlock(&device->lock);
+    if (first) gbi_cuda_watch_wake(device->cuda);
+}
+
+int gbi_cuda_lost(gbi_cuda_device *device)
+{
+    char text[sizeof device->lost_text];
+    pthread_mutex_lock(&device->lock);
+    memcpy(text, device->lost_text, sizeof text);
+    pthread_mutex_unlock(&device->lock);
+    return gb_err_set(GB_ELOST, "%s", text);
+}
+
+int gbi_cuda_failed(gbi_cuda_device *device, gb_cu_result rc, const char *what)
+{
+    char text[160], whole[sizeof device->lost_text];
+    describe(device->cuda->api, rc, text, sizeof text);
+    snprintf(whole, sizeof whole, "cuda device %d: %.40s: %s", device->ordinal, what, text);
+    if (sticky(rc)) {
+        gbi_cuda_lose(device, whole);
+        return gbi_cuda_lost(device);
+    }
+    if (rc == GB_CU_OUT_OF_MEMORY) return gb_err_set(GB_ENOMEM, "%s", whole);
+    return gb_err_set(rc == GB_CU_INVALID_VALUE ? GB_EINVAL : GB_EDEVICE, "%s", whole);
+}
+
+int gbi_cuda_enter(gbi_cuda_device *device)
+{
+    if (atomic_load_explicit(&device->lost, memory_order_acquire)) return gbi_cuda_lost(device);
+    if (!atomic_load_explicit(&device->ready, memory_order_acquire)) {
+        int rc = gbi_cuda_call(device, NULL, NULL); /* the thread's start retains the context */
+        if (rc < 0) return rc;
+    }
+    gb_cu_result rc = device->cuda->api->cuCtxSetCurrent(device->context);
+    return rc == GB_CU_SUCCESS ? 0 : gbi_cuda_failed(device, rc, "entering the context");
+}
+
+/* ---- the backend ---- */
+
+static int open_cuda(void **out, gb_gpu *gpu)
+{
+    gbi_cuda *cuda = gb_mem_zalloc(&gpu->room, sizeof *cuda);
+    if (!cuda) return GB_ENOMEM;
+    cuda->gpu = gpu;
+    cuda->mem = &gpu->room;
+    pthread_mutex_init(&cuda->lock, NULL);
+    pthread_mutex_init(&cuda->watch.lock, NULL);
+    pthread_cond_init(&cuda->watch.wake, NULL);
+    gb_list_init(&cuda->watch.busy);
+    *out = cuda;
+    return 0;
+}
+
+static int stop_cuda(void *self)
+{
+    gbi_cuda_watch_stop(self);
+    return 0;
+}
+
+static void close_cuda(void *self)
+{
+    gbi_cuda *cuda = self;
+    if (cuda->nvml) {
+        cuda->nvml->nvmlShutdown();
+        gbi_nvml_unload(cuda->nvml);
+        gb_mem_free(cuda->mem, cuda->nvml, sizeof *cuda->nvml);
+    }
+    if (cuda->nvrtc) {
+        gbi_nvrtc_unload(cuda->nvrtc);
+        gb_mem_free(cuda->mem, cuda->nvrtc, sizeof *cuda->nvrtc);
+    }
+    if (cuda->api) {
+        gbi_cuda_unload(cuda->api);
+        gb_mem_free(cuda->mem, cuda->api, sizeof *cuda->api);
+    }
+    pthread_mutex_destroy(&cuda->lock);
+    pthread_mutex_destroy(&cuda->watch.lock);
+    pthread_cond_destroy(&cuda->watch.wake);
+    gb_mem_free(cuda->mem, cuda, sizeof *cuda);
+}
+
+/* ---- devices ---- */
+
+static void load_nvml(gbi_cuda *cuda)
+{
+    cuda->nvml = gb_mem_zalloc(cuda->mem, sizeof *cuda->nvml);
+    if (!cuda->nvml) return;
+    bool there = gbi_nvml_load(cuda->nvml) == 0;
+    if (there && cuda->nvml->nvmlInit_v2() == GB_NVML_SUCCESS) return;
+    if (there) gbi_nvml_unload(cuda->nvml);
+    gb_mem_free(cuda->mem, cuda->nvml, sizeof *cuda->nvml);
+    cuda->nvml = NULL;
+}
+
+static int count_devices(gbi_cuda *cuda)
+{
+    char text[160];
+    int count = 0;
+    gb_cu_result rc = cuda->api->cuInit(0);
+    if (rc == GB_CU_SUCCESS) rc = cuda->api->cuDeviceGetCount(&count);
+    if (rc != GB_CU_SUCCESS) {
+        describe(cuda->api, rc, text, sizeof text);
+        return gb_err_set(GB_ENOGPU, "the CUDA driver %s does not start: %s", cuda->api->path,
+                          text);
+    }
+    if (count == 0) return gb_err_set(GB_ENOGPU, "the CUDA driver sees no device");
+    return count < GBI_CUDA_DEVICES_MAX ? count : GBI_CUDA_DEVICES_MAX;
+}
+
+static int device_count(void *self)
+{
+    gbi_cuda *cuda = self;
+    cuda->api = gb_mem_zalloc(cuda->mem, sizeof *cuda->api);
+    if (!cuda->api) return GB_ENOMEM;
+    int rc = gbi_cuda_load(cuda->api);
+    if (rc == 0) rc = count_devices(cuda);
+    if (rc < 0) {
+        gbi_cuda_unload(cuda->api);
+        gb_mem_free(cuda->mem, cuda->api, sizeof *cuda->api);
+        cuda->api = NULL;
+        return rc;
+    }
+    load_nvml(cuda);
+    return cuda->device_count = rc;
+}
+
+static int attribute(gbi_cuda_device *device, gb_cu_device_attribute which)
+{
+    int value = 0;
+    gb_cu_result rc = device->cuda->api->cuDeviceGetAttribute(&value, which, device->handle);
+    return rc == GB_CU_SUCCESS ? value : 0;
+}
+
+static int read_facts(gbi_cuda_device *device)
+{
+    const gb_cuda_api *api = device->cuda->api;
+    gb_device_info *facts = &device->facts;
+    size_t bytes = 0;
+    gb_cu_result rc = api->cuDeviceGet(&device->handle, device->ordinal);
+    if (rc == GB_CU_SUCCESS)
+        rc = api->cuDeviceGetName(facts->name, sizeof facts->name, device->handle);
+    if (rc == GB_CU_SUCCESS) rc = api->cuDeviceTotalMem(&bytes, device->handle);
+    if (rc != GB_CU_SUCCESS) return gbi_cuda_failed(device, rc, "reading what it is");
+    device->software = strncasecmp(facts->name, "software", 8) == 0;
+    snprintf(facts->arch, sizeof facts->arch, "sm_%d%d", attribute(device, GB_CU_DEVICE_MAJOR),
+             attribute(device, GB_CU_DEVICE_MINOR));
+    facts->memory_total = facts->memory_free = (int64_t)bytes;
+    facts->threads_per_block_max = attribute(device, GB_CU_DEVICE_THREADS_MAX);
+    facts->units = attribute(device, GB_CU_DEVICE_UNITS);
+    facts->warp = attribute(device, GB_CU_DEVICE_WARP);
+    device->shared_plain = attribute(device, GB_CU_DEVICE_SHARED_MAX);
+    facts->shared_bytes_max = attribute(device, GB_CU_DEVICE_SHARED_OPTIN);
+    if (facts->shared_bytes_max < device->shared_plain)
+        facts->shared_bytes_max = device->shared_plain;
+    char id[32];
+    gb_nvml_api *nvml = device->cuda->nvml;
+    bool named = nvml && api->cuDeviceGetPCIBusId &&
+                 api->cuDeviceGetPCIBusId(id, sizeof id, device->handle) == GB_CU_SUCCESS;
+    if (named && nvml->nvmlDeviceGetHandleByPciBusId_v2(id, &device->nvml) != GB_NVML_SUCCESS)
+        device->nvml = NULL;
+    return 0;
+}
+
+static int device_open(void **out, void *self, int index, gb_device *front)
+{
+    gbi_cuda *cuda = self;
+    gbi_cuda_device *device = gb_mem_zalloc(cuda->mem, sizeof *device);
+    if (!device) return GB_ENOMEM;
+    device->cuda = cuda;
+    device->ordinal = index;
+    pthread_mutex_init(&device->lock, NULL);
+    pthread_cond_init(&device->wake, NULL);
+    pthread_cond_init(&device->finished, NULL);
+    gb_list *lists[] = {&device->jobs,     &device->deferred,  &device->marks[0],
+                        &device->marks[1], &device->stages[0], &device->stages[1]};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) gb_list_init(lists[i]);
+    int rc = read_facts(device);
+    if (rc < 0) { /* it stays in the list, so that the others keep their numbers */
+        snprintf(device->facts.name, sizeof device->facts.name, "unknown CUDA device");
+        gbi_cuda_lose(device, gb_err_detail());
+    }
+    cuda->devices[index] = device;
+    *out = device;
+    return 0;
+}
+
+static void device_close(void *self)
+{
+    gbi_cuda_device *device = self;
+    gbi_cuda_submit_stop(device);
+    device->cuda->devices[device->ordinal] = NULL;
+    pthread_mutex_destroy(&device->lock);
+    pthread_cond_destroy(&device->wake);
+    pthread_cond_destroy(&device->finished);
+    gb_mem_free(device->cuda->mem, device, sizeof *device);
+}
+
+/* Free memory by the management library, which needs no context; else by the driver. */
+static int64_t memory_free(gbi_cuda_device *device)
+{
+    const gb_nvml_api *nvml = device->cuda->nvml;
+    gb_nvml_memory memory = {0};
+    if (device->nvml && nvml->nvmlDeviceGetMemoryInfo &&
+        nvml->nvmlDeviceGetMemoryInfo(device->nvml, &memory) == GB_NVML_SUCCESS)
+        return (int64_t)memory.free;
+    size_t free_bytes = 0, total = 0;
+    bool ready = atomic_load(&device->ready) && gbi_cuda_enter(device) == 0;
+    if (ready && device->cuda->api->cuMemGetInfo(&free_bytes, &total) == GB_CU_SUCCESS)
+        return (int64_t)free_bytes;
+    return device->facts.memory_free;
+}
+
+static void device_info(void *self, gb_device_info *out)
+{
+    gbi_cuda_device *device = self;
+    int index = out->index;
+    const char *backend = out->backend;
+    *out = device->facts;
+    out->index = index;
+    out->backend = device->software ? "software" : backend;
+    out->memory_free = atomic_load(&device->lost) ? 0 : memory_free(device);
+}
+
+const gb_backend gbi_cuda_backend = {
+    .name = "cuda",
+    .open = open_cuda,
+    .stop = stop_cuda,
+    .close = close_cuda,
+    .device_count = device_count,
+    .device_open = device_open,
+    .device_close = device_close,
+    .device_info = device_info,
+    .buffer_open = gbi_cuda_buffer_open,
+    .buffer_close = gbi_cuda_buffer_close,
+    .module_open = gbi_cuda_module_open,
+    .module_close = gbi_cuda_module_close,
+    .queue_open = gbi_cuda_queue_open,
+    .queue_close = gbi_cuda_queue_close,
+    .submit = gbi_cuda_submit,
+    .event_open = gbi_cuda_event_open,
+    .event_close = gbi_cuda_event_close,
+    .event_query = gbi_cuda_event_query,
+    .event_elapsed = gbi_cuda_event_elapsed,
+};

@@ -1,0 +1,225 @@
+/* The cuda backend's own structures, shared by the cuda_*.c files but cuda_api.c.
+ *
+ * Threads. A queue's owner issues its commands to the driver itself. Two kinds of threads help:
+ * - one watcher for all devices: finds what has ended, by asking for the oldest mark of each busy
+ *   queue while that pays, then asleep until a host callback or 100 ms (the driver calls no
+ *   callbacks after an error); it alone ends and frees commands;
+ * - one submission thread per device: allocations, frees, and commands that their owner could not
+ *   issue without waiting (large host copies, and what stands behind them in the queue).
+ *
+ * Locks, outer first: a queue's; then one of the device's or the watcher's. No driver call that can
+ * wait is made under them.
+ */
+#ifndef GB_GPU_CUDA_ENGINE_H
+#define GB_GPU_CUDA_ENGINE_H
+
+#include "gpu/backend.h"
+#include "gpu/cuda_api.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum {
+    GBI_STAGE_SMALL = 64 << 10, /* host copies up to this are staged by the owner */
+    GBI_STAGE_LARGE = 1 << 20,  /* a piece of a larger one */
+    GBI_STAGE_SMALLS = 32,      /* blocks of each size per device, allocated when first needed */
+    GBI_STAGE_LARGES = 8,
+    GBI_CUDA_DEVICES_MAX = 64
+};
+
+typedef struct gbi_cuda gbi_cuda;
+typedef struct gbi_cuda_device gbi_cuda_device;
+typedef struct gbi_cuda_queue gbi_cuda_queue;
+
+/* A driver event that was recorded once: what is before it in its stream has ended when it has. */
+typedef struct gbi_cuda_mark {
+    gb_list link; /* among the spare ones */
+    _Atomic int32_t refs;
+    gbi_cuda_device *device;
+    gb_cu_event handle;
+    bool timed;
+} gbi_cuda_mark;
+
+typedef struct gbi_cuda_stage {
+    gb_list link;
+    unsigned char *host; /* pinned */
+    bool large;
+} gbi_cuda_stage;
+
+/* A blocking call on a submission thread. */
+typedef struct gbi_cuda_job {
+    gb_list link;
+    int (*run)(gbi_cuda_device *device, void *arg);
+    void *arg;
+    void (*after)(gbi_cuda_device *device, struct gbi_cuda_job *job); /* NULL: somebody waits */
+    int rc;
+    bool done;
+    char text[256];
+} gbi_cuda_job;
+
+struct gbi_cuda_device {
+    gbi_cuda *cuda;
+    int ordinal;
+    gb_cu_device handle;
+    gb_cu_context context; /* retained by the submission thread at its start */
+    gb_nvml_device nvml;   /* NULL: no figures */
+    gb_device_info facts;
+    int shared_plain; /* dynamic shared memory that needs no attribute */
+    bool software;
+    _Atomic bool ready;   /* the context is there */
+    _Atomic bool lost;    /* nothing is asked of the driver any more */
+    pthread_mutex_t lock; /* of all below */
+    char lost_text[256];
+    pthread_cond_t wake, finished;
+    pthread_t thread;
+    bool started, stopping;
+    gb_list jobs;
+    gb_list deferred; /* queues whose head could not be issued by their owner */
+    bool pump;        /* something ended since the deferred queues were tried last */
+    gb_list marks[2]; /* spare; [1]: timed */
+    gb_list stages[2];
+    int stage_counts[2];
+    gb_cu_stream stream; /* the submission thread's own: clears new memory */
+};
+
+/* The watcher. */
+typedef struct gbi_cuda_watch {
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    pthread_t thread;
+    bool started, stopping, asleep, called;
+    gb_list busy; /* queues with something pending */
+} gbi_cuda_watch;
+
+struct gbi_cuda {
+    gb_gpu *gpu;
+    gb_mem *mem;
+    gb_cuda_api *api;    /* NULL until the devices were counted, or without a driver */
+    gb_nvml_api *nvml;   /* NULL: not there */
+    gb_nvrtc_api *nvrtc; /* under lock; loaded by the first compilation */
+    pthread_mutex_t lock;
+    int device_count;
+    gbi_cuda_device *devices[GBI_CUDA_DEVICES_MAX];
+    gbi_cuda_watch watch;
+};
+
+/* What was issued and has not been seen to end: a command, or a piece of one. */
+typedef struct gbi_cuda_step {
+    gb_list link;
+    gbi_command *command;  /* NULL: not the last piece */
+    gbi_cuda_mark *mark;   /* may be NULL: a later one stands for it */
+    gbi_cuda_stage *stage; /* given back at the end */
+    void *host;            /* a download: stage is copied to here at the end */
+    size_t bytes;
+    uint64_t bound_ns, since_ns; /* of a launch; since it is the oldest */
+    int rc;                      /* of the issuing */
+    bool ended;                  /* cancelled: ended, but not to be freed yet */
+    char *text;                  /* malloc'd */
+} gbi_cuda_step;
+
+struct gbi_cuda_queue {
+    _Atomic int32_t refs;
+    gbi_cuda_device *device;
+    gb_queue *front;
+    gb_cu_stream stream;
+    pthread_mutex_t lock; /* of all below */
+    gb_list pending;      /* steps */
+    gb_list waiting;      /* commands, by their link */
+    gb_list deferred;     /* link in device->deferred */
+    bool is_deferred;
+    size_t progress; /* bytes issued of the first waiting command */
+    int downloads;   /* steps with a host address that is not written yet */
+    int signals;     /* pending ones */
+    int finishing;   /* steps that the watcher took and has not ended yet */
+    bool failed;     /* until a signal: copies, fills and launches are not issued */
+    bool armed;      /* a host callback stands behind all that is pending */
+    gb_list busy;    /* link in watch.busy, under its lock */
+    bool is_busy;
+    gbi_cuda_job close;
+};
+
+typedef struct gbi_cuda_event {
+    pthread_mutex_t lock;
+    gb_mem *mem;
+    gbi_cuda_mark *mark; /* of the newest issued recording */
+    uint64_t issued;
+    _Atomic uint64_t finished;
+} gbi_cuda_event;
+
+typedef struct gbi_cuda_kernel {
+    gb_cu_function function;
+    _Atomic uint32_t shared_limit; /* dynamic shared memory allowed so far */
+} gbi_cuda_kernel;
+
+/* ---- cuda_backend.c ---- */
+
+/* Turns a driver's answer into ours, with a text that names what was tried. A sticky one takes the
+ * device out: GB_ELOST. */
+int gbi_cuda_failed(gbi_cuda_device *device, gb_cu_result rc, const char *what);
+int gbi_cuda_lost(gbi_cuda_device *device); /* GB_ELOST with the text, for this thread */
+void gbi_cuda_lose(gbi_cuda_device *device, const char *text);
+/* Makes the device's context current; the first call waits for the driver. */
+int gbi_cuda_enter(gbi_cuda_device *device);
+
+/* ---- cuda_submit.c: the submission thread ---- */
+
+int gbi_cuda_call(gbi_cuda_device *device, int (*run)(gbi_cuda_device *device, void *arg),
+                  void *arg);
+/* Nobody waits; job->after runs on the submission thread. The thread has been started before. */
+void gbi_cuda_post(gbi_cuda_device *device, gbi_cuda_job *job);
+void gbi_cuda_defer(gbi_cuda_queue *queue); /* under the queue's lock */
+void gbi_cuda_pump(gbi_cuda_device *device);
+void gbi_cuda_submit_stop(gbi_cuda_device *device);
+
+/* ---- cuda_memory.c ---- */
+
+int gbi_cuda_buffer_open(gbi_memory *out, void *device, size_t bytes, gb_buffer_kind kind);
+void gbi_cuda_buffer_close(void *device, gbi_memory *memory, size_t bytes, gb_buffer_kind kind);
+/* NULL: none is free now; *never: none can be had at all. grow: the submission thread, which may
+ * allocate until the device has its share. */
+gbi_cuda_stage *gbi_cuda_stage_take(gbi_cuda_device *device, bool large, bool grow, bool *never);
+void gbi_cuda_stage_give(gbi_cuda_device *device, gbi_cuda_stage *stage);
+gbi_cuda_mark *gbi_cuda_mark_take(gbi_cuda_device *device, bool timed);
+gbi_cuda_mark *gbi_cuda_mark_ref(gbi_cuda_mark *mark);
+void gbi_cuda_mark_unref(gbi_cuda_mark *mark); /* NULL is allowed */
+void gbi_cuda_memory_fini(gbi_cuda_device *device);
+
+/* ---- cuda_queue.c and cuda_event.c ---- */
+
+int gbi_cuda_queue_open(void **out, void *device, gb_queue *queue);
+void gbi_cuda_queue_close(void *queue);
+bool gbi_cuda_submit(void *queue, gbi_command *command);
+void gbi_cuda_queue_ref(gbi_cuda_queue *queue);
+void gbi_cuda_queue_unref(gbi_cuda_queue *queue);
+/* Submission thread: issues waiting commands until one cannot be; true when none is left. */
+bool gbi_cuda_queue_pump(gbi_cuda_queue *queue);
+/* A mark behind all that was issued, under the queue's lock. NULL on failure. */
+gbi_cuda_mark *gbi_cuda_record(gbi_cuda_queue *queue, bool timed, int *rc);
+
+int gbi_cuda_event_open(void **out, void *device);
+void gbi_cuda_event_close(void *event);
+uint64_t gbi_cuda_event_query(void *event);
+int gbi_cuda_event_elapsed(void *start, void *end, uint64_t *out_ns);
+void gbi_cuda_event_finish(gbi_cuda_event *event, uint64_t generation);
+
+/* ---- cuda_issue.c ---- */
+
+typedef enum { GBI_ISSUED, GBI_HOLD } gbi_issue;
+/* Under the queue's lock, context current. On GBI_ISSUED a step for the command is pending.
+ * here: the owner's thread, which copies at most GBI_STAGE_SMALL bytes itself. */
+gbi_issue gbi_cuda_issue(gbi_cuda_queue *queue, gbi_command *command, bool here);
+
+/* ---- cuda_watch.c ---- */
+
+int gbi_cuda_watch_start(gbi_cuda *cuda); /* does nothing when it runs */
+void gbi_cuda_watch_queue(gbi_cuda_queue *queue);
+void gbi_cuda_watch_wake(gbi_cuda *cuda);
+void gbi_cuda_watch_stop(gbi_cuda *cuda);
+
+/* ---- cuda_module.c ---- */
+
+int gbi_cuda_module_open(gbi_module_desc *out, void *device, const gb_module_spec *spec,
+                         char **detail);
+void gbi_cuda_module_close(void *device, gbi_module_desc *desc);
+
+#endif

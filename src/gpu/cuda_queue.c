@@ -1,0 +1,202 @@
+/* Queues of the cuda backend: a stream each. The owner issues; what it cannot issue without waiting
+ * stands in `waiting`, and everything behind it too, until the submission thread has caught up. */
+#include "gpu/cuda_engine.h"
+
+#include "base/check.h"
+#include "base/err.h"
+#include "gpu/front.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- life ---- */
+
+static int run_close(gbi_cuda_device *device, void *arg)
+{
+    gbi_cuda_queue *queue = arg;
+    const gb_cuda_api *api = device->cuda->api;
+    api->cuStreamSynchronize(queue->stream); /* a host callback may stand at its end */
+    api->cuStreamDestroy(queue->stream);
+    return 0;
+}
+
+static void after_close(gbi_cuda_device *device, gbi_cuda_job *job)
+{
+    gbi_cuda_queue *queue = GB_CONTAINER(job, gbi_cuda_queue, close);
+    pthread_mutex_destroy(&queue->lock);
+    gb_mem_free(device->cuda->mem, queue, sizeof *queue);
+}
+
+int gbi_cuda_queue_open(void **out, void *self, gb_queue *front)
+{
+    gbi_cuda_device *device = self;
+    int rc = gbi_cuda_enter(device);
+    if (rc == 0) rc = gbi_cuda_watch_start(device->cuda);
+    if (rc < 0) return rc;
+    gbi_cuda_queue *queue = gb_mem_zalloc(device->cuda->mem, sizeof *queue);
+    if (!queue) return GB_ENOMEM;
+    gb_cu_result failed =
+        device->cuda->api->cuStreamCreate(&queue->stream, GB_CU_STREAM_NON_BLOCKING);
+    if (failed != GB_CU_SUCCESS) {
+        gb_mem_free(device->cuda->mem, queue, sizeof *queue);
+        return gbi_cuda_failed(device, failed, "making a stream");
+    }
+    atomic_init(&queue->refs, 1);
+    queue->device = device;
+    queue->front = front;
+    pthread_mutex_init(&queue->lock, NULL);
+    gb_list_init(&queue->pending);
+    gb_list_init(&queue->waiting);
+    gb_list_init(&queue->deferred);
+    gb_list_init(&queue->busy);
+    gb_list_init(&queue->close.link);
+    queue->close.run = run_close;
+    queue->close.after = after_close;
+    queue->close.arg = queue;
+    *out = queue;
+    return 0;
+}
+
+void gbi_cuda_queue_ref(gbi_cuda_queue *queue)
+{
+    atomic_fetch_add_explicit(&queue->refs, 1, memory_order_relaxed);
+}
+
+void gbi_cuda_queue_unref(gbi_cuda_queue *queue)
+{
+    if (atomic_fetch_sub_explicit(&queue->refs, 1, memory_order_acq_rel) > 1) return;
+    gbi_cuda_post(queue->device, &queue->close);
+}
+
+void gbi_cuda_queue_close(void *self)
+{
+    gbi_cuda_queue_unref(self);
+}
+
+/* ---- commands ---- */
+
+gbi_cuda_mark *gbi_cuda_record(gbi_cuda_queue *queue, bool timed, int *rc)
+{
+    gbi_cuda_mark *mark = gbi_cuda_mark_take(queue->device, timed);
+    *rc = mark ? 0 : GB_ENOMEM;
+    if (!mark) return NULL;
+    gb_cu_result failed = queue->device->cuda->api->cuEventRecord(mark->handle, queue->stream);
+    if (failed == GB_CU_SUCCESS) return mark;
+    *rc = gbi_cuda_failed(queue->device, failed, "recording an event");
+    gbi_cuda_mark_unref(mark);
+    return NULL;
+}
+
+/* Under the queue's lock. */
+static bool issue_all(gbi_cuda_queue *queue, bool here)
+{
+    bool issued = false;
+    while (!gb_list_empty(&queue->waiting)) {
+        gbi_command *command = GB_CONTAINER(queue->waiting.next, gbi_command, link);
+        /* out of the list first: once issued and unlocked it may be freed */
+        if (gbi_cuda_issue(queue, command, here) == GBI_HOLD) break;
+        gb_list_unlink(&command->link);
+        queue->progress = 0;
+        issued = true;
+    }
+    return issued;
+}
+
+bool gbi_cuda_submit(void *self, gbi_command *command)
+{
+    gbi_cuda_queue *queue = self;
+    gbi_cuda_device *device = queue->device;
+    gbi_cuda_enter(device); /* a lost device: the command is issued as one that failed */
+    pthread_mutex_lock(&queue->lock);
+    bool idle =
+        gb_list_empty(&queue->pending) && gb_list_empty(&queue->waiting) && queue->finishing == 0;
+    if (idle && command->kind == GBI_SIGNAL) {
+        pthread_mutex_unlock(&queue->lock);
+        return false;
+    }
+    if (idle) queue->failed = gbi_command_check(command) == 1; /* all errors are the front's now */
+    bool first = gb_list_empty(&queue->waiting);
+    bool issued = false;
+    gb_list_push(&queue->waiting, &command->link);
+    if (first) issued = issue_all(queue, true);
+    if (!gb_list_empty(&queue->waiting)) gbi_cuda_defer(queue);
+    gbi_cuda_queue_ref(queue); /* the command may end, and the queue with it, once we unlock */
+    pthread_mutex_unlock(&queue->lock);
+    if (issued) gbi_cuda_watch_queue(queue);
+    gbi_cuda_queue_unref(queue);
+    return true;
+}
+
+bool gbi_cuda_queue_pump(gbi_cuda_queue *queue)
+{
+    gbi_cuda_enter(queue->device);
+    pthread_mutex_lock(&queue->lock);
+    issue_all(queue, false);
+    bool empty = gb_list_empty(&queue->waiting);
+    if (empty) queue->is_deferred = false;
+    bool pending = !gb_list_empty(&queue->pending);
+    pthread_mutex_unlock(&queue->lock);
+    if (pending) gbi_cuda_watch_queue(queue); /* the deferral holds the queue */
+    return empty;
+}
+
+/* ---- events ---- */
+
+int gbi_cuda_event_open(void **out, void *self)
+{
+    gb_mem *mem = ((gbi_cuda_device *)self)->cuda->mem;
+    gbi_cuda_event *event = gb_mem_zalloc(mem, sizeof *event);
+    if (!event) return GB_ENOMEM;
+    event->mem = mem;
+    pthread_mutex_init(&event->lock, NULL);
+    *out = event;
+    return 0;
+}
+
+void gbi_cuda_event_close(void *self)
+{
+    gbi_cuda_event *event = self;
+    gbi_cuda_mark_unref(event->mark);
+    pthread_mutex_destroy(&event->lock);
+    gb_mem_free(event->mem, event, sizeof *event);
+}
+
+uint64_t gbi_cuda_event_query(void *self)
+{
+    return atomic_load_explicit(&((gbi_cuda_event *)self)->finished, memory_order_acquire);
+}
+
+void gbi_cuda_event_finish(gbi_cuda_event *event, uint64_t generation)
+{
+    pthread_mutex_lock(&event->lock);
+    if (generation > atomic_load_explicit(&event->finished, memory_order_relaxed))
+        atomic_store_explicit(&event->finished, generation, memory_order_release);
+    pthread_mutex_unlock(&event->lock);
+}
+
+static gbi_cuda_mark *newest(gbi_cuda_event *event)
+{
+    pthread_mutex_lock(&event->lock);
+    gbi_cuda_mark *mark = event->mark ? gbi_cuda_mark_ref(event->mark) : NULL;
+    pthread_mutex_unlock(&event->lock);
+    return mark;
+}
+
+int gbi_cuda_event_elapsed(void *start, void *end, uint64_t *out_ns)
+{
+    gbi_cuda_mark *from = newest(start), *to = newest(end);
+    float ms = 0;
+    int rc = 0;
+    if (!from || !to || from->device != to->device)
+        rc = gb_err_set(GB_EDEVICE, "the events were recorded on different devices, or failed");
+    if (rc == 0) rc = gbi_cuda_enter(from->device);
+    if (rc == 0) {
+        gb_cu_result failed =
+            from->device->cuda->api->cuEventElapsedTime(&ms, from->handle, to->handle);
+        if (failed != GB_CU_SUCCESS) rc = gbi_cuda_failed(from->device, failed, "taking a time");
+    }
+    gbi_cuda_mark_unref(from);
+    gbi_cuda_mark_unref(to);
+    if (rc == 0) *out_ns = ms > 0 ? (uint64_t)((double)ms * 1e6) : 0;
+    return rc;
+}

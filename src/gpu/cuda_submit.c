@@ -1,0 +1,184 @@
+/* One submission thread per device: it owns the retained context, runs blocking calls for others,
+ * and goes on with queues whose owners could not. It starts with the first call. */
+#include "gpu/cuda_engine.h"
+
+#include "base/check.h"
+#include "base/err.h"
+#include "gpu/front.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum { BACKING_NS = 100000000 };
+
+static void finish(gbi_cuda_device *device, gbi_cuda_job *job, int rc)
+{
+    if (rc < 0) snprintf(job->text, sizeof job->text, "%s", gb_err_detail());
+    if (job->after) {
+        job->rc = rc;
+        job->after(device, job); /* may free the job */
+        return;
+    }
+    pthread_mutex_lock(&device->lock);
+    job->rc = rc;
+    job->done = true;
+    pthread_cond_broadcast(&device->finished);
+    pthread_mutex_unlock(&device->lock);
+}
+
+static int retain(gbi_cuda_device *device)
+{
+    const gb_cuda_api *api = device->cuda->api;
+    if (atomic_load(&device->ready)) return 0;
+    gb_cu_result rc = api->cuDevicePrimaryCtxRetain(&device->context, device->handle);
+    if (rc != GB_CU_SUCCESS) return gbi_cuda_failed(device, rc, "retaining the context");
+    rc = api->cuCtxSetCurrent(device->context);
+    if (rc == GB_CU_SUCCESS) rc = api->cuStreamCreate(&device->stream, GB_CU_STREAM_NON_BLOCKING);
+    if (rc != GB_CU_SUCCESS) {
+        api->cuDevicePrimaryCtxRelease(device->handle);
+        return gbi_cuda_failed(device, rc, "making a stream");
+    }
+    atomic_store_explicit(&device->ready, true, memory_order_release);
+    return 0;
+}
+
+/* Under the lock, which is given up meanwhile. */
+static void run_job(gbi_cuda_device *device, gbi_cuda_job *job)
+{
+    pthread_mutex_unlock(&device->lock);
+    int rc = atomic_load(&device->lost) && !job->after ? gbi_cuda_lost(device) : retain(device);
+    if ((rc == 0 || job->after) && job->run) {
+        int own = job->run(device, job->arg);
+        if (rc == 0) rc = own;
+    }
+    finish(device, job, rc);
+    pthread_mutex_lock(&device->lock);
+}
+
+/* Under the lock: tries each deferred queue once. */
+static void pump_queues(gbi_cuda_device *device)
+{
+    gb_list tried;
+    gb_list_init(&tried);
+    device->pump = false;
+    for (gb_list *node; (node = gb_list_shift(&device->deferred));) {
+        gbi_cuda_queue *queue = GB_CONTAINER(node, gbi_cuda_queue, deferred);
+        pthread_mutex_unlock(&device->lock);
+        bool empty = gbi_cuda_queue_pump(queue);
+        if (empty) gbi_cuda_queue_unref(queue); /* the reference of the deferral */
+        pthread_mutex_lock(&device->lock);
+        if (!empty) gb_list_push(&tried, node);
+    }
+    for (gb_list *node; (node = gb_list_shift(&tried));) gb_list_push(&device->deferred, node);
+}
+
+static void *submission(void *arg)
+{
+    gbi_cuda_device *device = arg;
+    pthread_mutex_lock(&device->lock);
+    for (;;) {
+        gb_list *node = gb_list_shift(&device->jobs);
+        if (node) {
+            run_job(device, GB_CONTAINER(node, gbi_cuda_job, link));
+            continue;
+        }
+        if (device->pump && !gb_list_empty(&device->deferred)) {
+            pump_queues(device);
+            continue;
+        }
+        device->pump = false;
+        if (device->stopping) break;
+        if (gb_list_empty(&device->deferred)) {
+            pthread_cond_wait(&device->wake, &device->lock);
+            continue;
+        }
+        struct timespec until; /* what they wait for wakes us; the time is a backing */
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += BACKING_NS;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        if (pthread_cond_timedwait(&device->wake, &device->lock, &until) != 0) device->pump = true;
+    }
+    pthread_mutex_unlock(&device->lock);
+    gbi_cuda_memory_fini(device);
+    if (atomic_load(&device->ready)) {
+        const gb_cuda_api *api = device->cuda->api;
+        api->cuStreamDestroy(device->stream);
+        api->cuCtxSetCurrent(NULL);
+        api->cuDevicePrimaryCtxRelease(device->handle);
+    }
+    return NULL;
+}
+
+/* Under the lock. */
+static int start(gbi_cuda_device *device)
+{
+    sigset_t all, old;
+    if (device->started) return 0;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int failed = pthread_create(&device->thread, NULL, submission, device);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (failed) return gb_err_set(GB_ENOMEM, "no thread for device %d", device->ordinal);
+    device->started = true;
+    return 0;
+}
+
+int gbi_cuda_call(gbi_cuda_device *device, int (*run)(gbi_cuda_device *device, void *arg),
+                  void *arg)
+{
+    gbi_cuda_job job = {.run = run, .arg = arg};
+    pthread_mutex_lock(&device->lock);
+    int rc = start(device);
+    if (rc == 0) {
+        gb_list_push(&device->jobs, &job.link);
+        pthread_cond_signal(&device->wake);
+        while (!job.done) pthread_cond_wait(&device->finished, &device->lock);
+        rc = job.rc;
+    }
+    pthread_mutex_unlock(&device->lock);
+    return rc < 0 && *job.text ? gb_err_set(rc, "%s", job.text) : rc;
+}
+
+void gbi_cuda_post(gbi_cuda_device *device, gbi_cuda_job *job)
+{
+    GB_CHECK(job->after);
+    pthread_mutex_lock(&device->lock);
+    GB_CHECK(device->started); /* whatever is given back was made there */
+    gb_list_push(&device->jobs, &job->link);
+    pthread_cond_signal(&device->wake);
+    pthread_mutex_unlock(&device->lock);
+}
+
+void gbi_cuda_defer(gbi_cuda_queue *queue)
+{
+    gbi_cuda_device *device = queue->device;
+    if (queue->is_deferred) return;
+    queue->is_deferred = true;
+    gbi_cuda_queue_ref(queue);
+    pthread_mutex_lock(&device->lock);
+    gb_list_push(&device->deferred, &queue->deferred);
+    device->pump = true;
+    pthread_cond_signal(&device->wake);
+    pthread_mutex_unlock(&device->lock);
+}
+
+void gbi_cuda_pump(gbi_cuda_device *device)
+{
+    pthread_mutex_lock(&device->lock);
+    device->pump = true;
+    pthread_cond_signal(&device->wake);
+    pthread_mutex_unlock(&device->lock);
+}
+
+void gbi_cuda_submit_stop(gbi_cuda_device *device)
+{
+    pthread_mutex_lock(&device->lock);
+    device->stopping = true;
+    pthread_cond_signal(&device->wake);
+    bool started = device->started;
+    pthread_mutex_unlock(&device->lock);
+    if (started) pthread_join(device->thread, NULL);
+}

@@ -1,0 +1,238 @@
+/* Sources through the real NVRTC, as the cuda backend compiles them: signatures, messages, the
+ * image cache. No GPU is needed: what is shown is that images are made and say what they hold, not
+ * that they run. Skipped where there is no NVRTC. */
+#include "gpu/cuda_compile.h"
+
+#include "base/err.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct {
+    gb_nvrtc_api nvrtc;
+    gb_mem mem;
+    gbi_cuda_image image;
+    char folder[64];
+    bool there;
+} kit;
+
+static int setup(void **state)
+{
+    (void)state;
+    kit.there = gbi_nvrtc_load(&kit.nvrtc) == 0;
+    if (!kit.there) print_message("not run: %s\n", gb_err_detail());
+    gb_mem_init(&kit.mem, "test", NULL, 0);
+    snprintf(kit.folder, sizeof kit.folder, "/tmp/gb-cuda-XXXXXX");
+    return mkdtemp(kit.folder) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    char path[400];
+    DIR *dir = opendir(kit.folder);
+    for (struct dirent *at = readdir(dir); at; at = readdir(dir)) {
+        snprintf(path, sizeof path, "%s/%s", kit.folder, at->d_name);
+        unlink(path);
+    }
+    closedir(dir);
+    if (kit.there) gbi_nvrtc_unload(&kit.nvrtc);
+    gb_mem_fini(&kit.mem);
+    return rmdir(kit.folder);
+}
+
+static gb_module_spec spec_of(const char *source)
+{
+    return (gb_module_spec){.name = "t.cu", .source = source, .source_bytes = strlen(source)};
+}
+
+static int compile(const gb_module_spec *spec, const char *arch)
+{
+    gbi_cuda_image_init(&kit.image, &kit.mem);
+    return gbi_cuda_compile(&kit.image, &kit.nvrtc, kit.folder, spec, arch);
+}
+
+static void done(void)
+{
+    gbi_cuda_image_fini(&kit.image);
+}
+
+static const gbi_cuda_name *name(const char *shown)
+{
+    for (int i = 0; i < kit.image.names.count; i++)
+        if (!kit.image.names.at[i].dropped && strcmp(kit.image.names.at[i].shown, shown) == 0)
+            return &kit.image.names.at[i];
+    return NULL;
+}
+
+/* The row of a kernel's parameter, a global (index 0) or a struct's field. */
+static gbi_cuda_row row(const char *shown, int kind, int index)
+{
+    gb_buf rows;
+    gbi_cuda_row found = {.kind = -1};
+    const gbi_cuda_name *of = name(shown);
+    assert_non_null(of);
+    gb_buf_init(&rows, &kit.mem);
+    int count = gbi_cuda_rows(kit.image.bytes.data, kit.image.bytes.size, &rows);
+    assert_true(count > 0);
+    for (int i = 0; i < count; i++) {
+        const gbi_cuda_row *at = (const gbi_cuda_row *)rows.data + i;
+        if (at->kind == kind && at->sub == index && &kit.image.names.at[at->id] == of) found = *at;
+    }
+    gb_buf_fini(&rows);
+    assert_int_equal(found.kind, kind);
+    return found;
+}
+
+static void check_type(const gbi_cuda_row *is, const char *type, int code, int lanes, bool pointer,
+                       bool is_const, unsigned size, unsigned element)
+{
+    char text[sizeof is->type];
+    gbi_cuda_row_type(is, text);
+    assert_string_equal(text, type);
+    assert_int_equal(is->code, code);
+    assert_int_equal(is->lanes, lanes);
+    assert_int_equal(is->pointer, pointer);
+    assert_int_equal(is->is_const, is_const);
+    assert_int_equal(is->size, size);
+    assert_int_equal(is->element, element);
+}
+
+static const char many[] =
+    "#include <stdint.h>\n"
+    "#include <stddef.h>\n"
+    "#define ARGS float *a, int n\n"
+    "typedef const double *input;\n"
+    "struct Body { float x; double m[3]; int *p; };\n"
+    "static_assert(offsetof(Body, m) == 8, \"\");\n"
+    "__constant__ float table[16];\n"
+    "namespace ns { __device__ Body one; enum Kind { A, B };\n"
+    "namespace { __global__ void hidden(Body *b, Kind k) { b[0].x = k; } }\n"
+    "__global__ void k(const float *__restrict__ x, float4 *y, Body b, unsigned char c)\n"
+    "{ y[c].x = x[0] + b.x + table[2] + one.x; } }\n"
+    "extern \"C\" __global__ void plain(ARGS) { a[n] = 1; }\n"
+    "__global__ void ov(int *p, input q) { *p = (int)*q; }\n"
+    "__global__ void ov(float *p) { *p = 1; }\n"
+    "template <typename T, int N> __global__ void scaled(T *p, uint64_t n) { *p = N; }\n"
+    "#if defined(NOT_DEFINED)\n"
+    "__global__ void absent(int *p) { *p = 1; }\n"
+    "#else\n"
+    "__global__ void present(int *p = nullptr) { asm(\"\"); *p = 1; }\n"
+    "#endif\n";
+
+static void signatures(void **state)
+{
+    (void)state;
+    static const char *const instances[] = {"scaled<double, 3>", NULL};
+    static const char *const archs[] = {"sm_90", "sm_91"}; /* a cubin, PTX */
+    if (!kit.there) skip();
+    gb_module_spec spec = spec_of(many);
+    spec.instances = instances;
+    for (int i = 0; i < 2; i++) {
+        int rc = compile(&spec, archs[i]);
+        if (rc < 0) fail_msg("%s", gb_err_detail());
+        gbi_cuda_row r = row("ns::k", GBI_ROW_PARAM, 0);
+        check_type(&r, "float", GB_TYPE_FLOAT, 1, true, true, 8, 4);
+        r = row("ns::k", GBI_ROW_PARAM, 1);
+        check_type(&r, "float4", GB_TYPE_FLOAT, 4, true, false, 8, 16);
+        r = row("ns::k", GBI_ROW_PARAM, 2);
+        check_type(&r, "Body", GB_TYPE_STRUCT, 1, false, false, 40, 0);
+        r = row("ns::k", GBI_ROW_PARAM, 3);
+        check_type(&r, "unsigned char", GB_TYPE_UINT8, 1, false, false, 1, 0);
+        r = row("ns::hidden", GBI_ROW_PARAM, 1);
+        check_type(&r, "ns::Kind", GB_TYPE_INT32, 1, false, false, 4, 0);
+        r = row("plain", GBI_ROW_PARAM, 1);
+        check_type(&r, "int", GB_TYPE_INT32, 1, false, false, 4, 0);
+        r = row("table", GBI_ROW_GLOBAL, 0);
+        check_type(&r, "float", GB_TYPE_FLOAT, 1, false, false, 4, 0);
+        assert_int_equal(r.count, 16);
+        r = row("scaled<double, 3>", GBI_ROW_PARAM, 0);
+        check_type(&r, "double", GB_TYPE_DOUBLE, 1, true, false, 8, 8);
+        r = row("Body", GBI_ROW_FIELD, 1);
+        check_type(&r, "double", GB_TYPE_DOUBLE, 1, false, false, 8, 0);
+        assert_int_equal(r.offset, 8);
+        assert_int_equal(r.count, 3);
+        assert_string_equal(name("ns::k")->parts[1], "y");
+        assert_string_equal(name("plain")->parts[0], "arg1"); /* the macro hid the names */
+        assert_string_equal(name("plain")->lowered, "plain");
+        assert_string_equal(name("ns::k")->lowered, "_ZN2ns1kEPKfP6float44Bodyh");
+        assert_null(name("absent"));
+        assert_non_null(name("present"));
+        done();
+    }
+}
+
+static void messages(void **state)
+{
+    (void)state;
+    if (!kit.there) skip();
+    gb_module_spec spec = spec_of("__global__ void k(float *x)\n{\n    x[0] = missing;\n}\n");
+    assert_int_equal(compile(&spec, "sm_90"), GB_ECOMPILE);
+    const char *log = gb_buf_text(&kit.image.log);
+    assert_non_null(strstr(log, "t.cu:3: error: identifier \"missing\" is undefined"));
+    assert_non_null(strstr(log, "    x[0] = missing;"));
+    assert_null(strstr(log, "gpubridge"));
+    done();
+    static const char *const instances[] = {"none<int>", NULL};
+    spec = spec_of("__global__ void k(float *x) { x[0] = 1; }\n");
+    spec.instances = instances;
+    assert_int_equal(compile(&spec, "sm_90"), GB_ECOMPILE);
+    assert_non_null(strstr(gb_err_detail(), "the instance 'none<int>' names no template kernel"));
+    done();
+    spec.instances = NULL;
+    assert_int_equal(compile(&spec, "sm_30"), GB_ECOMPILE);
+    assert_non_null(strstr(gb_err_detail(), "does not compile for sm_30"));
+    done();
+    static const char *const options[] = {"-Xptxas=-O0", NULL};
+    spec.options = options;
+    assert_int_equal(compile(&spec, "sm_90"), GB_EINVAL);
+    done();
+}
+
+static bool cached(const gb_module_spec *spec, const char *arch)
+{
+    int rc = compile(spec, arch);
+    if (rc < 0) fail_msg("%s", gb_err_detail());
+    bool is = kit.image.cached;
+    assert_non_null(name("k"));
+    assert_string_equal(name("k")->parts[0], "x");
+    gbi_cuda_row r = row("k", GBI_ROW_PARAM, 0);
+    assert_int_equal(r.code, GB_TYPE_FLOAT);
+    done();
+    return is;
+}
+
+static void cache(void **state)
+{
+    (void)state;
+    if (!kit.there) skip();
+    static const char *const options[] = {"-DX=1", NULL};
+    gb_module_spec spec = spec_of("__global__ void k(float *x) { x[1] = 2; }\n");
+    assert_false(cached(&spec, "sm_90"));
+    assert_true(cached(&spec, "sm_90"));
+    assert_false(cached(&spec, "sm_80")); /* another architecture */
+    assert_false(cached(&spec, "sm_91")); /* PTX */
+    assert_true(cached(&spec, "sm_91"));
+    spec.options = options;
+    assert_false(cached(&spec, "sm_90"));
+    assert_true(cached(&spec, "sm_90"));
+    spec = spec_of("__global__ void k(float *x) { x[1] = 3; }\n");
+    assert_false(cached(&spec, "sm_90"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(signatures),
+        cmocka_unit_test(messages),
+        cmocka_unit_test(cache),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
