@@ -32,7 +32,8 @@ static bool copy_slots(copier *c, int first, int top)
 static bool copy_table(copier *c, int index)
 {
     lua_State *L = c->from;
-    if (++c->measure.depth > GBL_DEPTH_MAX || !lua_checkstack(L, 2 * PAIRS_AT_ONCE + 8)) return false;
+    if (++c->measure.depth > GBL_DEPTH_MAX || !lua_checkstack(L, 2 * PAIRS_AT_ONCE + 8))
+        return false;
     size_t items = lua_objlen(L, index);
     lua_pushnil(L);
     int copy = lua_gettop(L), made = 0;
@@ -47,8 +48,7 @@ static bool copy_table(copier *c, int index)
         }
         /* [copy] k v k v ... and, when there are more, the next k v on top */
         int top = copy + 2 * pairs;
-        if ((c->measure.nodes += (uint64_t)pairs) > GBL_NODES_MAX ||
-            !copy_slots(c, copy + 1, top))
+        if ((c->measure.nodes += (uint64_t)pairs) > GBL_NODES_MAX || !copy_slots(c, copy + 1, top))
             return false;
         if (!made) {
             int list = items < 65536 ? (int)items : 65536, rest = more ? 2 * pairs : pairs;
@@ -88,7 +88,8 @@ static bool copy_array(copier *c, int index)
     return true;
 }
 
-/* A reference never changes. What with{ ... } says stays with who said it: the bytes' way drops it. */
+/* A reference never changes. What with{ ... } says stays with who said it: the bytes' way drops it.
+ */
 static bool copy_ref(copier *c, int index)
 {
     lua_State *L = c->from;

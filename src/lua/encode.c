@@ -327,7 +327,7 @@ static int encode_table(walk *w, int index)
         gbl_buffer *buffer = gbl_buffer_at(L, index);
         if (buffer) return encode_buffer(w, buffer, false);
         return gbl_table_at(L, index) == GBL_TABLE_REF ? encode_ref(w, index)
-                                                  : refuse(w, refusal_of_table(L, index));
+                                                       : refuse(w, refusal_of_table(L, index));
     }
     rc = enter(w);
     if (rc < 0) return rc;

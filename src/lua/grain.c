@@ -171,7 +171,8 @@ static void push_key(lua_State *L, gb_key key)
     else if (key.number < 1LL << 53 && key.number > -(1LL << 53))
         lua_pushnumber(L, (double)key.number);
     else
-        lua_pushlstring(L, text, (size_t)snprintf(text, sizeof text, "%lld", (long long)key.number));
+        lua_pushlstring(L, text,
+                        (size_t)snprintf(text, sizeof text, "%lld", (long long)key.number));
 }
 
 /* core.self_key(self): key, type name */

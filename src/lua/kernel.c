@@ -263,9 +263,12 @@ static void open_meta(lua_State *L, const char *key, lua_CFunction gc)
 void gbl_open_kernel(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"module_open", module_open},     {"module_info", module_info},
-        {"module_global", module_global}, {"kernel_new", kernel_new},
-        {"kernel_bind", kernel_bind},     {"kernel_clear", kernel_clear},
+        {"module_open", module_open},
+        {"module_info", module_info},
+        {"module_global", module_global},
+        {"kernel_new", kernel_new},
+        {"kernel_bind", kernel_bind},
+        {"kernel_clear", kernel_clear},
         {NULL, NULL},
     };
     luaL_register(L, NULL, functions);

@@ -367,8 +367,7 @@ static int core_spawn(lua_State *L)
     gb_call *turn = gbl_turn(state);
     gbl_pending *pending = gbl_future_new(L);
     lua_insert(L, 1);
-    gb_call *call =
-        gbl_spawn(state, L, args, turn ? turn->act : state->root, spawn_done, pending);
+    gb_call *call = gbl_spawn(state, L, args, turn ? turn->act : state->root, spawn_done, pending);
     if (call)
         gbl_future_set_call(pending, call);
     else

@@ -155,8 +155,14 @@ __gb_fn unsigned int umin(unsigned int x, unsigned int y) { return x < y ? x : y
 __gb_fn unsigned int umax(unsigned int x, unsigned int y) { return x > y ? x : y; }
 __gb_fn long long llmin(long long x, long long y) { return x < y ? x : y; }
 __gb_fn long long llmax(long long x, long long y) { return x > y ? x : y; }
-__gb_fn unsigned long long ullmin(unsigned long long x, unsigned long long y) { return x < y ? x : y; }
-__gb_fn unsigned long long ullmax(unsigned long long x, unsigned long long y) { return x > y ? x : y; }
+__gb_fn unsigned long long ullmin(unsigned long long x, unsigned long long y)
+{
+    return x < y ? x : y;
+}
+__gb_fn unsigned long long ullmax(unsigned long long x, unsigned long long y)
+{
+    return x > y ? x : y;
+}
 __gb_fn int abs(int x) { return x < 0 ? (int)(0u - (unsigned)x) : x; }
 __gb_fn long abs(long x) { return x < 0 ? (long)(0ul - (unsigned long)x) : x; }
 __gb_fn long long abs(long long x) { return x < 0 ? (long long)(0ull - (unsigned long long)x) : x; }

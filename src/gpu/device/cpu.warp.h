@@ -4,7 +4,7 @@
 #pragma once
 
 #define __GB_SWITCHES(result, call)                                                                \
-    const unsigned int __gb_x = __gb_thread_x, __gb_y = __gb_thread_y, __gb_z = __gb_thread_z;           \
+    const unsigned int __gb_x = __gb_thread_x, __gb_y = __gb_thread_y, __gb_z = __gb_thread_z; \
     result __gb_services->call;                                                                    \
     __gb_thread_x = __gb_x, __gb_thread_y = __gb_y, __gb_thread_z = __gb_z
 
@@ -68,7 +68,8 @@ __gb_fn int __uni_sync(unsigned int mask, int predicate)
 }
 __gb_fn unsigned int __gb_lane()
 {
-    return (__gb_thread_x + __gb_block_dim_x * (__gb_thread_y + __gb_block_dim_y * __gb_thread_z)) & 31u;
+    const unsigned int row = __gb_thread_y + __gb_block_dim_y * __gb_thread_z;
+    return (__gb_thread_x + __gb_block_dim_x * row) & 31u;
 }
 
 template <typename T>

@@ -20,7 +20,8 @@ template <typename T> struct __gb_type {
         const char anonymous[] = "(anonymous namespace)::", other[] = "{anonymous}::";
         char *to = text;
         for (size_t i = 0; i < size;) {
-            if (i + sizeof anonymous - 1 <= size && !memcmp(at + i, anonymous, sizeof anonymous - 1))
+            if (i + sizeof anonymous - 1 <= size &&
+                !memcmp(at + i, anonymous, sizeof anonymous - 1))
                 i += sizeof anonymous - 1;
             else if (i + sizeof other - 1 <= size && !memcmp(at + i, other, sizeof other - 1))
                 i += sizeof other - 1;
@@ -180,8 +181,10 @@ __gb_fn void __gb_begin(const gb_cpu_range *range)
 {
     __gb_services = range->services;
     __gb_shared = range->shared;
-    __gb_grid_dim_x = range->grid.x, __gb_grid_dim_y = range->grid.y, __gb_grid_dim_z = range->grid.z;
-    __gb_block_dim_x = range->block.x, __gb_block_dim_y = range->block.y, __gb_block_dim_z = range->block.z;
+    __gb_grid_dim_x = range->grid.x, __gb_grid_dim_y = range->grid.y;
+    __gb_grid_dim_z = range->grid.z;
+    __gb_block_dim_x = range->block.x, __gb_block_dim_y = range->block.y;
+    __gb_block_dim_z = range->block.z;
     __gb_bind_shared();
 }
 

@@ -1,5 +1,6 @@
 // A case is a kernel check_NAME(int *bad): bad[0] counts failures, bad[1] is the line of the last,
-// bad[2] counts threads that ran. Launched with 2 blocks of 64 threads and 4096 bytes of shared memory.
+// bad[2] counts threads that ran. Launched with 2 blocks of 64 threads and 4096 bytes of shared
+// memory.
 #pragma once
 #define CHECK(condition)                                                                           \
     do {                                                                                           \
