@@ -10,6 +10,7 @@ local homes = {
     "sum", "mean", "dot", "min", "max", "argmin", "argmax", "norm", "normalize" },
   lib_sort = { "scan", "sort", "argsort", "select", "where", "histogram" },
   lib_matrix = { "matmul", "matvec", "transpose", "solve", "inverse", "determinant" },
+  lib_graph = { "bfs", "sssp", "pagerank", "components", "triangles" },
   lib_core = { "trim" },
 }
 

@@ -114,6 +114,11 @@ local function passes(job, kernel_name, type_name, memory, n)
   return memory
 end
 
+--- Memory of doubles, int64 or uint64 summed: the memory that holds the sum, the same for n = 1.
+function M.total(job, type_name, memory, n)
+  return passes(job, "sum_tiles", type_name, memory, n)
+end
+
 -- first_name(x.memory, more..., partial sums, n), then sums of sums. Scratch memory with the sum.
 local function sum_of(job, first_name, x, ...)
   local wide, tiles = M.sum_names[x.type], M.tiles(x.n)

@@ -197,6 +197,43 @@ function Lib.inverse(a, n, options) end
 ---@return number? determinant, string? message, gb.Code? code
 function Lib.determinant(a, n) end
 
+---The level of each vertex (int32; -1: out of reach), and the deepest one.
+---@param rows gb.Operand int32, vertices + 1
+---@param columns gb.Operand int32
+---@param source integer
+---@param options? gb.LibOut
+---@return gb.Operand? levels, integer|string depth, gb.Code? code
+function Lib.bfs(rows, columns, source, options) end
+
+---The distance of each vertex from the source (float; inf: out of reach).
+---@param rows gb.Operand int32, vertices + 1
+---@param columns gb.Operand int32
+---@param weights gb.Operand float, not negative
+---@param source integer
+---@param options? { delta: number, out: gb.Operand } delta: the mean weight by default
+---@return gb.Operand? distances, string? message, gb.Code? code
+function Lib.sssp(rows, columns, weights, source, options) end
+
+---The rank of each vertex (double; they sum to 1), and the number of rounds.
+---@param rows gb.Operand int32, vertices + 1
+---@param columns gb.Operand int32
+---@param options? { damping: number, tolerance: number, rounds: integer, out: gb.Operand }
+---@return gb.Operand? ranks, integer|string rounds, gb.Code? code
+function Lib.pagerank(rows, columns, options) end
+
+---For each vertex the least vertex of its weakly connected component (int32).
+---@param rows gb.Operand int32, vertices + 1
+---@param columns gb.Operand int32
+---@param options? gb.LibOut
+---@return gb.Operand? labels, string? message, gb.Code? code
+function Lib.components(rows, columns, options) end
+
+---How many triangles; edges lead both ways, columns ascend within each row.
+---@param rows gb.Operand int32, vertices + 1
+---@param columns gb.Operand int32
+---@return integer? triangles, string? message, gb.Code? code
+function Lib.triangles(rows, columns) end
+
 ---Frees the scratch memory kept for later calls.
 ---@return true
 function Lib.trim() end

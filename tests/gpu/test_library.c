@@ -53,6 +53,12 @@ static const unit units[] = {
      {NUMBERS("matrix_product"), NUMBERS("matrix_transpose"), NUMBERS("matrix_vector"),
       "gb::lu_pivot<float>", "gb::lu_pivot<double>", "gb::lu_eliminate<float>",
       "gb::lu_solve<double>", "gb::matrix_identity<float>"}},
+    {"graph",
+     {"gb::graph_check<int>", "gb::graph_check_sorted<int>", "gb::graph_check_weights<float>",
+      "gb::bfs_step<int>", "gb::sssp_relax<float>", "gb::sssp_split<float>",
+      "gb::graph_sources<int>", "gb::graph_rows<int>", "gb::pagerank_share<double>",
+      "gb::pagerank_gather<double>", "gb::components_link<int>", "gb::components_root<int>",
+      "gb::triangles_count<long long>"}},
 };
 enum { UNITS = sizeof units / sizeof *units };
 

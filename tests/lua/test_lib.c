@@ -22,12 +22,18 @@ static void test_matrices(void **unused)
     kit_run_spec("spec_lib_matrix.lua", NULL);
 }
 
+static void test_graphs(void **unused)
+{
+    kit_run_spec("spec_lib_graph.lua", NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vectors),
         cmocka_unit_test(test_sorting),
         cmocka_unit_test(test_matrices),
+        cmocka_unit_test(test_graphs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
