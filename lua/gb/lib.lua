@@ -11,6 +11,9 @@ local homes = {
   lib_sort = { "scan", "sort", "argsort", "select", "where", "histogram" },
   lib_matrix = { "matmul", "matvec", "transpose", "solve", "inverse", "determinant" },
   lib_graph = { "bfs", "sssp", "pagerank", "components", "triangles" },
+  lib_random = { "uniform", "normal", "integers" },
+  lib_image = { "grayscale", "resize", "convolve", "sobel", "equalize", "batch_matmul",
+    "batch_solve", "batch_inverse" },
   lib_core = { "trim" },
 }
 

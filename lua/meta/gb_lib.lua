@@ -234,6 +234,101 @@ function Lib.components(rows, columns, options) end
 ---@return integer? triangles, string? message, gb.Code? code
 function Lib.triangles(rows, columns) end
 
+---Fills x (float, double) with numbers from low up to high, which is excluded.
+---@param x gb.Operand
+---@param options? { seed: integer, stream: integer, low: number, high: number }
+---@return gb.Operand? x, string? message, gb.Code? code
+function Lib.uniform(x, options) end
+
+---Fills x (float, double) with normal numbers.
+---@param x gb.Operand
+---@param options? { seed: integer, stream: integer, mean: number, deviation: number }
+---@return gb.Operand? x, string? message, gb.Code? code
+function Lib.normal(x, options) end
+
+---Fills x (int32, uint32) with whole numbers from low to high.
+---@param x gb.Operand
+---@param low integer
+---@param high integer
+---@param options? { seed: integer, stream: integer }
+---@return gb.Operand? x, string? message, gb.Code? code
+function Lib.integers(x, low, high, options) end
+
+---Luma of the first three channels. Images are float or uint8.
+---@param x gb.Operand
+---@param width integer
+---@param height integer
+---@param channels integer
+---@param options? gb.LibOut
+---@return gb.Operand? out, string? message, gb.Code? code
+function Lib.grayscale(x, width, height, channels, options) end
+
+---Bilinear.
+---@param x gb.Operand
+---@param width integer
+---@param height integer
+---@param channels integer
+---@param to_width integer
+---@param to_height integer
+---@param options? gb.LibOut
+---@return gb.Operand? out, string? message, gb.Code? code
+function Lib.resize(x, width, height, channels, to_width, to_height, options) end
+
+---Weights (float, kw x kh) as they lie over the image; its edges go on.
+---@param x gb.Operand
+---@param width integer
+---@param height integer
+---@param channels integer
+---@param weights gb.Operand
+---@param kw integer
+---@param kh integer
+---@param options? gb.LibOut
+---@return gb.Operand? out, string? message, gb.Code? code
+function Lib.convolve(x, width, height, channels, weights, kw, kh, options) end
+
+---The length of the gradient; one channel.
+---@param x gb.Operand
+---@param width integer
+---@param height integer
+---@param options? gb.LibOut
+---@return gb.Operand? out, string? message, gb.Code? code
+function Lib.sobel(x, width, height, options) end
+
+---Spreads the values of a uint8 image over 0 .. 255.
+---@param x gb.Operand
+---@param options? gb.LibOut
+---@return gb.Operand? out, string? message, gb.Code? code
+function Lib.equalize(x, options) end
+
+---count products of m x k and k x n.
+---@param a gb.Operand
+---@param b gb.Operand
+---@param count integer
+---@param m integer
+---@param k integer
+---@param n integer
+---@param options? gb.LibOut
+---@return gb.Operand? out, string? message, gb.Code? code
+function Lib.batch_matmul(a, b, count, m, k, n, options) end
+
+---count systems of n x n with m right sides each (1 by default).
+---@param a gb.Operand
+---@param b gb.Operand
+---@param count integer
+---@param n integer
+---@param m? integer
+---@param options? gb.LibOut
+---@return gb.Operand? out, string? message, gb.Code? code
+function Lib.batch_solve(a, b, count, n, m, options) end
+
+---count inverses of n x n matrices.
+---@param a gb.Operand
+---@param count integer
+---@param n integer
+---@param options? gb.LibOut
+---@return gb.Operand? out, string? message, gb.Code? code
+function Lib.batch_inverse(a, count, n, options) end
+
 ---Frees the scratch memory kept for later calls.
 ---@return true
 function Lib.trim() end

@@ -59,6 +59,16 @@ static const unit units[] = {
       "gb::graph_sources<int>", "gb::graph_rows<int>", "gb::pagerank_share<double>",
       "gb::pagerank_gather<double>", "gb::components_link<int>", "gb::components_root<int>",
       "gb::triangles_count<long long>"}},
+    {"random",
+     {"gb::random_uniform<float>", "gb::random_uniform<double>", "gb::random_normal<float>",
+      "gb::random_normal<double>", "gb::random_whole<int>", "gb::random_whole<unsigned int>"}},
+    {"image",
+     {"gb::image_gray<float>", "gb::image_gray<unsigned char>", "gb::image_resize<float>",
+      "gb::image_resize<unsigned char>", "gb::image_convolve<float>",
+      "gb::image_sobel<unsigned char>", "gb::image_equalize<unsigned char>"}},
+    {"batch",
+     {"gb::batch_product<float>", "gb::batch_solve<float>", "gb::batch_solve<double>",
+      "gb::batch_identity<double>"}},
 };
 enum { UNITS = sizeof units / sizeof *units };
 

@@ -27,6 +27,11 @@ static void test_graphs(void **unused)
     kit_run_spec("spec_lib_graph.lua", NULL);
 }
 
+static void test_random_and_images(void **unused)
+{
+    kit_run_spec("spec_lib_image.lua", NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -34,6 +39,7 @@ int main(void)
         cmocka_unit_test(test_sorting),
         cmocka_unit_test(test_matrices),
         cmocka_unit_test(test_graphs),
+        cmocka_unit_test(test_random_and_images),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
