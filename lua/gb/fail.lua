@@ -12,7 +12,19 @@ function M.raise(code, format, ...)
     error("gb.fail takes a code: gb.fail(\"NO_MONEY\", \"%d missing\", 3)", 2)
   end
   local message = code
-  if format then message = select("#", ...) > 0 and format:format(...) or tostring(format) end
+  if format then
+    message = tostring(format)
+    if select("#", ...) > 0 then
+      local ok, text = pcall(string.format, format, ...)
+      if not ok then -- "bad argument #2 to 'format'": the code stands before it
+        text = text:gsub("^[^ ]+:%d+: ", ""):gsub("#(%d+) to '[^']*'", function(number)
+          return ("#%d to 'gb.fail'"):format(number + 1)
+        end)
+        error(text, 2)
+      end
+      message = text
+    end
+  end
   error(setmetatable({ code = code, message = message }, meta), 0)
 end
 

@@ -13,16 +13,26 @@ local function is(value) return type(value) == "table" and getmetatable(value) =
 M.is = is
 
 --- Waits for the result; nil, message, "ETIMEDOUT" when it takes longer than the time given.
+local function check(self, name)
+  if not is(self) then error(("%s is a method of futures: future:%s()"):format(name, name), 3) end
+end
+
 function methods:await(timeout)
-  if not is(self) then error("await is a method of futures: future:await()", 2) end
+  check(self, "await")
   if timeout ~= nil then return core.await(self, units.seconds(timeout, "timeout", 2)) end
   return core.await(self)
 end
 
-function methods:done() return self.pending == nil end
+function methods:done()
+  check(self, "done")
+  return self.pending == nil
+end
 
 --- Gives the result up: true when it was still to come.
-function methods:cancel() return core.cancel(self) end
+function methods:cancel()
+  check(self, "cancel")
+  return core.cancel(self)
+end
 
 function meta.__tostring(self) return self.pending and "future (pending)" or "future (done)" end
 

@@ -5,6 +5,7 @@ local units = require "gb.units"
 local ref = require "gb.ref"
 local loader = require "gb.loader"
 local placement_of = require "gb.placement"
+local util = require "jit.util"
 
 local M = { classes = {}, by_name = {} }
 
@@ -48,14 +49,18 @@ timer_meta.__index = {
 local timer_options = { after = true, every = true, call = true, args = true }
 
 function Base:timer(options)
-  near.check_options("self:timer", options, timer_options, 2)
+  near.check_options("self:timer", options, timer_options, true)
+  local _, type_name = core.self_key(self)
   if type(options.call) ~= "string" then error("self:timer needs call = \"method\"", 2) end
   local every = options.every and units.seconds(options.every, "every", 2) or 0
   local after = options.after and units.seconds(options.after, "after", 2) or every
-  if every == 0 and not options.after then error("self:timer needs after, every or both", 2) end
+  if not options.every and not options.after then error("self:timer needs after, every or both", 2) end
   if options.every and every < 1e-3 then error("self:timer: every is at least 1ms", 2) end
   local args = options.args or {}
   if type(args) ~= "table" then error("self:timer: args is a list", 2) end
+  if type(self[options.call]) ~= "function" then
+    error(core.no_method(type_name, options.call, getmetatable(self).__gb_methods), 2)
+  end
   local id, message, code = core.self_timer(self, options.call, after, every,
     unpack(args, 1, table.maxn(args)))
   if not id then return nil, message, code end
@@ -77,6 +82,26 @@ end
 
 -- ---- definitions ----
 
+-- self.state lies in the instance itself, so that reading it costs nothing; hence no metatable hears
+-- of an assignment, and methods are looked through for one when they are defined: an instruction
+-- TSETS of the field "state" to the first argument. What one looks like tells a sample.
+local function store(t) t.state = 1 end
+local TSETS = bit.band(util.funcbc(store, 2), 0xff)
+
+local function check_state(fn, name)
+  local info = util.funcinfo(fn)
+  if not info.bytecodes or info.params == 0 then return end
+  for pc = 1, info.bytecodes - 1 do
+    local ins = util.funcbc(fn, pc)
+    if bit.band(ins, 0xff) == TSETS and bit.rshift(ins, 24) == 0 and
+      util.funck(fn, -1 - bit.band(bit.rshift(ins, 16), 0xff)) == "state" then
+      local place = util.funcinfo(fn, pc)
+      error(("%s: self.state of %s is built in and cannot be assigned; set its fields"):format(
+        place.loc, name), 0)
+    end
+  end
+end
+
 local function check_methods_guard(methods, name)
   return {
     __index = methods,
@@ -84,6 +109,7 @@ local function check_methods_guard(methods, name)
       if M.reserved[key] then
         error(("%s:%s is built in and cannot be redefined"):format(name, tostring(key)), 2)
       end
+      if type(value) == "function" then check_state(value, name) end
       methods[key] = value
       local own = M.classes[class]
       if own and own.type_id then core.changed(own.type_id) end
@@ -96,7 +122,7 @@ end
 local function instance_meta(methods, name)
   local meta = { __index = methods, __gb = "self" }
   function meta.__newindex(self, key, value)
-    if M.reserved[key] and key ~= "state" then
+    if M.reserved[key] then
       error(("self.%s of %s is built in and cannot be assigned"):format(tostring(key), name), 2)
     end
     rawset(self, key, value)
@@ -106,7 +132,7 @@ end
 
 -- The options as numbers for the C half; raises at the line of gb.grain.
 local function digest(name, options, level)
-  near.check_options("gb.grain", options, known_options, level)
+  near.check_options("gb.grain", options, known_options)
   local placement = options.placement or "random"
   if placement_of.is(placement) then
     placement = "random" -- among the workers; the device is chosen at activation

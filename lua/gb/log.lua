@@ -1,5 +1,6 @@
 -- gb.log: structured lines from grains and scripts.
 local core = require "gb.core"
+local near = require "gb.near"
 
 local M = {}
 
@@ -42,4 +43,6 @@ for level, name in ipairs { "debug", "info", "warn", "error" } do
   end
 end
 
-return M
+return setmetatable(M, { __index = function(_, name)
+  error(near.unknown("level of gb.log", name, near.keys(M)), 2)
+end })

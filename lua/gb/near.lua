@@ -1,4 +1,6 @@
 -- The nearest known name, for messages about unknown ones.
+local core = require "gb.core"
+
 local M = {}
 
 -- Edit distance with neighbours swapped counted as one (Damerau 1964, the restricted form), or
@@ -54,16 +56,16 @@ function M.keys(t)
   return names
 end
 
---- Raises at the caller's caller (or `level`) when an options table has a field that is not known.
-function M.check_options(what, options, known, level)
-  level = (level or 2) + 1
-  if options == nil then return end
+--- Raises at the user's line when an options table has a field that is not known. No table at all
+--- is fine unless it must be there.
+function M.check_options(what, options, known, must)
+  if options == nil and must ~= true then return end
   if type(options) ~= "table" then
-    error(("%s takes a table of options, got %s"):format(what, type(options)), level)
+    core.raise(("%s takes a table of options, got %s"):format(what, type(options)))
   end
   for name in pairs(options) do
     if not known[name] then
-      error(M.unknown("option", name, M.keys(known)) .. " (" .. what .. ")", level)
+      core.raise(M.unknown("option", name, M.keys(known)) .. " (" .. what .. ")")
     end
   end
 end

@@ -93,7 +93,7 @@ local known_options = { timeout = true, priority = true, raise = true, bag = tru
 local make_meta
 
 function base:with(options)
-  near.check_options("with", options, known_options, 2)
+  near.check_options("with", options, known_options, true)
   local meta, old, merged = getmetatable(self), self[OPTIONS], {}
   if old then
     for i = 1, 3 do merged[i] = old[i] end

@@ -164,6 +164,12 @@ static gb_key key_at(lua_State *L, int index)
     return gb_key_text(text ? text : "", size);
 }
 
+static void no_reference(lua_State *L, const gb_sym *method)
+{
+    const char *name = method ? method->text : "method";
+    gbl_raise(L, "call '%s' on a reference with a colon: ref:%s(...)", name, name);
+}
+
 /* Looks the activation up here, by the handle that the reference keeps or by key (borrowed from the
  * reference). */
 static void find_act(lua_State *L, int ref, target *to)
@@ -180,6 +186,8 @@ static void find_act(lua_State *L, int ref, target *to)
     }
     lua_pop(L, 1);
     lua_rawgeti(L, ref, REF_KEY);
+    if (__builtin_expect(lua_type(L, -1) != LUA_TNUMBER && lua_type(L, -1) != LUA_TSTRING, 0))
+        no_reference(L, to->method);
     to->key = key_at(L, -1);
     to->act = NULL;
     if (to->type->options.placement == GB_PLACE_STATELESS) return;
@@ -325,17 +333,6 @@ static void target_init(lua_State *L, int ref, target *to, uint32_t type_id, uin
     find_act(L, ref, to);
 }
 
-static void check_ref(lua_State *L, const char *method)
-{
-    if (lua_type(L, 1) == LUA_TTABLE) {
-        lua_rawgeti(L, 1, REF_KEY);
-        int type = lua_type(L, -1);
-        lua_pop(L, 1);
-        if (type == LUA_TNUMBER || type == LUA_TSTRING) return;
-    }
-    gbl_raise(L, "call '%s' on a reference with a colon: ref:%s(...)", method, method);
-}
-
 /* ref:method(...): upvalues type id, symbol id. */
 static int ref_method(lua_State *L)
 {
@@ -343,7 +340,7 @@ static int ref_method(lua_State *L)
     int last = lua_gettop(L);
     uint32_t sym_id = (uint32_t)lua_tonumber(L, lua_upvalueindex(2));
     gbl_state *state = gbl_of(L);
-    if (lua_type(L, 1) != LUA_TTABLE) check_ref(L, gbl_sym(state, sym_id)->text);
+    if (lua_type(L, 1) != LUA_TTABLE) no_reference(L, gbl_sym(state, sym_id));
     gbl_check_park(L, gbl_sym(state, sym_id)->text);
     target_init(L, 1, &to, (uint32_t)lua_tonumber(L, lua_upvalueindex(1)), sym_id);
     lua_settop(L, last < 1 ? 1 : last);

@@ -60,7 +60,7 @@ static int core_define(lua_State *L)
     options.placement = (gb_placement)field_number(L, 4, "placement_code", GB_PLACE_RANDOM);
     options.reentrant = (gb_reentrancy)field_number(L, 4, "reentrant_code", GB_REENTRANT_NO);
     options.keep_alive = field_bool(L, 4, "keep_alive");
-    options.idle_ns = (uint64_t)(field_number(L, 4, "idle_s", 600) * 1e9);
+    options.idle_ns = gbl_ns(field_number(L, 4, "idle_s", 600));
     options.queue_max = (uint32_t)field_number(L, 4, "max_queue", 1024);
     options.stateless_max = (uint32_t)field_number(L, 4, "stateless_max", 16);
     gb_type *type;
@@ -89,7 +89,10 @@ static int core_changed(lua_State *L)
 {
     gbl_state *state = gbl_of(L);
     gb_type *type = gb_type_at(state->worker->silo, (uint32_t)luaL_checknumber(L, 1));
-    gbl_type_forget(state, gbl_type_of(state, type));
+    gbl_type *own = gbl_type_of(state, type);
+    bool complete = own->complete;
+    gbl_type_forget(state, own);
+    if (complete) gbl_type_complete(L, own); /* activations that there are end with the new hooks */
     return 0;
 }
 
@@ -200,8 +203,7 @@ static int core_self_timer(lua_State *L)
     gb_act *act = check_self(L, state);
     size_t size;
     const char *name = luaL_checklstring(L, 2, &size);
-    uint64_t after = (uint64_t)(luaL_checknumber(L, 3) * 1e9),
-             every = (uint64_t)(luaL_checknumber(L, 4) * 1e9), id;
+    uint64_t after = gbl_ns(luaL_checknumber(L, 3)), every = gbl_ns(luaL_checknumber(L, 4)), id;
     const gb_sym *sym = gb_sym_get(state->worker->silo, name, size);
     if (!sym) return luaL_error(L, "out of memory: a timer");
     gb_buf bytes;

@@ -61,9 +61,9 @@ static int ref_or_none(lua_State *L)
     return 0;
 }
 
-/* Asks the Lua half for the hooks of a class that has all its methods now. */
-static void complete_type(lua_State *L, gbl_state *state, gbl_type *own)
+void gbl_type_complete(lua_State *L, gbl_type *own)
 {
+    gbl_state *state = gbl_of(L);
     struct gb_type_local *local = &own->type->local[state->worker->index];
     lua_rawgeti(L, LUA_REGISTRYINDEX, state->core_ref);
     lua_getfield(L, -1, "complete");
@@ -93,7 +93,7 @@ static int open_protected(lua_State *L)
         in->rc = chunk;
         return 0;
     }
-    if (!own->complete) complete_type(L, in->state, own);
+    if (!own->complete) gbl_type_complete(L, own);
     lua_rawgeti(L, LUA_REGISTRYINDEX, chunk);
     lua_rawgeti(L, LUA_REGISTRYINDEX, own->make_ref);
     lua_pushnumber(L, gbl_handle(in->act));

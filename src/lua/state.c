@@ -48,11 +48,30 @@ int gbl_push_error(lua_State *L, int rc, const char *message)
     return gbl_push_failure(L, rc, message);
 }
 
+/* Our own Lua files are chunks named "=gb" and "=gb.NAME"; files of users begin with '@'. */
+static bool is_own(const char *source)
+{
+    return strncmp(source, "=gb", 3) == 0 && (source[3] == 0 || source[3] == '.');
+}
+
+/* Like luaL_where, for the innermost line that is the user's. */
+static void push_where(lua_State *L)
+{
+    lua_Debug at;
+    for (int level = 1; lua_getstack(L, level, &at); level++) {
+        lua_getinfo(L, "Sl", &at);
+        if (at.currentline <= 0 || is_own(at.source)) continue;
+        lua_pushfstring(L, "%s:%d: ", at.short_src, at.currentline);
+        return;
+    }
+    lua_pushliteral(L, "");
+}
+
 int gbl_raise(lua_State *L, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    luaL_where(L, 1);
+    push_where(L);
     lua_pushvfstring(L, format, args);
     va_end(args);
     lua_concat(L, 2);
@@ -76,6 +95,11 @@ static int co_new(lua_State *L)
 {
     gbl_co *co = lua_touserdata(L, 1);
     co->L = lua_newthread(L);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, gbl_of(L)->waiting_ref);
+    lua_pushvalue(L, -2);
+    lua_pushliteral(L, "cannot resume the turn of a grain or script: it goes on by itself");
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
     co->ref = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
@@ -216,6 +240,20 @@ static void preload(lua_State *L)
     lua_pop(L, 2);
 }
 
+/* core.waiting: why a coroutine cannot be resumed, by coroutine (coroutine.lua). Weak: none lives
+ * for it. */
+static void open_waiting(lua_State *L)
+{
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    gbl_of(L)->waiting_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_setfield(L, -2, "waiting");
+}
+
 static int open_all(lua_State *L)
 {
     gbl_state *state = gbl_of(L);
@@ -225,6 +263,7 @@ static int open_all(lua_State *L)
     state->core_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_newtable(L);
     state->futures_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    open_waiting(L);
     lua_newtable(L);
     state->future_meta_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     gbl_open_call(L);

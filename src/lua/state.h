@@ -67,6 +67,8 @@ struct gbl_state {
     int run_refs[GBL_RUNS]; /* by gbl_run */
     int futures_ref;        /* pending futures, by id */
     int future_meta_ref;
+    int waiting_ref; /* why a coroutine cannot be resumed, by coroutine */
+    int barred;      /* Lua runs in a coroutine whose resumer cannot wait */
     gb_list pending, sleepers, op_waits, idlers; /* what is under way */
     uint64_t random[2];
 };
@@ -93,6 +95,13 @@ static inline gb_call *gbl_turn(gbl_state *state)
     return state->worker->current;
 }
 
+/* Seconds of Lua as nanoseconds; what is longer than 300 years is for ever. */
+static inline uint64_t gbl_ns(double seconds)
+{
+    if (!(seconds > 0)) return 0;
+    return seconds > 1e10 ? GB_FOREVER / 2 : (uint64_t)(seconds * 1e9 + 0.5);
+}
+
 /* Loads a chunk from a file as a function on L: 0 or negative with the detail set. */
 int gbl_load_file(lua_State *L, const char *path, const char *chunk_name);
 
@@ -114,6 +123,7 @@ static inline gb_act *gbl_act_of(gbl_state *state, double handle)
 
 void gbl_push_self(gbl_state *state, lua_State *L, const gb_act *act);
 void gbl_type_forget(gbl_state *state, gbl_type *own); /* looks methods and hooks up again */
+void gbl_type_complete(lua_State *L, gbl_type *own);   /* asks for the hooks; may raise */
 int gbl_method(gbl_state *state, gbl_type *own,
                const gb_sym *sym); /* a registry reference, or -1 */
 

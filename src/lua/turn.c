@@ -10,17 +10,30 @@
 
 /* ---- parking ---- */
 
+/* Names the C function that calls back: the innermost one that does not know how to wait. */
+static void refuse_park(lua_State *L, const char *what)
+{
+    lua_Debug at;
+    for (int level = 1; lua_getstack(L, level, &at); level++) {
+        lua_getinfo(L, "Sn", &at);
+        if (strcmp(at.what, "C") != 0 || !at.name || strcmp(at.name, "pcall") == 0 ||
+            strcmp(at.name, "xpcall") == 0)
+            continue;
+        gbl_raise(L, "'%s' waits, and nothing can wait inside '%s' (a C function that calls back)",
+                  what, at.name);
+    }
+    gbl_raise(L,
+              "'%s' waits, and nothing can wait inside a C function that calls back (table.sort, "
+              "string.gsub)",
+              what);
+}
+
 void gbl_check_park(lua_State *L, const char *what)
 {
     gbl_state *state = gbl_of(L);
     if (__builtin_expect(!gbl_turn(state), 0))
         gbl_raise(L, "'%s' waits, and nothing may wait here (outside of a turn)", what);
-    if (__builtin_expect(!lua_isyieldable(L), 0))
-        gbl_raise(L,
-                  "'%s' waits, and a C function stands between it and its turn (a callback of "
-                  "table.sort or "
-                  "string.gsub cannot wait)",
-                  what);
+    if (__builtin_expect(!lua_isyieldable(L) || state->barred, 0)) refuse_park(L, what);
 }
 
 gbl_ticket gbl_park(lua_State *L, gb_call *waits)
@@ -198,6 +211,12 @@ static void waiter_late(gb_timer *timer)
 static waiter *waiter_add(lua_State *L, gbl_pending *pending, int index)
 {
     gbl_state *state = pending->state;
+    /* Who waited for any of several futures has left waiters at the others. */
+    while (pending->waiters && !gbl_ticket_valid(&pending->waiters->ticket)) {
+        waiter *stale = pending->waiters;
+        pending->waiters = stale->next;
+        waiter_free(stale);
+    }
     waiter *w = gb_mem_zalloc(&state->mem, sizeof *w);
     if (!w) luaL_error(L, "out of memory: waiting for a future");
     w->state = state;
@@ -207,13 +226,6 @@ static waiter *waiter_add(lua_State *L, gbl_pending *pending, int index)
     w->next = pending->waiters;
     pending->waiters = w;
     return w;
-}
-
-static uint64_t to_ns(lua_State *L, int index)
-{
-    double seconds = lua_tonumber(L, index);
-    if (!(seconds > 0)) return 0;
-    return seconds > 1e10 ? GB_FOREVER / 2 : (uint64_t)(seconds * 1e9 + 0.5);
 }
 
 /* core.await(future, seconds or nil) */
@@ -233,7 +245,7 @@ static int core_await(lua_State *L)
     w->ticket = ticket;
     if (lua_type(L, 2) == LUA_TNUMBER)
         gb_timer_add(&state->worker->timers, &w->timer, state->worker->now,
-                     state->worker->now + to_ns(L, 2));
+                     state->worker->now + gbl_ns(lua_tonumber(L, 2)));
     if (call)
         gb_turn_park(ticket.turn, call); /* only now, since it may be answered at once: a circle */
     return gbl_yield(L);
@@ -243,16 +255,32 @@ static int core_await(lua_State *L)
 static int core_await_any(lua_State *L)
 {
     gbl_check_park(L, "await");
+    gbl_state *state = gbl_of(L);
     int count = (int)lua_objlen(L, 1);
-    gbl_ticket ticket = gbl_park(L, NULL);
+    /* Before it parks, since memory may be short; a ticket for the park that comes next. */
+    gb_call *turn = gbl_turn(state);
+    gbl_ticket ticket = {turn, turn->serial, ((gbl_co *)turn->body)->park_seq + 1};
     for (int i = 1; i <= count; i++) {
         lua_rawgeti(L, 1, i);
         gbl_pending *pending = pending_at(L, -1);
         lua_pop(L, 1);
-        if (!pending) continue;
-        waiter_add(L, pending, i)->ticket = ticket;
+        if (pending) waiter_add(L, pending, i)->ticket = ticket;
     }
+    gbl_park(L, NULL);
     return gbl_yield(L);
+}
+
+/* core.bar(number): more or fewer coroutines run whose resumer cannot wait. */
+static int core_bar(lua_State *L)
+{
+    gbl_of(L)->barred += (int)lua_tointeger(L, 1);
+    return 0;
+}
+
+/* core.raise(text): an error at the innermost line that is the user's. */
+static int core_raise(lua_State *L)
+{
+    return gbl_raise(L, "%s", luaL_checkstring(L, 1));
 }
 
 /* core.cancel(future): true when it was still unfinished. */
@@ -309,7 +337,7 @@ static int core_sleep(lua_State *L)
     gb_timer_init(&s->timer, sleep_over);
     s->ticket = gbl_park(L, NULL);
     gb_timer_add(&state->worker->timers, &s->timer, state->worker->now,
-                 state->worker->now + to_ns(L, 1));
+                 state->worker->now + gbl_ns(lua_tonumber(L, 1)));
     return gbl_yield(L);
 }
 
@@ -581,6 +609,7 @@ void gbl_open_turn(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"await", core_await},   {"await_any", core_await_any},
                                          {"cancel", core_cancel}, {"sleep", core_sleep},
+                                         {"bar", core_bar},       {"raise", core_raise},
                                          {"spawn", core_spawn},   {NULL, NULL}};
     luaL_register(L, NULL, functions);
     lua_pushlightuserdata(L, gbl_of(L));
