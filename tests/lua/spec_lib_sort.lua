@@ -54,14 +54,14 @@ local function check_sort(name, n, put, descending, low, high)
   kit.all(kit.host(lib.argsort(put(x), { descending = descending })), v, n, nil, "argsort")
 end
 
-kit.both(function(sizes, put)
+kit.both(function(sizes, put, layout)
   for _, n in ipairs(sizes) do
     check_sort("float", n, put, n == 1000, -50, 50)
-    if n < 1e5 then check_sort("int32", n, put, n == 33, -40, 40) end
+    if n < 1e5 and not layout then check_sort("int32", n, put, n == 33, -40, 40) end
   end
 end, 1e5)
 local function same(x) return x:copy() end
-for _, name in ipairs { "uint8", "double", "int64", "int16" } do
+for _, name in ipairs { "uint8", "double", "int64" } do
   local low = name == "uint8" and 0 or -120
   local x = kit.random(name, 20000, low, 120)
   lib.sort(x)

@@ -36,8 +36,8 @@ local function check_reductions(x, put, name)
   near(lib.norm(unit), 1, 1e-5, "norm of what is normalized")
 end
 
-kit.both(function(sizes, put)
-  for _, name in ipairs { "float", "int32" } do
+kit.both(function(sizes, put, layout)
+  for _, name in ipairs(layout and { "float" } or { "float", "int32" }) do
     for _, n in ipairs(sizes) do
       check_reductions(kit.random(name, n, -1000, 1000), put, name)
     end
@@ -45,7 +45,6 @@ kit.both(function(sizes, put)
 end)
 check_reductions(kit.random("double", 1000, -1, 1), function(x) return x end, "double")
 check_reductions(kit.random("uint8", 5000, 0, 255), function(x) return x end, "uint8")
-check_reductions(kit.random("int16", 5000, -32768, 32767), function(x) return x end, "int16")
 
 -- wide sums are wide, and NaN is passed over
 equal(lib.sum(gb.array("int64", { 2 ^ 53, 1 })), 2LL ^ 53 + 1LL)
