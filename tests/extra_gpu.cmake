@@ -18,3 +18,11 @@ foreach(row "old 11080 none 0" "root 12000 none 0 FAKE_NO_ROOT" "function 12000 
                              FAKE_ANSWER=${answer} ${row})
   add_dependencies(test_gpu_cuda_api fake_cuda_${name})
 endforeach()
+
+# The conformance suite through the software driver: the code of the cuda backend, on the CPU.
+if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/softcuda/soft_nvrtc.c)
+  add_test(NAME gpu.conformance_software COMMAND test_gpu_conformance)
+  set_tests_properties(gpu.conformance_software PROPERTIES TIMEOUT 300 LABELS gpu ENVIRONMENT
+    "GB_CUDA_LIBRARY=$<TARGET_FILE:softcuda>;GB_NVRTC_LIBRARY=$<TARGET_FILE:softcuda>;GB_NVML_LIBRARY=$<TARGET_FILE:softcuda>")
+  add_dependencies(test_gpu_conformance softcuda)
+endif()

@@ -102,15 +102,29 @@ static int open_cuda(void **out, gb_gpu *gpu)
     return 0;
 }
 
+/* A kernel that never ends holds the host callback behind it, and with that our memory. (No context
+ * is needed to ask for an event.) */
 static int stop_cuda(void *self)
 {
-    gbi_cuda_watch_stop(self);
-    return 0;
+    gbi_cuda *cuda = self;
+    gbi_cuda_watch_stop(cuda);
+    for (int i = 0; i < cuda->device_count; i++) {
+        gbi_cuda_device *device = cuda->devices[i];
+        if (!device) continue;
+        bool settled = true;
+        pthread_mutex_lock(&device->lock);
+        bool asked = device->runaway != NULL;
+        pthread_mutex_unlock(&device->lock);
+        if (asked) settled = gbi_cuda_settled(device);
+        cuda->stuck += !settled;
+    }
+    return cuda->stuck;
 }
 
 static void close_cuda(void *self)
 {
     gbi_cuda *cuda = self;
+    if (cuda->stuck) return;
     if (cuda->nvml) {
         cuda->nvml->nvmlShutdown();
         gbi_nvml_unload(cuda->nvml);
@@ -238,12 +252,14 @@ static int device_open(void **out, void *self, int index, gb_device *front)
 static void device_close(void *self)
 {
     gbi_cuda_device *device = self;
+    gbi_cuda *cuda = device->cuda;
     gbi_cuda_submit_stop(device);
-    device->cuda->devices[device->ordinal] = NULL;
+    if (device->runaway) return; /* its callback may still come */
+    cuda->devices[device->ordinal] = NULL;
     pthread_mutex_destroy(&device->lock);
     pthread_cond_destroy(&device->wake);
     pthread_cond_destroy(&device->finished);
-    gb_mem_free(device->cuda->mem, device, sizeof *device);
+    gb_mem_free(cuda->mem, device, sizeof *device);
 }
 
 /* Free memory by the management library, which needs no context; else by the driver. */

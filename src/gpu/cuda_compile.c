@@ -12,7 +12,7 @@
 #include <string.h>
 
 /* Changes when the same source makes another image or note, headers aside (they are hashed). */
-enum { IMAGE_REVISION = 1 };
+enum { IMAGE_REVISION = 2 };
 enum { HEADERS_MAX = 96, OPTIONS_MAX = 64, ARCHS_MAX = 64, ROUNDS_MAX = 8, INCLUDES_MAX = 16 };
 enum { PATH_BYTES = 4096 };
 static const int64_t cache_bytes_max = (int64_t)512 << 20;
@@ -285,8 +285,9 @@ static int make_key(work *w)
     gb_buf key, files;
     gb_buf_init(&key, w->out->bytes.mem);
     gb_buf_init(&files, w->out->bytes.mem);
-    int rc = gb_buf_printf(&key, "cuda revision %d nvrtc %d %s\n", IMAGE_REVISION,
-                           w->nvrtc->version, w->arch);
+    /* the path too: a test's software compiler must never be taken for the real one */
+    int rc = gb_buf_printf(&key, "cuda revision %d nvrtc %d %s %s\n", IMAGE_REVISION,
+                           w->nvrtc->version, w->nvrtc->path, w->arch);
     for (const gb_embedded *file = gb_embedded_headers; file->name && rc == 0; file++) {
         if (strncmp(file->name, "cpu.", 4) == 0) continue;
         rc = gb_buf_printf(&key, "header %s %zu\n", file->name, file->size);

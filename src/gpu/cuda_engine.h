@@ -72,7 +72,7 @@ struct gbi_cuda_device {
     char lost_text[256];
     pthread_cond_t wake, finished;
     pthread_t thread;
-    bool started, stopping;
+    bool started, stopping, joined;
     gb_list jobs;
     gb_list deferred; /* queues whose head could not be issued by their owner */
     bool pump;        /* something ended since the deferred queues were tried last */
@@ -80,6 +80,10 @@ struct gbi_cuda_device {
     gb_list stages[2];
     int stage_counts[2];
     gb_cu_stream stream; /* the submission thread's own: clears new memory */
+    /* Behind a kernel that passed its bound; while that runs, no call is made that waits for the
+     * device, and what it may still use is left in place. */
+    gbi_cuda_mark *runaway;
+    _Atomic bool runaway_waited;
 };
 
 /* The watcher. */
@@ -98,7 +102,7 @@ struct gbi_cuda {
     gb_nvml_api *nvml;   /* NULL: not there */
     gb_nvrtc_api *nvrtc; /* under lock; loaded by the first compilation */
     pthread_mutex_t lock;
-    int device_count;
+    int device_count, stuck; /* devices whose runaway never came back */
     gbi_cuda_device *devices[GBI_CUDA_DEVICES_MAX];
     gbi_cuda_watch watch;
 };
@@ -170,6 +174,9 @@ void gbi_cuda_post(gbi_cuda_device *device, gbi_cuda_job *job);
 void gbi_cuda_defer(gbi_cuda_queue *queue); /* under the queue's lock */
 void gbi_cuda_pump(gbi_cuda_device *device);
 void gbi_cuda_submit_stop(gbi_cuda_device *device);
+/* The submission or the closing thread: no runaway kernel is in the way of a call that waits for
+ * the device. */
+bool gbi_cuda_settled(gbi_cuda_device *device);
 
 /* ---- cuda_memory.c ---- */
 

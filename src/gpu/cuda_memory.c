@@ -81,7 +81,7 @@ typedef struct release {
 static int run_release(gbi_cuda_device *device, void *arg)
 {
     release *gone = arg;
-    free_memory(device, gone->address, gone->host, gone->kind);
+    if (gbi_cuda_settled(device)) free_memory(device, gone->address, gone->host, gone->kind);
     return 0;
 }
 

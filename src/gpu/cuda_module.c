@@ -265,7 +265,7 @@ static int read_rows(cuda_module *module)
     if (count == 0) {
         module->rows.size = 0;
         gb_cu_result rc = module->device->cuda->api->cuModuleGetGlobal(
-            &module->table, &module->table_bytes, module->handle, "__gb_rows");
+            &module->table, &module->table_bytes, module->handle, "__gbr_rows");
         if (rc != GB_CU_SUCCESS)
             return gbi_cuda_failed(module->device, rc, "finding a module's table");
         count = gbi_cuda_call(module->device, read_table, module);
@@ -302,7 +302,7 @@ static int load_image(gbi_cuda_device *device, void *arg)
 
 static int unload_image(gbi_cuda_device *device, void *arg)
 {
-    device->cuda->api->cuModuleUnload(((cuda_module *)arg)->handle);
+    if (gbi_cuda_settled(device)) device->cuda->api->cuModuleUnload(((cuda_module *)arg)->handle);
     return 0;
 }
 

@@ -185,14 +185,14 @@ static int add_kernel(gbi_cuda_names *names, const gb_source_kernel *kernel, con
     else
         rc = setf(names, &name->shown, "%s%s%s", scope, between, kernel->name);
     if (rc == 0 && kernel->overloaded)
-        rc = setf(names, &name->declare, "%s typedef void (*__gb_k%d)(%s); %s", kernel->open, id,
+        rc = setf(names, &name->declare, "%s typedef void (*__gbr_k%d)(%s); %s", kernel->open, id,
                   kernel->types, kernel->close);
     else if (rc == 0)
-        rc = setf(names, &name->declare, "%s typedef decltype(&%s%s) __gb_k%d; %s", kernel->open,
+        rc = setf(names, &name->declare, "%s typedef decltype(&%s%s) __gbr_k%d; %s", kernel->open,
                   kernel->name, argument, id, kernel->close);
-    if (rc == 0) rc = setf(names, &name->type, "::%s%s__gb_k%d", scope, between, id);
+    if (rc == 0) rc = setf(names, &name->type, "::%s%s__gbr_k%d", scope, between, id);
     if (rc == 0)
-        rc = setf(names, &name->expression, "(::%s%s__gb_k%d)&::%s%s%s%s", scope, between, id,
+        rc = setf(names, &name->expression, "(::%s%s__gbr_k%d)&::%s%s%s%s", scope, between, id,
                   scope, between, kernel->name, argument);
     for (int i = 0; i < kernel->param_count && rc == 0; i++)
         rc = gbi_cuda_name_set(names, &name->parts[i], kernel->params[i]);
@@ -244,7 +244,7 @@ static int add_global(gbi_cuda_names *names, const gb_source_name *at)
     if (!name) return GB_ENOMEM;
     int rc = setf(names, &name->shown, "%s%s%s", at->scope, colons(at->scope), at->name);
     if (rc == 0) rc = setf(names, &name->type, "decltype(::%s)", name->shown);
-    if (rc == 0) rc = setf(names, &name->declare, "typedef %s __gb_k%d;", name->type, id);
+    if (rc == 0) rc = setf(names, &name->declare, "typedef %s __gbr_k%d;", name->type, id);
     if (rc == 0) rc = setf(names, &name->expression, "&::%s", name->shown);
     return rc;
 }
@@ -257,7 +257,7 @@ static int add_struct(gbi_cuda_names *names, const gb_source_struct *type)
     int rc =
         setf(names, &name->shown, "%s%s%s", type->at.scope, colons(type->at.scope), type->at.name);
     if (rc == 0) rc = setf(names, &name->type, "::%s", name->shown);
-    if (rc == 0) rc = setf(names, &name->declare, "typedef %s __gb_k%d;", name->type, id);
+    if (rc == 0) rc = setf(names, &name->declare, "typedef %s __gbr_k%d;", name->type, id);
     for (int i = 0; i < type->field_count && rc == 0; i++)
         rc = gbi_cuda_name_set(names, &name->parts[i], type->fields[i]);
     return rc;
@@ -327,14 +327,14 @@ static int put_rows(const gbi_cuda_name *name, int id, gb_buf *out)
 {
     int rc;
     if (name->kind == GBI_NAME_GLOBAL)
-        return gb_buf_printf(out, "__gb_global_row<%s>(%d),", name->type, id);
+        return gb_buf_printf(out, "__gbr_global_row<%s>(%d),", name->type, id);
     bool kernel = name->kind == GBI_NAME_KERNEL;
-    rc = gb_buf_printf(out, "__gb_%s_row<%s>(%d),", kernel ? "kernel" : "struct", name->type, id);
+    rc = gb_buf_printf(out, "__gbr_%s_row<%s>(%d),", kernel ? "kernel" : "struct", name->type, id);
     for (int i = 0; i < name->part_count && rc == 0; i++)
-        rc = kernel ? gb_buf_printf(out, " __gb_param_row<%s, %d>(%d),", name->type, i, id)
+        rc = kernel ? gb_buf_printf(out, " __gbr_param_row<%s, %d>(%d),", name->type, i, id)
                     : gb_buf_printf(out,
-                                    " __gb_field_row<decltype(%s::%s)>(%d, %d, "
-                                    "__GB_OFFSET(%s, %s)),",
+                                    " __gbr_field_row<decltype(%s::%s)>(%d, %d, "
+                                    "__GBR_OFFSET(%s, %s)),",
                                     name->type, name->parts[i], id, i, name->type, name->parts[i]);
     return rc;
 }
@@ -346,7 +346,7 @@ int gbi_cuda_names_text(const gbi_cuda_names *names, gb_buf *out)
     if (rc == 0) rc = gb_buf_put(out, header->bytes, header->size);
     for (int pass = 0; pass < 2 && rc == 0; pass++) {
         rc = gb_buf_printf(out, "%s\n",
-                           pass ? "extern \"C\" __device__ const __gb_row __gb_rows[] "
+                           pass ? "__device__ __gbr_row __gbr_rows[] "
                                   "= {"
                                 : "");
         if (rc == 0) rc = gb_buf_printf(out, "#line 1 \"<gpubridge %s>\"\n", pass ? "row" : "name");
@@ -357,7 +357,7 @@ int gbi_cuda_names_text(const gbi_cuda_names *names, gb_buf *out)
             if (rc == 0) rc = gb_buf_put(out, "\n", 1);
         }
     }
-    if (rc == 0) rc = gb_buf_printf(out, "__gb_row{-1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}}};\n");
+    if (rc == 0) rc = gb_buf_printf(out, "__gbr_row{-1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}}};\n");
     return rc;
 }
 

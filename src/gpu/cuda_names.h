@@ -34,7 +34,7 @@ typedef struct gbi_cuda_names {
     int count, room;
 } gbi_cuda_names;
 
-/* Same layout as __gb_row. */
+/* Same layout as __gbr_row. */
 typedef struct gbi_cuda_row {
     int32_t kind, id, sub, code, lanes, pointer, is_const;
     uint32_t size, element, offset, count;

@@ -15,6 +15,7 @@ static int run_close(gbi_cuda_device *device, void *arg)
 {
     gbi_cuda_queue *queue = arg;
     const gb_cuda_api *api = device->cuda->api;
+    if (!gbi_cuda_settled(device)) return 0;
     api->cuStreamSynchronize(queue->stream); /* a host callback may stand at its end */
     api->cuStreamDestroy(queue->stream);
     return 0;

@@ -1,12 +1,12 @@
-/* Finds the table of device/cuda.rows.h in an image: the symbol __gb_rows of an ELF file (a cubin),
- * or the initialiser of that name in PTX text. */
+/* Finds the table of device/cuda.rows.h in an image: the symbol __gbr_rows of an ELF file (a
+ * cubin), or the initialiser of that name in PTX text. */
 #include "gpu/cuda_names.h"
 
 #include <elf.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char table[] = "__gb_rows";
+static const char table[] = "__gbr_rows";
 
 /* ---- ELF ---- */
 
@@ -58,11 +58,11 @@ static int read_elf(const uint8_t *image, size_t size, gb_buf *out)
     return 0;
 }
 
-/* ---- PTX: .global .align 4 .b8 __gb_rows[516] = {1, 0, ...}; ---- */
+/* ---- PTX: .global .align 4 .b8 __gbr_rows[516] = {1, 0, ...}; ---- */
 
 static int read_ptx(const char *text, size_t size, gb_buf *out)
 {
-    static const char start[] = "__gb_rows[";
+    static const char start[] = "__gbr_rows[";
     const char *at = memmem(text, size, start, sizeof start - 1), *end = text + size;
     at = at ? memchr(at, '{', (size_t)(end - at)) : NULL;
     if (!at) return 0;

@@ -11,7 +11,30 @@
 #include <string.h>
 #include <time.h>
 
-enum { BACKING_NS = 100000000 };
+enum { BACKING_NS = 100000000, RUNAWAY_MS = 500 };
+
+bool gbi_cuda_settled(gbi_cuda_device *device)
+{
+    const gb_cuda_api *api = device->cuda->api;
+    pthread_mutex_lock(&device->lock);
+    gbi_cuda_mark *runaway = device->runaway;
+    pthread_mutex_unlock(&device->lock);
+    if (!runaway) return true;
+    const struct timespec pause = {.tv_nsec = 1000000};
+    gb_cu_result rc = api->cuEventQuery(runaway->handle);
+    for (int i = 0; rc == GB_CU_NOT_READY && i < RUNAWAY_MS && !device->runaway_waited; i++) {
+        nanosleep(&pause, NULL);
+        rc = api->cuEventQuery(runaway->handle);
+    }
+    atomic_store(&device->runaway_waited, true); /* once: what comes later does not wait again */
+    if (rc == GB_CU_NOT_READY) return false;
+    pthread_mutex_lock(&device->lock);
+    bool mine = device->runaway == runaway;
+    device->runaway = NULL;
+    pthread_mutex_unlock(&device->lock);
+    if (mine) gbi_cuda_mark_unref(runaway);
+    return true;
+}
 
 static void finish(gbi_cuda_device *device, gbi_cuda_job *job, int rc)
 {
@@ -102,8 +125,9 @@ static void *submission(void *arg)
         if (pthread_cond_timedwait(&device->wake, &device->lock, &until) != 0) device->pump = true;
     }
     pthread_mutex_unlock(&device->lock);
-    gbi_cuda_memory_fini(device);
-    if (atomic_load(&device->ready)) {
+    bool settled = gbi_cuda_settled(device);
+    if (settled) gbi_cuda_memory_fini(device);
+    if (settled && atomic_load(&device->ready)) {
         const gb_cuda_api *api = device->cuda->api;
         api->cuStreamDestroy(device->stream);
         api->cuCtxSetCurrent(NULL);
@@ -178,7 +202,8 @@ void gbi_cuda_submit_stop(gbi_cuda_device *device)
     pthread_mutex_lock(&device->lock);
     device->stopping = true;
     pthread_cond_signal(&device->wake);
-    bool started = device->started;
+    bool started = device->started && !device->joined;
+    device->joined = true;
     pthread_mutex_unlock(&device->lock);
     if (started) pthread_join(device->thread, NULL);
 }

@@ -63,14 +63,20 @@ static void take(gbi_cuda_queue *queue, gb_list *node, gb_list *done)
     queue->finishing++;
 }
 
-/* The device is gone: everything ends with that, and what was under way with its own text. */
+/* The device is gone: everything ends with that. The first launch that was under way is named: the
+ * driver does not say which one it was. */
 static void take_all_lost(gbi_cuda_queue *queue, gb_list *done)
 {
+    char text[512], under_way[160] = "";
     for (gb_list *node; (node = queue->pending.next) != &queue->pending;) {
         gbi_cuda_step *step = step_of(node);
+        if (!*under_way && step->command && step->command->kind == GBI_LAUNCH)
+            snprintf(under_way, sizeof under_way, "; under way: kernel '%.100s'",
+                     gb_kernel_name(step->command->u.launch.kernel));
         if (step->rc == 0) {
             step->rc = gbi_cuda_lost(queue->device);
-            step->text = strdup(gb_err_detail());
+            snprintf(text, sizeof text, "%s%s", gb_err_detail(), under_way);
+            step->text = strdup(text);
         }
         take(queue, node, done);
     }
@@ -106,6 +112,9 @@ static void check_bound(gbi_cuda_queue *queue, const gbi_cuda_step *mark, uint64
     snprintf(text, sizeof text,
              "cuda device %d: kernel '%.80s' passed its bound of %llu ms; the device is given up",
              queue->device->ordinal, name, (unsigned long long)(launch->bound_ns / 1000000));
+    pthread_mutex_lock(&queue->device->lock);
+    if (!queue->device->runaway) queue->device->runaway = gbi_cuda_mark_ref(mark->mark);
+    pthread_mutex_unlock(&queue->device->lock);
     launch->rc = GB_ETIMEDOUT;
     launch->text = strdup(text);
     gbi_cuda_lose(queue->device, text);

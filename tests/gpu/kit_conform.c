@@ -14,6 +14,38 @@
 static const char *const files[CONFORM_FILES] = {"language.cu", "memory.cu", "warp.cu", "faults.cu",
                                                  "broken.cu"};
 
+void conform_open(conform *c, const char *backend)
+{
+    *c = (conform){.backend = backend, .seed = kit_seed()};
+    gb_mem_init(&c->mem, backend, NULL, 0);
+    gb_gpu_config config = {.mem = &c->mem, .cpu_devices = 2};
+    if (gb_gpu_open(&c->gpu, &config) < 0) abort();
+    for (int i = 0; i < gb_gpu_device_count(c->gpu) && !c->device; i++) {
+        gb_device_info info;
+        gb_device_get_info(gb_gpu_device(c->gpu, i), &info);
+        if (strcmp(info.backend, backend) == 0) c->device = gb_gpu_device(c->gpu, i);
+    }
+    if (c->device && gb_queue_open(&c->queue, c->device) < 0) abort();
+}
+
+void conform_close(conform *c)
+{
+    for (int i = 0; i < CONFORM_FILES; i++) gb_module_unref(c->modules[i]);
+    gb_queue_close(c->queue);
+    gb_gpu_close(c->gpu);
+    gb_mem_fini(&c->mem);
+}
+
+void conform_reopen(conform *c)
+{
+    uint64_t seed = c->seed;
+    const char *backend = c->backend;
+    conform_close(c);
+    conform_open(c, backend);
+    c->seed = seed;
+    assert_non_null(c->device);
+}
+
 char *conform_source(const char *file)
 {
     char path[512];

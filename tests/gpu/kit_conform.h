@@ -39,6 +39,11 @@ typedef struct conform_case {
 extern const conform_map conform_maps[];   /* ends with a NULL name */
 extern const conform_case conform_cases[]; /* too */
 
+/* The device of a backend, NULL where it has none. */
+void conform_open(conform *c, const char *backend);
+void conform_close(conform *c);
+void conform_reopen(conform *c); /* after a device was lost; nothing of the test is open */
+
 /* Loads a file of conformance/ once per backend; fails the test with the compiler's text. */
 gb_module *conform_module(conform *c, const char *file);
 gb_kernel *conform_kernel(conform *c, const char *file, const char *kernel);

@@ -12,10 +12,11 @@
 
 #include <cmocka.h>
 
-/* A new backend adds its name here. */
-static const char *const backends[] = {"cpu", "cuda"};
+/* A new backend adds its name here. "software" is the cuda backend over the software driver: it
+ * runs when GB_CUDA_LIBRARY and GB_NVRTC_LIBRARY name that. */
+static const char *const backends[] = {"cpu", "cuda", "software"};
 
-enum { BACKENDS = sizeof backends / sizeof backends[0], TESTS_MAX = 256 };
+enum { BACKENDS = sizeof backends / sizeof backends[0], TESTS_MAX = 512 };
 
 static conform contexts[BACKENDS];
 
@@ -35,30 +36,6 @@ static void run(void **argument)
         self->one->run(self->context);
 }
 
-static void open_context(conform *c, const char *backend)
-{
-    c->backend = backend;
-    gb_mem_init(&c->mem, backend, NULL, 0);
-    gb_gpu_config config = {.mem = &c->mem, .cpu_devices = 2};
-    if (gb_gpu_open(&c->gpu, &config) < 0) abort();
-    for (int i = 0; i < gb_gpu_device_count(c->gpu) && !c->device; i++) {
-        gb_device_info info;
-        gb_device_get_info(gb_gpu_device(c->gpu, i), &info);
-        if (strcmp(info.backend, backend) == 0) c->device = gb_gpu_device(c->gpu, i);
-    }
-    printf("conformance %s: %s\n", backend, c->device ? "runs" : "not run, no such device");
-    if (c->device && gb_queue_open(&c->queue, c->device) < 0) abort();
-    c->seed = kit_seed();
-}
-
-static void close_context(conform *c)
-{
-    for (int i = 0; i < CONFORM_FILES; i++) gb_module_unref(c->modules[i]);
-    gb_queue_close(c->queue);
-    gb_gpu_close(c->gpu);
-    gb_mem_fini(&c->mem);
-}
-
 static int add(struct CMUnitTest *tests, state *states, int count, conform *c)
 {
     for (const conform_map *map = conform_maps; map->name; map++, count++)
@@ -75,7 +52,9 @@ int main(void)
     static char names[TESTS_MAX][64];
     int count = 0;
     for (int i = 0; i < BACKENDS; i++) {
-        open_context(&contexts[i], backends[i]);
+        conform_open(&contexts[i], backends[i]);
+        printf("conformance %s: %s\n", backends[i],
+               contexts[i].device ? "runs" : "not run, no such device");
         count = add(tests, states, count, &contexts[i]);
     }
     for (int i = 0; i < count; i++) {
@@ -84,6 +63,6 @@ int main(void)
         tests[i] = (struct CMUnitTest){names[i], run, NULL, NULL, &states[i]};
     }
     int failed = _cmocka_run_group_tests("conformance", tests, (size_t)count, NULL, NULL);
-    for (int i = 0; i < BACKENDS; i++) close_context(&contexts[i]);
+    for (int i = 0; i < BACKENDS; i++) conform_close(&contexts[i]);
     return failed;
 }
