@@ -1,7 +1,7 @@
 // Images: rows from the top, pixels from the left, channels of a pixel side by side: element
-// (y, x, c) is at (y * width + x) * channels + c. float, or unsigned char with rounding and clamping.
-// One thread per element of the result; outside the image its edge goes on. Resizing is bilinear
-// with centres of pixels as in OpenCV; grey is luma of ITU-R BT.601; gradients after Sobel
+// (y, x, c) is at (y * width + x) * channels + c. float, or unsigned char with rounding and
+// clamping. One thread per element of the result; outside the image its edge goes on. Resizing is
+// bilinear with centres of pixels as in OpenCV; grey is luma of ITU-R BT.601; gradients after Sobel
 // (Gonzalez, Woods, "Digital Image Processing", 3.6); equalizing by the distribution (3.3).
 #pragma once
 #include "gb/base.cuh"

@@ -25,14 +25,19 @@ for name in pairs(M.c_names) do M.numbers[name] = true end
 
 -- ---- kernels: one module per header and list of instances ----
 
-local opened = {}
+local opened, device_opened = {}, {}
+-- Headers that work differently on one thread per block: see kernels/base.cuh.
+local two_ways = { reduce = true, scan = true, sort = true, select = true, histogram = true,
+  matrix = true }
+
+local function known_modules(unit)
+  return M.device_layout and two_ways[unit] and device_opened or opened
+end
 
 --- The kernels of "gb/<unit>.cuh" for the instances, as a table by short name. instances: a list of
 --- { short, template, argument... }, arguments being C++ text.
 local function open(unit, key, instances)
-  local K = opened[key]
-  if K then return K end
-  local names, shorts = {}, {}
+  local names, shorts, modules = {}, {}, known_modules(unit)
   for i, one in ipairs(instances) do
     local arguments = table.concat(one, ",", 3)
     names[i] = arguments == "" and "gb::" .. one[2] or ("gb::%s<%s>"):format(one[2], arguments)
@@ -40,18 +45,16 @@ local function open(unit, key, instances)
   end
   local module, message, code = kernels.kernels { name = "gb/" .. unit .. ".cuh",
     source = ('#include "gb/%s.cuh"\n'):format(unit), instances = names,
-    options = M.device_layout and { "-DGB_DEVICE_LAYOUT=1" } or nil }
+    options = modules == device_opened and { "-DGB_DEVICE_LAYOUT=1" } or nil }
   if not module then return nil, message, code end
-  K = {}
+  local K = {}
   for i, name in ipairs(names) do K[shorts[i]] = module[name] end
-  opened[key] = K
+  modules[key] = K
   return K
 end
 
 --- For the tests: the GPU's way of working on the cpu backend.
-function M.set_device_layout(on)
-  M.device_layout, opened = on or nil, {}
-end
+function M.set_device_layout(on) M.device_layout = on or nil end
 
 -- ---- scratch memory: kept between calls, up to a bound ----
 
@@ -262,7 +265,7 @@ end
 
 --- The kernels of a header for some instances: see open().
 function Job:kernels(unit, key, instances)
-  local known = opened[key]
+  local known = known_modules(unit)[key]
   if known then return known end
   return self:check(open(unit, key, type(instances) == "function" and instances() or instances))
 end

@@ -5,9 +5,16 @@ local sort_lib = require "gb.lib_sort"
 local lib = {}
 local pixels, bytes = { float = true, uint8 = true }, { uint8 = true }
 
+local image_names = { "image_gray", "image_resize", "image_convolve", "image_sobel" }
+
 local function image_kernel(job, name, type_name)
-  return job:kernels("image", name .. " " .. type_name,
-    M.instances({ name }, M.c_names[type_name]))[name]
+  return job:kernels("image", "image " .. type_name, function()
+    local list = M.instances(image_names, M.c_names[type_name])
+    if type_name == "uint8" then
+      list[#list + 1] = { "image_equalize", "image_equalize", "unsigned char" }
+    end
+    return list
+  end)[name]
 end
 
 local function image(job, x, width, height, channels, allowed)

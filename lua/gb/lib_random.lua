@@ -6,8 +6,9 @@ local whole_types = { int32 = true, uint32 = true }
 local names = { uniform = "random_uniform", normal = "random_normal" }
 
 local function kernel(job, name, type_name)
-  return job:kernels("random", name .. " " .. type_name,
-    M.instances({ name }, M.c_names[type_name]))[name]
+  local list = M.reals[type_name] and { "random_uniform", "random_normal" } or { name }
+  return job:kernels("random", "random " .. type_name,
+    M.instances(list, M.c_names[type_name]))[name]
 end
 
 local function seed_of(job, options)
