@@ -53,7 +53,7 @@ local function open(unit, key, instances)
   return K
 end
 
---- For the tests: the GPU's way of working on the cpu backend.
+--- For the tests: the GPU's way of working on the cpu backend, with arrays copied to and fro.
 function M.set_device_layout(on) M.device_layout = on or nil end
 
 -- ---- scratch memory: kept between calls, up to a bound ----
@@ -153,8 +153,8 @@ end
 local function place(job, device)
   if job.device == nil then
     job.device = device
-    job.cpu = core.device_info(device).backend == "cpu"
-    job.serial = job.cpu and not M.device_layout
+    -- where kernels work in host memory and a block is one thread
+    job.serial = core.device_info(device).backend == "cpu" and not M.device_layout
   elseif job.device ~= device then
     job:misuse("operands are on devices %d and %d", job.device, device)
   end
@@ -193,7 +193,7 @@ local function bind(job, op, write)
   if op.memory then return op end
   if job.device == nil then place(job, core.device_info().index) end
   op.memory = op.value
-  if not op.device and not job.cpu then
+  if not op.device and not job.serial then
     local one = job:check(take_scratch(op.type, op.n, job.device))
     job.taken[#job.taken + 1] = one
     op.memory, op.write = one.buffer, write
@@ -308,7 +308,8 @@ local function finish(job, ok, ...)
     end
   end
   local problem = ...
-  if ok or type(problem) == "table" then
+  -- After a failure a kernel may still run: its scratch memory goes with the last command.
+  if ok or type(problem) == "table" and problem[1] == MISUSE then
     for _, one in ipairs(job.taken) do give_scratch(one) end
   end
   if ok then return ... end
