@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { FREE_TRIES = 1000 };
+
 /* ---- errors ---- */
 
 /* After one of these the context answers nothing else. */
@@ -172,23 +174,6 @@ static int count_devices(gbi_cuda *cuda)
     return count < GBI_CUDA_DEVICES_MAX ? count : GBI_CUDA_DEVICES_MAX;
 }
 
-static int device_count(void *self)
-{
-    gbi_cuda *cuda = self;
-    cuda->api = gb_mem_zalloc(cuda->mem, sizeof *cuda->api);
-    if (!cuda->api) return GB_ENOMEM;
-    int rc = gbi_cuda_load(cuda->api);
-    if (rc == 0) rc = count_devices(cuda);
-    if (rc < 0) {
-        gbi_cuda_unload(cuda->api);
-        gb_mem_free(cuda->mem, cuda->api, sizeof *cuda->api);
-        cuda->api = NULL;
-        return rc;
-    }
-    load_nvml(cuda);
-    return cuda->device_count = rc;
-}
-
 static int attribute(gbi_cuda_device *device, gb_cu_device_attribute which)
 {
     int value = 0;
@@ -226,26 +211,60 @@ static int read_facts(gbi_cuda_device *device)
     return 0;
 }
 
-static int device_open(void **out, void *self, int index, gb_device *front)
+static void free_device(gbi_cuda_device *device)
 {
-    gbi_cuda *cuda = self;
+    pthread_mutex_destroy(&device->lock);
+    pthread_cond_destroy(&device->wake);
+    pthread_cond_destroy(&device->finished);
+    gb_mem_free(device->cuda->mem, device, sizeof *device);
+}
+
+/* A device that does not say what it is is left out. */
+static int add_device(gbi_cuda *cuda, int ordinal)
+{
     gbi_cuda_device *device = gb_mem_zalloc(cuda->mem, sizeof *device);
     if (!device) return GB_ENOMEM;
     device->cuda = cuda;
-    device->ordinal = index;
+    device->ordinal = ordinal;
     pthread_mutex_init(&device->lock, NULL);
     pthread_cond_init(&device->wake, NULL);
     pthread_cond_init(&device->finished, NULL);
     gb_list *lists[] = {&device->jobs,     &device->deferred,  &device->marks[0],
                         &device->marks[1], &device->stages[0], &device->stages[1]};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) gb_list_init(lists[i]);
-    int rc = read_facts(device);
-    if (rc < 0) { /* it stays in the list, so that the others keep their numbers */
-        snprintf(device->facts.name, sizeof device->facts.name, "unknown CUDA device");
-        gbi_cuda_lose(device, gb_err_detail());
+    if (read_facts(device) < 0) {
+        free_device(device);
+        return 0;
     }
-    cuda->devices[index] = device;
-    *out = device;
+    cuda->devices[cuda->device_count++] = device;
+    return 0;
+}
+
+static int device_count(void *self)
+{
+    gbi_cuda *cuda = self;
+    cuda->api = gb_mem_zalloc(cuda->mem, sizeof *cuda->api);
+    if (!cuda->api) return GB_ENOMEM;
+    int rc = gbi_cuda_load(cuda->api);
+    if (rc == 0) rc = count_devices(cuda);
+    if (rc < 0) {
+        gbi_cuda_unload(cuda->api);
+        gb_mem_free(cuda->mem, cuda->api, sizeof *cuda->api);
+        cuda->api = NULL;
+        return rc;
+    }
+    load_nvml(cuda);
+    for (int i = 0, count = rc; i < count; i++) {
+        rc = add_device(cuda, i);
+        if (rc < 0) break; /* no memory: those that were found stay */
+    }
+    return cuda->device_count;
+}
+
+/* Made when they were counted. */
+static int device_open(void **out, void *self, int index, gb_device *front)
+{
+    *out = ((gbi_cuda *)self)->devices[index];
     return 0;
 }
 
@@ -254,16 +273,13 @@ static void device_close(void *self)
     gbi_cuda_device *device = self;
     gbi_cuda *cuda = device->cuda;
     gbi_cuda_submit_stop(device);
-    if (device->runaway) return; /* its callback may still come */
-    cuda->devices[device->ordinal] = NULL;
-    pthread_mutex_destroy(&device->lock);
-    pthread_cond_destroy(&device->wake);
-    pthread_cond_destroy(&device->finished);
-    gb_mem_free(cuda->mem, device, sizeof *device);
+    for (int i = 0; i < cuda->device_count; i++)
+        if (cuda->devices[i] == device) cuda->devices[i] = NULL;
+    if (!device->runaway) free_device(device); /* else its callback may still come */
 }
 
 /* Free memory by the management library, which needs no context; else by the driver. */
-static int64_t memory_free(gbi_cuda_device *device)
+static int64_t driver_free(gbi_cuda_device *device)
 {
     const gb_nvml_api *nvml = device->cuda->nvml;
     gb_nvml_memory memory = {0};
@@ -275,6 +291,20 @@ static int64_t memory_free(gbi_cuda_device *device)
     if (ready && device->cuda->api->cuMemGetInfo(&free_bytes, &total) == GB_CU_SUCCESS)
         return (int64_t)free_bytes;
     return device->facts.memory_free;
+}
+
+/* Buffers that are closed count as free: the submission thread gives them back soon. Read again
+ * when it just did that. */
+static int64_t memory_free(gbi_cuda_device *device)
+{
+    int64_t bytes = 0;
+    for (int i = 0; i < FREE_TRIES; i++) {
+        int64_t begun = atomic_load(&device->frees_begun);
+        if (begun != atomic_load(&device->frees_ended)) continue;
+        bytes = atomic_load(&device->freeing) + driver_free(device);
+        if (begun == atomic_load(&device->frees_begun)) return bytes;
+    }
+    return bytes ? bytes : driver_free(device);
 }
 
 static void device_info(void *self, gb_device_info *out)

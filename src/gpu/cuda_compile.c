@@ -12,7 +12,7 @@
 #include <string.h>
 
 /* Changes when the same source makes another image or note, headers aside (they are hashed). */
-enum { IMAGE_REVISION = 2 };
+enum { IMAGE_REVISION = 3 };
 enum { HEADERS_MAX = 96, OPTIONS_MAX = 64, ARCHS_MAX = 64, ROUNDS_MAX = 8, INCLUDES_MAX = 16 };
 enum { PATH_BYTES = 4096 };
 static const int64_t cache_bytes_max = (int64_t)512 << 20;
@@ -77,6 +77,8 @@ static void set_options(work *w)
     const gb_module_spec *spec = w->spec;
     w->options[w->option_count++] = w->arch;
     w->options[w->option_count++] = gbi_options_standard(spec);
+    /* functions and lambdas without a mark are the device's, as on the cpu backend */
+    w->options[w->option_count++] = "--device-as-default-execution-space";
     for (int i = 0; spec->options && spec->options[i] && w->option_count < OPTIONS_MAX - 20; i++)
         if (!strstr(spec->options[i], "-std=")) w->options[w->option_count++] = spec->options[i];
     for (int i = 0; spec->includes && spec->includes[i] && i < INCLUDES_MAX; i++) {
@@ -228,7 +230,10 @@ static int report(work *w, gb_buf *raw)
     int rc = run(w, w->spec->source, false, &plain);
     if (rc == 0) rc = 1; /* it compiles alone: then the first text is all there is */
     if (rc == 1) rc = put_log(&w->out->log, gb_buf_text(plain.size > 1 ? &plain : raw));
-    if (rc == 0 && w->out->log.size == 0) rc = gb_buf_printf(&w->out->log, "%s", gb_buf_text(raw));
+    if (rc == 0 && w->out->log.size == 0)
+        rc = gb_buf_printf(&w->out->log, "%s: error: NVRTC: %s, without a message\n",
+                           w->spec->name ? w->spec->name : "kernel",
+                           w->nvrtc->nvrtcGetErrorString(GB_NVRTC_COMPILATION));
     gb_buf_fini(&plain);
     return rc < 0 ? rc : gb_err_set(GB_ECOMPILE, "%s", gb_buf_text(&w->out->log));
 }

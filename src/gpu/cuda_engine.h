@@ -53,6 +53,7 @@ typedef struct gbi_cuda_job {
     void *arg;
     void (*after)(gbi_cuda_device *device, struct gbi_cuda_job *job); /* NULL: somebody waits */
     int rc;
+    bool always; /* on a lost device too */
     bool done;
     char text[256];
 } gbi_cuda_job;
@@ -66,9 +67,11 @@ struct gbi_cuda_device {
     gb_device_info facts;
     int shared_plain; /* dynamic shared memory that needs no attribute */
     bool software;
-    _Atomic bool ready;   /* the context is there */
-    _Atomic bool lost;    /* nothing is asked of the driver any more */
-    pthread_mutex_t lock; /* of all below */
+    _Atomic bool ready;                       /* the context is there */
+    _Atomic bool lost;                        /* nothing is asked of the driver any more */
+    _Atomic int64_t freeing;                  /* bytes of closed buffers, not given back yet */
+    _Atomic int64_t frees_begun, frees_ended; /* calls */
+    pthread_mutex_t lock;                     /* of all below */
     char lost_text[256];
     pthread_cond_t wake, finished;
     pthread_t thread;
@@ -169,6 +172,9 @@ int gbi_cuda_enter(gbi_cuda_device *device);
 
 int gbi_cuda_call(gbi_cuda_device *device, int (*run)(gbi_cuda_device *device, void *arg),
                   void *arg);
+/* The same for what gives something back: it is run on a lost device too, and cannot fail. */
+void gbi_cuda_give_back(gbi_cuda_device *device, int (*run)(gbi_cuda_device *device, void *arg),
+                        void *arg);
 /* Nobody waits; job->after runs on the submission thread. The thread has been started before. */
 void gbi_cuda_post(gbi_cuda_device *device, gbi_cuda_job *job);
 void gbi_cuda_defer(gbi_cuda_queue *queue); /* under the queue's lock */

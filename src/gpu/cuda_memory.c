@@ -62,7 +62,9 @@ static int allocate(gbi_cuda_device *device, void *arg)
         if (rc == GB_CU_SUCCESS) rc = api->cuStreamSynchronize(device->stream);
     }
     if (rc != GB_CU_SUCCESS) {
-        free_memory(device, address, host, asked->kind);
+        /* the clearing may be under way: where that cannot be told the memory is not given back */
+        if (api->cuStreamSynchronize(device->stream) == GB_CU_SUCCESS)
+            free_memory(device, address, host, asked->kind);
         return gbi_cuda_failed(device, rc, "clearing a buffer");
     }
     asked->out->address = address;
@@ -76,12 +78,16 @@ typedef struct release {
     uint64_t address;
     void *host;
     gb_buffer_kind kind;
+    int64_t bytes; /* of the device */
 } release;
 
 static int run_release(gbi_cuda_device *device, void *arg)
 {
     release *gone = arg;
+    atomic_fetch_add(&device->frees_begun, 1);
     if (gbi_cuda_settled(device)) free_memory(device, gone->address, gone->host, gone->kind);
+    atomic_fetch_sub(&device->freeing, gone->bytes);
+    atomic_fetch_add(&device->frees_ended, 1);
     return 0;
 }
 
@@ -110,6 +116,7 @@ int gbi_cuda_buffer_open(gbi_memory *out, void *self, size_t bytes, gb_buffer_ki
     }
     gb_list_init(&later->job.link);
     later->kind = kind;
+    later->bytes = kind == GB_BUFFER_PINNED ? 0 : (int64_t)bytes;
     later->address = out->address;
     later->host = out->host;
     later->job.run = run_release;
@@ -123,7 +130,9 @@ void gbi_cuda_buffer_close(void *self, gbi_memory *memory, size_t bytes, gb_buff
 {
     gbi_cuda_device *device = self;
     if (kind != GB_BUFFER_DEVICE) gb_mem_discharge(device->cuda->mem, (int64_t)bytes);
-    gbi_cuda_post(device, &((release *)memory->impl)->job);
+    release *gone = memory->impl;
+    atomic_fetch_add(&device->freeing, gone->bytes);
+    gbi_cuda_post(device, &gone->job);
 }
 
 /* ---- staging ---- */

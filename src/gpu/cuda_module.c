@@ -356,7 +356,7 @@ int gbi_cuda_module_open(gbi_module_desc *out, void *self, const gb_module_spec 
     if (rc < 0) {
         bool compiler_said = rc == GB_ECOMPILE && !module->handle && module->image.log.size;
         *detail = strdup(compiler_said ? gb_buf_text(&module->image.log) : gb_err_detail());
-        if (module->handle) gbi_cuda_call(device, unload_image, module);
+        if (module->handle) gbi_cuda_give_back(device, unload_image, module);
         release(module);
         return rc;
     }
@@ -375,6 +375,6 @@ int gbi_cuda_module_open(gbi_module_desc *out, void *self, const gb_module_spec 
 
 void gbi_cuda_module_close(void *device, gbi_module_desc *desc)
 {
-    gbi_cuda_call(device, unload_image, desc->impl);
+    gbi_cuda_give_back(device, unload_image, desc->impl);
     release(desc->impl);
 }

@@ -71,8 +71,9 @@ static int retain(gbi_cuda_device *device)
 static void run_job(gbi_cuda_device *device, gbi_cuda_job *job)
 {
     pthread_mutex_unlock(&device->lock);
-    int rc = atomic_load(&device->lost) && !job->after ? gbi_cuda_lost(device) : retain(device);
-    if ((rc == 0 || job->after) && job->run) {
+    bool always = job->after || job->always; /* what gives back is done on a lost device too */
+    int rc = atomic_load(&device->lost) && !always ? gbi_cuda_lost(device) : retain(device);
+    if ((rc == 0 || always) && job->run) {
         int own = job->run(device, job->arg);
         if (rc == 0) rc = own;
     }
@@ -150,10 +151,10 @@ static int start(gbi_cuda_device *device)
     return 0;
 }
 
-int gbi_cuda_call(gbi_cuda_device *device, int (*run)(gbi_cuda_device *device, void *arg),
-                  void *arg)
+static int call(gbi_cuda_device *device, int (*run)(gbi_cuda_device *device, void *arg), void *arg,
+                bool always)
 {
-    gbi_cuda_job job = {.run = run, .arg = arg};
+    gbi_cuda_job job = {.run = run, .arg = arg, .always = always};
     pthread_mutex_lock(&device->lock);
     int rc = start(device);
     if (rc == 0) {
@@ -164,6 +165,18 @@ int gbi_cuda_call(gbi_cuda_device *device, int (*run)(gbi_cuda_device *device, v
     }
     pthread_mutex_unlock(&device->lock);
     return rc < 0 && *job.text ? gb_err_set(rc, "%s", job.text) : rc;
+}
+
+int gbi_cuda_call(gbi_cuda_device *device, int (*run)(gbi_cuda_device *device, void *arg),
+                  void *arg)
+{
+    return call(device, run, arg, false);
+}
+
+void gbi_cuda_give_back(gbi_cuda_device *device, int (*run)(gbi_cuda_device *device, void *arg),
+                        void *arg)
+{
+    call(device, run, arg, true);
 }
 
 void gbi_cuda_post(gbi_cuda_device *device, gbi_cuda_job *job)

@@ -17,14 +17,14 @@ struct __gbr_row {
 template <typename T> struct __gbr_type {
     enum { code = 0, lanes = 1 };
 };
-#define __GBR_LANES(type, number, n)                                                                \
-    template <> struct __gbr_type<type> {                                                           \
+#define __GBR_LANES(type, number, n)                                                               \
+    template <> struct __gbr_type<type> {                                                          \
         enum { code = number, lanes = n };                                                         \
     };
-#define __GBR_VECTORS(type, number)                                                                 \
-    __GBR_LANES(type##1, number, 1)                                                                 \
-    __GBR_LANES(type##2, number, 2)                                                                 \
-    __GBR_LANES(type##3, number, 3)                                                                 \
+#define __GBR_VECTORS(type, number)                                                                \
+    __GBR_LANES(type##1, number, 1)                                                                \
+    __GBR_LANES(type##2, number, 2)                                                                \
+    __GBR_LANES(type##3, number, 3)                                                                \
     __GBR_LANES(type##4, number, 4)
 __GBR_LANES(bool, 1, 1)
 __GBR_LANES(char, 2, 1)
@@ -120,7 +120,8 @@ template <int... I> struct __gbr_count<0, I...> {
 /* The compiler's spelling of a type: the end of a function's name, "... [with T = Body]". Its
  * first part is the same for all, so the last 127 bytes are kept. */
 template <unsigned long N, int... I>
-__device__ constexpr __gbr_row __gbr_spell(const __gbr_row &r, const char (&text)[N], __gbr_list<I...>)
+__device__ constexpr __gbr_row __gbr_spell(const __gbr_row &r, const char (&text)[N],
+                                           __gbr_list<I...>)
 {
     return __gbr_row{
         r.kind,
@@ -142,22 +143,22 @@ template <typename T> __device__ constexpr __gbr_row __gbr_named(const __gbr_row
 }
 template <typename T>
 __device__ constexpr __gbr_row __gbr_describe(int kind, int id, int sub, unsigned whole,
-                                            unsigned offset)
+                                              unsigned offset)
 {
     typedef __gbr_target<T> target;
     typedef __gbr_plain<typename target::type> plain;
     return __gbr_named<typename plain::type>(__gbr_row{kind,
-                                                     id,
-                                                     sub,
-                                                     __gbr_code<typename plain::type>::code,
-                                                     __gbr_type<typename plain::type>::lanes,
-                                                     target::pointer,
-                                                     plain::is_const,
-                                                     target::bytes,
-                                                     target::element,
-                                                     offset,
-                                                     whole / target::bytes,
-                                                     {0}});
+                                                       id,
+                                                       sub,
+                                                       __gbr_code<typename plain::type>::code,
+                                                       __gbr_type<typename plain::type>::lanes,
+                                                       target::pointer,
+                                                       plain::is_const,
+                                                       target::bytes,
+                                                       target::element,
+                                                       offset,
+                                                       whole / target::bytes,
+                                                       {0}});
 }
 
 template <int I, typename... A> struct __gbr_nth {
@@ -169,10 +170,10 @@ template <typename A, typename... R> struct __gbr_nth<0, A, R...> {
     typedef A type;
 };
 template <typename F> struct __gbr_kernel;
-#define __GBR_KERNEL(exception)                                                                     \
-    template <typename... A> struct __gbr_kernel<void (*)(A...) exception> {                        \
+#define __GBR_KERNEL(exception)                                                                    \
+    template <typename... A> struct __gbr_kernel<void (*)(A...) exception> {                       \
         enum { count = sizeof...(A) };                                                             \
-        template <int I> struct nth : __gbr_nth<I, A...> {                                          \
+        template <int I> struct nth : __gbr_nth<I, A...> {                                         \
         };                                                                                         \
     };
 __GBR_KERNEL()
