@@ -54,7 +54,9 @@ function Base:timer(options)
   if type(options.call) ~= "string" then error("self:timer needs call = \"method\"", 2) end
   local every = options.every and units.seconds(options.every, "every", 2) or 0
   local after = options.after and units.seconds(options.after, "after", 2) or every
-  if not options.every and not options.after then error("self:timer needs after, every or both", 2) end
+  if not options.every and not options.after then
+    error("self:timer needs after, every or both", 2)
+  end
   if options.every and every < 1e-3 then error("self:timer: every is at least 1ms", 2) end
   local args = options.args or {}
   if type(args) ~= "table" then error("self:timer: args is a list", 2) end
@@ -82,9 +84,9 @@ end
 
 -- ---- definitions ----
 
--- self.state lies in the instance itself, so that reading it costs nothing; hence no metatable hears
--- of an assignment, and methods are looked through for one when they are defined: an instruction
--- TSETS of the field "state" to the first argument. What one looks like tells a sample.
+-- self.state lies in the instance itself, so that reading it costs nothing; hence no metatable
+-- hears of an assignment, and methods are looked through for one when they are defined: an
+-- instruction TSETS of the field "state" to the first argument. What one looks like tells a sample.
 local function store(t) t.state = 1 end
 local TSETS = bit.band(util.funcbc(store, 2), 0xff)
 

@@ -94,8 +94,9 @@ gb.monotonic, gb.time = core.monotonic, core.time
 gb.deadline, gb.cancelled = core.deadline, core.cancelled
 
 function gb.context()
-  local trace, bag = core.context()
-  return { trace = trace, tenant = "default", bag = bag and core.decode(bag) or {} }
+  local trace, bag, type_name, key = core.context()
+  return { trace = trace, tenant = "default", bag = bag and core.decode(bag) or {},
+    caller = type_name and type_name .. "/" .. ref.key_text(key) }
 end
 
 function gb.silo()

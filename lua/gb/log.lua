@@ -4,13 +4,37 @@ local near = require "gb.near"
 
 local M = {}
 
+-- Bytes that are not UTF-8 become U+FFFD, so that a line is JSON whatever is logged.
+local function utf8(text)
+  if not text:find("[\128-\255]") then return text end
+  return (text:gsub("[\192-\255]?[\128-\191]*", function(run)
+    local first = run:byte()
+    if not first then return "" end
+    local size = first < 0xc2 and 0 or first < 0xe0 and 2 or first < 0xf0 and 3 or
+      first < 0xf5 and 4 or 0
+    if size == 0 or #run < size then return "\239\191\189" end
+    return run:sub(1, size) .. ("\239\191\189"):rep(#run - size)
+  end))
+end
+
+local function quoted(text)
+  text = utf8(text):gsub('[%c"\\]', function(c) return ("\\u%04x"):format(c:byte()) end)
+  return '"' .. text .. '"'
+end
+
+-- The fields of a line that are ours; a user's of that name gets a "_" behind it.
+local ours = { time = true, level = true, text = true }
+
 local function json(value, depth)
   local kind = type(value)
   if kind == "number" then
     if value ~= value or value == math.huge or value == -math.huge then return "null" end
-    return ("%.14g"):format(value)
+    local short = ("%.15g"):format(value)
+    return tonumber(short) == value and short or ("%.17g"):format(value)
   elseif kind == "boolean" then
     return tostring(value)
+  elseif kind == "cdata" then
+    return quoted((tostring(value):gsub("U?LL$", "")))
   elseif kind == "table" and depth < 4 and getmetatable(value) == nil then
     local parts = {}
     if #value > 0 then
@@ -18,13 +42,14 @@ local function json(value, depth)
       return "[" .. table.concat(parts, ",") .. "]"
     end
     for k, v in pairs(value) do
-      parts[#parts + 1] = json(tostring(k), 9) .. ":" .. json(v, depth + 1)
+      local name = tostring(k)
+      if depth == 0 and ours[name] then name = name .. "_" end
+      parts[#parts + 1] = quoted(name) .. ":" .. json(v, depth + 1)
     end
     table.sort(parts)
     return "{" .. table.concat(parts, ",") .. "}"
   end
-  local text = tostring(value):gsub('[%c"\\]', function(c) return ("\\u%04x"):format(c:byte()) end)
-  return '"' .. text .. '"'
+  return quoted(tostring(value))
 end
 
 for level, name in ipairs { "debug", "info", "warn", "error" } do
@@ -38,7 +63,7 @@ for level, name in ipairs { "debug", "info", "warn", "error" } do
       inside = json(fields, 0):sub(2, -2)
       if #fields > 0 then inside = '"fields":' .. json(fields, 0) end
     end
-    core.log(level - 1, text, inside)
+    core.log(level - 1, (text:gsub("%z", "\239\191\189")), inside)
     return true
   end
 end

@@ -46,13 +46,16 @@ function M.spread(id, topic, ...)
   local list = listeners[id] and listeners[id][topic]
   if not list then return 0 end
   local count = 0
-  for _, s in ipairs({ unpack(list) }) do
+  local now, count = {}, 0 -- those of now: a tell may wait, and the list change meanwhile
+  for i = 1, #list do now[i] = list[i] end
+  for _, s in ipairs(now) do
     local ok
-    if s.method then
-      ok = s.ref:tell(s.method, ...)
+    if s.method then -- its own method, so a private one too
+      ok = core.tell(s.ref, ref.type_id(getmetatable(s.ref)), ref.syms[s.method], ...)
+    elseif s.ref and s.worker == here then
+      ok = M.hand(s, here, id, topic, ...)
     elseif s.ref then
-      local type_id = ref.type_id(getmetatable(s.ref))
-      ok = core.tell(s.ref, type_id, ref.syms._gb_deliver, s.number, s.act, ...)
+      ok = worker_ref(s.worker):tell("hand", s, here, id, topic, ...)
     else
       ok = worker_ref(s.worker):tell("deliver", s.number, ...)
     end
@@ -61,11 +64,25 @@ function M.spread(id, topic, ...)
   return count
 end
 
+-- ---- the worker of a subscriber ----
+
+--- To the function of a grain: it ends with the activation that made it, and no message wakes the
+--- grain for it.
+function M.hand(s, home, id, topic, ...)
+  if core.alive(s.act) then
+    local type_id = ref.type_id(getmetatable(s.ref))
+    return core.tell(s.ref, type_id, ref.syms._gb_deliver, s.number, s.act, ...)
+  end
+  handlers[s.number] = nil
+  if home == here then return M.remove(id, topic, s.number) and nil end
+  worker_ref(home):tell("remove", id, topic, s.number)
+end
+
 -- ---- who publishes ----
 
 function M.publish(self, topic, ...)
   if type(topic) ~= "string" then
-    error("self:publish takes a topic: self:publish(\"said\", message)", 3)
+    core.raise("self:publish takes a topic: self:publish(\"said\", message)")
   end
   local key, name = core.self_key(self)
   local home, id = home_of(name, key), name .. "/" .. ref.key_text(key)

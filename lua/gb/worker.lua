@@ -23,6 +23,7 @@ function methods.memory() return { core.memory() } end
 function methods.add(_, ...) return subscribe.add(...) end
 function methods.remove(_, ...) return subscribe.remove(...) end
 function methods.spread(_, ...) return subscribe.spread(...) end
+function methods.hand(_, ...) return subscribe.hand(...) end
 function methods.deliver(_, ...) return subscribe.deliver_script(...) end
 
 local meta = { __index = methods, __gb = "self", __gb_options = {}, __gb_methods = methods }

@@ -200,7 +200,7 @@ static void find_act(lua_State *L, int ref, target *to)
 
 static uint64_t deadline_of(gbl_state *state, gb_call *turn, uint64_t timeout_ns)
 {
-    uint64_t now = state->worker->now;
+    uint64_t now = gbl_now(state);
     uint64_t deadline = timeout_ns >= GB_FOREVER - now ? GB_FOREVER : now + timeout_ns;
     if (turn && turn->deadline < deadline) deadline = turn->deadline;
     return deadline;
@@ -212,6 +212,7 @@ static void set_options(lua_State *L, int ref, gbl_state *state, gb_call *call)
     gb_call *turn = gbl_turn(state);
     uint64_t timeout_ns = state->worker->silo->config.call_timeout_ns;
     if (turn) {
+        if (__builtin_expect(!gbl_traced(turn), 0)) gbl_trace_begin(state, turn);
         call->caller = turn;
         call->caller_serial = turn->serial;
         call->context = turn->context;
@@ -307,6 +308,8 @@ static int call_long(lua_State *L, int ref, target *to, int first, int last, uin
     if (to->act) to->key = gb_act_key(to->act);
     int rc = gb_call_set_key(call, to->key);
     gbl_packer packer = {&call->bytes, &call->blocks, &call->block_count};
+    gb_call *turn = call->caller;
+    if (rc >= 0 && turn && !turn->act->root) rc = gbl_encode_caller(&packer, turn->act);
     if (rc >= 0 && last >= first) rc = gbl_encode(L, first, last - first + 1, &packer, "argument");
     if (rc >= 0) rc = gb_call_send(call);
     if (rc < 0) {

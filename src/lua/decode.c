@@ -5,6 +5,7 @@
 #include "lua/array.h"
 #include "wire/cbor.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { KEY_BYTES_MAX = 1024 };
@@ -80,10 +81,14 @@ static int decode_map(unpack *u, uint64_t pairs)
 static int decode_key(unpack *u)
 {
     gb_cbor_token key;
+    char text[24];
     int rc = gb_cbor_next(&u->in, &key);
     if (rc < 0) return rc;
     if (key.kind == GB_CBOR_INT && key.integer < WHOLE_MAX && key.integer > -WHOLE_MAX)
         lua_pushnumber(u->L, (double)key.integer);
+    else if (key.kind == GB_CBOR_INT)
+        lua_pushlstring(u->L, text,
+                        (size_t)snprintf(text, sizeof text, "%lld", (long long)key.integer));
     else if (key.kind == GB_CBOR_BYTES && key.size > 0 && key.size <= KEY_BYTES_MAX)
         lua_pushlstring(u->L, (const char *)key.bytes, key.size);
     else
@@ -240,4 +245,34 @@ int gbl_decode(lua_State *L, const void *bytes, size_t size, gb_block **blocks,
         count++;
     }
     return count;
+}
+
+/* ---- who calls ---- */
+
+size_t gbl_caller_size(const void *bytes, size_t size)
+{
+    gb_cbor in;
+    gb_cbor_token token;
+    gb_cbor_init(&in, bytes, size);
+    if (gb_cbor_next(&in, &token) < 0 || token.kind != GB_CBOR_TAG ||
+        token.natural != GBL_TAG_CALLER || gb_cbor_skip(&in, 4) < 0)
+        return 0;
+    return (size_t)(in.at - in.start);
+}
+
+int gbl_caller_push(lua_State *L, const void *bytes, size_t size)
+{
+    unpack u = {.L = L};
+    gb_cbor_token tag, list, name;
+    int top = lua_gettop(L);
+    gb_cbor_init(&u.in, bytes, size);
+    if (next_of_kind(&u, &tag, GB_CBOR_TAG) < 0 || next_of_kind(&u, &list, GB_CBOR_LIST) < 0 ||
+        next_of_kind(&u, &name, GB_CBOR_TEXT) < 0)
+        return 0;
+    lua_pushlstring(L, (const char *)name.bytes, name.size);
+    if (decode_key(&u) < 0) {
+        lua_settop(L, top);
+        return 0;
+    }
+    return 2;
 }

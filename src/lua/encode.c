@@ -357,6 +357,17 @@ static int encode_value(walk *w, int index)
     }
 }
 
+int gbl_encode_caller(gbl_packer *to, const gb_act *caller)
+{
+    gb_buf *out = to->bytes;
+    gb_key key = gb_act_key(caller);
+    int rc = gb_cbor_put_tag(out, GBL_TAG_CALLER);
+    if (rc < 0 || (rc = gb_cbor_put_list(out, 2)) < 0 ||
+        (rc = gb_cbor_put_text(out, caller->type->name->text, caller->type->name->size)) < 0)
+        return rc;
+    return key.text ? gb_cbor_put_bytes(out, key.text, key.size) : gb_cbor_put_int(out, key.number);
+}
+
 static int encode_all(walk *w, int first, int count, const char *what)
 {
     if (!lua_checkstack(w->L, 16)) return gb_err_set(GB_ENOMEM, "out of memory: the Lua stack");

@@ -214,6 +214,7 @@ static int core_self_timer(lua_State *L)
     int rc = gbl_encode(L, 5, lua_gettop(L) - 4, &to, "argument");
     if (rc >= 0 && block_count)
         rc = gb_err_set(GB_EINVAL, "a timer's arguments cannot hold arrays or buffers");
+    after += gbl_now(state) - state->worker->now; /* it counts from the pass */
     if (rc >= 0) rc = gb_act_timer_start(state->worker, act, sym, after, every, &bytes, &id);
     for (uint32_t i = 0; i < block_count; i++) gb_block_unref(blocks[i]);
     free(blocks);
@@ -239,9 +240,16 @@ bool gbl_push_running(lua_State *L)
 {
     gbl_state *state = gbl_of(L);
     gb_call *turn = gbl_turn(state);
-    if (!turn || !turn->act || turn->act == state->root) return false;
+    if (!turn || !turn->act || turn->act->type->name->text[0] == '$') return false; /* not ours */
     gbl_push_self(state, L, turn->act);
     return true;
+}
+
+/* core.alive(handle): is it an activation of this worker still? */
+static int core_alive(lua_State *L)
+{
+    lua_pushboolean(L, gbl_act_of(gbl_of(L), luaL_checknumber(L, 1)) != NULL);
+    return 1;
 }
 
 /* core.self(): the instance of the running turn, or nil */
@@ -280,6 +288,20 @@ static int core_cancelled(lua_State *L)
     return 1;
 }
 
+/* The type's name and key of the grain that called: on the short way the calling turn is here, on
+ * the others the bytes of the call name it. */
+static int push_caller(lua_State *L, gb_call *turn)
+{
+    uint32_t named = ((gbl_co *)turn->body)->caller;
+    if (named) return gbl_caller_push(L, turn->bytes.data, named);
+    gb_call *caller = turn->origin == gbl_of(L)->worker ? turn->caller : NULL;
+    if (!caller || caller->serial != turn->caller_serial || !caller->act || caller->act->root)
+        return 0;
+    lua_pushstring(L, caller->act->type->name->text);
+    push_key(L, gb_act_key(caller->act));
+    return 2;
+}
+
 /* core.context(): trace (32 hex digits), encoded bag or nil, type name and key of the caller or nil
  */
 static int core_context(lua_State *L)
@@ -287,11 +309,7 @@ static int core_context(lua_State *L)
     gbl_state *state = gbl_of(L);
     gb_call *turn = gbl_turn(state);
     if (!turn) return 0;
-    static const uint8_t none[16];
-    if (memcmp(turn->context.trace, none, 16) == 0) {
-        uint64_t words[2] = {gbl_random(state), gbl_random(state)};
-        memcpy(turn->context.trace, words, 16);
-    }
+    if (!gbl_traced(turn)) gbl_trace_begin(state, turn);
     char hex[33];
     for (int i = 0; i < 16; i++) snprintf(hex + 2 * i, 3, "%02x", turn->context.trace[i]);
     lua_pushlstring(L, hex, 32);
@@ -299,7 +317,7 @@ static int core_context(lua_State *L)
         lua_pushlstring(L, turn->context.bag->data, turn->context.bag->bytes);
     else
         lua_pushnil(L);
-    return 2;
+    return 2 + push_caller(L, turn);
 }
 
 /* core.encode(...): bytes; core.decode(bytes): values. For bags and small state. */
@@ -457,6 +475,7 @@ void gbl_open_grain(lua_State *L)
                                          {"deadline", core_deadline},
                                          {"cancelled", core_cancelled},
                                          {"context", core_context},
+                                         {"alive", core_alive},
                                          {"encode", core_encode},
                                          {"decode", core_decode},
                                          {"log", core_log},

@@ -188,7 +188,10 @@ static int unpack_protected(lua_State *L)
         return 0;
     }
     if (call->bytes.size == 0) return 0;
-    int count = gbl_decode(L, call->bytes.data, call->bytes.size, call->blocks, call->block_count);
+    size_t caller = gbl_caller_size(call->bytes.data, call->bytes.size);
+    co->caller = (uint32_t)caller;
+    int count = gbl_decode(L, (const char *)call->bytes.data + caller, call->bytes.size - caller,
+                           call->blocks, call->block_count);
     if (count < 0) {
         gb_call_fail(call, count, "%s", gb_err_detail());
         return 0;

@@ -89,6 +89,12 @@ uint64_t gbl_random(gbl_state *state)
     return sum;
 }
 
+void gbl_trace_begin(gbl_state *state, gb_call *turn)
+{
+    uint64_t words[2] = {gbl_random(state) | 1, gbl_random(state)};
+    memcpy(turn->context.trace, words, sizeof words);
+}
+
 /* ---- coroutines ---- */
 
 static int co_new(lua_State *L)
@@ -137,6 +143,7 @@ void gbl_co_give(gbl_state *state, gbl_co *co)
     }
     lua_settop(co->L, 0);
     co->pushed = 0;
+    co->caller = 0;
     co->next = state->free;
     state->free = co;
     state->free_count++;

@@ -25,6 +25,7 @@ typedef struct gbl_co {
     int ref;           /* anchors L in the registry */
     int pushed;        /* values on L that the next resume takes */
     uint32_t park_seq; /* changes with every park: a ticket for an older one is void */
+    uint32_t caller;   /* as many bytes of the call name its caller; 0: none do */
     struct gbl_co *next;
 } gbl_co;
 
@@ -71,7 +72,25 @@ struct gbl_state {
     int barred;      /* Lua runs in a coroutine whose resumer cannot wait */
     gb_list pending, sleepers, op_waits, idlers; /* what is under way */
     uint64_t random[2];
+    uint64_t clock, clock_pass, clock_ticks; /* gbl_now: last read, in the pass of, at */
 };
+
+/* The silo's clock. worker->now is as of the pass, and a turn may have run for long since: what it
+ * waits for counts from now. A read costs as much as a quarter of a call, so for about a third of a
+ * millisecond the last one is good enough. */
+static inline uint64_t gbl_now(gbl_state *state)
+{
+    gb_worker *worker = state->worker;
+#ifdef __x86_64__
+    uint64_t ticks = __builtin_ia32_rdtsc();
+    if (state->clock_pass == worker->now && ticks - state->clock_ticks < 1000000)
+        return state->clock;
+    state->clock_ticks = ticks;
+    state->clock_pass = worker->now;
+#endif
+    state->clock = gb_now(worker->silo->sys);
+    return state->clock;
+}
 
 /* ---- state.c ---- */
 
@@ -89,6 +108,14 @@ const gb_sym *gbl_sym(gbl_state *state, uint32_t id);
 void gbl_push_sym(gbl_state *state, lua_State *L, const gb_sym *sym);
 gbl_type *gbl_type_of(gbl_state *state, gb_type *type);
 uint64_t gbl_random(gbl_state *state);
+void gbl_trace_begin(gbl_state *state, gb_call *turn); /* the chain of calls gets its trace */
+
+static inline bool gbl_traced(const gb_call *turn)
+{
+    uint64_t words[2];
+    __builtin_memcpy(words, turn->context.trace, sizeof words);
+    return (words[0] | words[1]) != 0;
+}
 
 static inline gb_call *gbl_turn(gbl_state *state)
 {
@@ -168,6 +195,13 @@ typedef struct gbl_packer {
 /* Appends the values at index first .. first + count - 1 of L. what: "argument" or "result", for
  * the error's path. 0, or GB_EINVAL / GB_ENOMEM with the detail set. */
 int gbl_encode(lua_State *L, int first, int count, gbl_packer *to, const char *what);
+
+/* Appends who calls, before the arguments; gbl_caller_size tells how many bytes of a message that
+ * is (0: it names none), and gbl_caller_push pushes the type's name and the key (2), or nothing
+ * (0). */
+int gbl_encode_caller(gbl_packer *to, const gb_act *caller);
+size_t gbl_caller_size(const void *bytes, size_t size);
+int gbl_caller_push(lua_State *L, const void *bytes, size_t size);
 
 /* Pushes the values: how many, or negative. Never trusts the bytes. Blocks are taken over one by
  * one. */

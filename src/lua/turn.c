@@ -245,7 +245,7 @@ static int core_await(lua_State *L)
     w->ticket = ticket;
     if (lua_type(L, 2) == LUA_TNUMBER)
         gb_timer_add(&state->worker->timers, &w->timer, state->worker->now,
-                     state->worker->now + gbl_ns(lua_tonumber(L, 2)));
+                     gbl_now(state) + gbl_ns(lua_tonumber(L, 2)));
     if (call)
         gb_turn_park(ticket.turn, call); /* only now, since it may be answered at once: a circle */
     return gbl_yield(L);
@@ -337,7 +337,7 @@ static int core_sleep(lua_State *L)
     gb_timer_init(&s->timer, sleep_over);
     s->ticket = gbl_park(L, NULL);
     gb_timer_add(&state->worker->timers, &s->timer, state->worker->now,
-                 state->worker->now + gbl_ns(lua_tonumber(L, 1)));
+                 gbl_now(state) + gbl_ns(lua_tonumber(L, 1)));
     return gbl_yield(L);
 }
 
@@ -533,8 +533,8 @@ gbl_wait *gbl_wait_new(lua_State *L)
 static void arm_late(op_wait *w, uint64_t deadline)
 {
     gb_worker *worker = w->state->worker;
-    if (w->pub.timeout_ns && worker->now + w->pub.timeout_ns < deadline)
-        deadline = worker->now + w->pub.timeout_ns;
+    uint64_t now = gbl_now(w->state);
+    if (w->pub.timeout_ns && now + w->pub.timeout_ns < deadline) deadline = now + w->pub.timeout_ns;
     if (deadline != GB_FOREVER) gb_timer_add(&worker->timers, &w->timer, worker->now, deadline);
 }
 

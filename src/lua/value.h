@@ -16,6 +16,7 @@ enum {
     GBL_TAG_REF = 40003,    /* [type name, key] */
     GBL_TAG_ARRAY = 40004, /* [index of the block, wire name of the type, offset in bytes, count] */
     GBL_TAG_BUFFER = 40005, /* [index of the block, wire name of the type] */
+    GBL_TAG_CALLER = 40006, /* [type name, key]: before the arguments, who calls */
     GBL_TCDATA = 10         /* lua_type of cdata, which lua.h does not name */
 };
 

@@ -269,6 +269,26 @@ kit.case("gb.keys and gb.count", function()
   kit.fails("ENOTYPE", "unknown grain type 'Ecko'; did you mean 'Echo'?", gb.count("Ecko"))
 end)
 
+kit.case("durations count from now, however long the turn has run", function()
+  local function work(s)
+    local limit = gb.monotonic() + s
+    while gb.monotonic() < limit do end
+  end
+  for _, here in ipairs { true, false } do
+    local e = kit.elsewhere("Echo", here, "now")
+    work(0.03)
+    kit.eq(e:with { timeout = "25ms" }:echo(1), 1)
+    local start = gb.monotonic()
+    work(0.03)
+    gb.sleep("20ms")
+    local took = gb.monotonic() - start
+    kit.ok(took >= 0.05, "slept from then on: " .. took)
+    local f = e:async("sleep", 0.001)
+    work(0.02)
+    kit.eq(f:await("15ms"), "slept")
+  end
+end)
+
 kit.case("the silo and its clock", function()
   local silo = gb.silo()
   kit.eq(silo.workers, kit.workers)
