@@ -26,3 +26,7 @@ if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/softcuda/soft_nvrtc.c)
     "GB_CUDA_LIBRARY=$<TARGET_FILE:softcuda>;GB_NVRTC_LIBRARY=$<TARGET_FILE:softcuda>;GB_NVML_LIBRARY=$<TARGET_FILE:softcuda>")
   add_dependencies(test_gpu_conformance softcuda)
 endif()
+
+# Every source of the tree through the real NVRTC, for every architecture it knows: minutes.
+add_test(NAME gpu.cuda_sources COMMAND test_gpu_cuda_compile all)
+set_tests_properties(gpu.cuda_sources PROPERTIES TIMEOUT 900 LABELS "gpu;long")

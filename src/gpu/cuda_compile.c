@@ -12,7 +12,7 @@
 #include <string.h>
 
 /* Changes when the same source makes another image or note, headers aside (they are hashed). */
-enum { IMAGE_REVISION = 3 };
+enum { IMAGE_REVISION = 4 };
 enum { HEADERS_MAX = 96, OPTIONS_MAX = 64, ARCHS_MAX = 64, ROUNDS_MAX = 8, INCLUDES_MAX = 16 };
 enum { PATH_BYTES = 4096 };
 static const int64_t cache_bytes_max = (int64_t)512 << 20;
@@ -199,8 +199,8 @@ static int take_lowered(work *w)
     return 0;
 }
 
-/* 1: a kernel has another number of parameters than names were found; the text is to be made again.
- */
+/* 1: a kernel has another number of parameters than names were found, or was not found in the text:
+ * that is to be made again. */
 static int take_image(work *w)
 {
     gb_buf rows;
@@ -217,7 +217,11 @@ static int take_image(work *w)
     rc = gbi_cuda_rows(w->out->bytes.data, w->out->bytes.size, &rows);
     if (rc > 0) rc = gbi_cuda_names_settle(&w->out->names, (const gbi_cuda_row *)rows.data, rc);
     gb_buf_fini(&rows);
-    return rc > 0 ? 1 : rc;
+    int missed = 0;
+    if (rc >= 0)
+        missed = gbi_cuda_names_missed(&w->out->names, w->out->bytes.data, w->out->bytes.size);
+    if (missed < 0) return missed;
+    return rc > 0 || missed > 0 ? 1 : rc;
 }
 
 /* The failure's text: that of the source alone, for what stands behind it may have confused the

@@ -407,6 +407,37 @@ int gbi_cuda_names_settle(gbi_cuda_names *names, const gbi_cuda_row *rows, int c
     return changed;
 }
 
+/* A kernel with C linkage that a macro made: its text was not seen, but the image has it. */
+static int add_missed(gbi_cuda_names *names, const char *entry)
+{
+    if (strncmp(entry, "_Z", 2) == 0) return 0; /* C++ linkage: its declaration cannot be told */
+    for (int i = 0; i < names->count; i++)
+        if (names->at[i].kind == GBI_NAME_KERNEL && strcmp(names->at[i].lowered, entry) == 0)
+            return 0;
+    gb_source_kernel kernel = {.scope = "", .open = "", .close = "", .name = entry, .types = ""};
+    int rc = add_kernel(names, &kernel, NULL, "", true);
+    return rc < 0 ? rc : 1;
+}
+
+int gbi_cuda_names_missed(gbi_cuda_names *names, const void *image, size_t size)
+{
+    bool elf = size > 4 && memcmp(image, "\177ELF", 4) == 0;
+    const char *mark = elf ? ".text." : ".entry "; /* names of sections; PTX text */
+    const char *at = image, *end = at + size;
+    char entry[256];
+    int added = 0;
+    while ((at = memmem(at, (size_t)(end - at), mark, strlen(mark)))) {
+        size_t length = 0;
+        for (at += strlen(mark); at + length < end && length < sizeof entry - 1; length++)
+            if (!isalnum((unsigned char)at[length]) && at[length] != '_') break;
+        snprintf(entry, sizeof entry, "%.*s", (int)length, at);
+        int rc = length ? add_missed(names, entry) : 0;
+        if (rc < 0) return rc;
+        added += rc;
+    }
+    return added;
+}
+
 /* ---- the cache's note ---- */
 
 int gbi_cuda_names_store(const gbi_cuda_names *names, gb_buf *out)

@@ -55,6 +55,8 @@ int gbi_cuda_names_drop(gbi_cuda_names *names, const char *log);
 /* The compiler knows how many parameters a kernel has: where that is not how many names were found,
  * they become arg1, arg2, ...: how many kernels changed. */
 int gbi_cuda_names_settle(gbi_cuda_names *names, const gbi_cuda_row *rows, int count);
+/* Adds the kernels with C linkage that an image has and the names have not: how many. */
+int gbi_cuda_names_missed(gbi_cuda_names *names, const void *image, size_t size);
 int gbi_cuda_name_set(gbi_cuda_names *names, char **where, const char *text);
 
 /* For the image cache: what is not dropped. */

@@ -2,6 +2,7 @@
  * image cache. No GPU is needed: what is shown is that images are made and say what they hold, not
  * that they run. Skipped where there is no NVRTC. */
 #include "gpu/cuda_compile.h"
+#include "kit_compile.h"
 
 #include "base/err.h"
 
@@ -121,6 +122,8 @@ static const char many[] =
     "__global__ void ov(int *p, input q) { *p = (int)*q; }\n"
     "__global__ void ov(float *p) { *p = 1; }\n"
     "template <typename T, int N> __global__ void scaled(T *p, uint64_t n) { *p = N; }\n"
+    "#define MADE(name) extern \"C\" __global__ void made_##name(double *q, int n)\n"
+    "MADE(one) { q[n] = 1; }\n"
     "#if defined(NOT_DEFINED)\n"
     "__global__ void absent(int *p) { *p = 1; }\n"
     "#else\n"
@@ -163,6 +166,9 @@ static void signatures(void **state)
         assert_string_equal(name("plain")->parts[0], "arg1"); /* the macro hid the names */
         assert_string_equal(name("plain")->lowered, "plain");
         assert_string_equal(name("ns::k")->lowered, "_ZN2ns1kEPKfP6float44Bodyh");
+        r = row("made_one", GBI_ROW_PARAM, 0); /* seen in the image only */
+        check_type(&r, "double", GB_TYPE_DOUBLE, 1, true, false, 8, 8);
+        assert_string_equal(name("made_one")->parts[1], "arg2");
         assert_null(name("absent"));
         assert_non_null(name("present"));
         done();
@@ -227,8 +233,69 @@ static void cache(void **state)
     assert_false(cached(&spec, "sm_90"));
 }
 
-int main(void)
+/* ---- every source of the tree for every architecture; long: only as `test_gpu_cuda_compile all`
+ * ---- */
+
+static int compile_file(const char *folder, const char *file, const int *archs, int count)
 {
+    char path[512], arch[32], include[400];
+    snprintf(path, sizeof path, "%s/%s/%s", GB_SOURCE_DIR, folder, file);
+    snprintf(include, sizeof include, "%s/%s", GB_SOURCE_DIR, folder);
+    char *text = kit_read_file(path);
+    assert_non_null(text);
+    const char *const includes[] = {include, NULL};
+    gb_module_spec spec = {.name = file, .source = text, .source_bytes = strlen(text)};
+    spec.includes = includes;
+    for (int i = 0; i < count; i++) {
+        snprintf(arch, sizeof arch, "sm_%d", archs[i]);
+        int rc = compile(&spec, arch);
+        if (rc < 0) fail_msg("%s for %s: %s", path, arch, gb_err_detail());
+        assert_true(memcmp(kit.image.bytes.data, "\177ELF", 4) == 0);
+        gb_buf rows;
+        gb_buf_init(&rows, &kit.mem);
+        int found = gbi_cuda_rows(kit.image.bytes.data, kit.image.bytes.size, &rows);
+        if (found < 2) fail_msg("%s for %s: %d rows", path, arch, found);
+        gb_buf_fini(&rows);
+        done();
+    }
+    free(text);
+    return 1;
+}
+
+static int compile_folder(const char *folder, const int *archs, int count)
+{
+    char path[512];
+    int files = 0;
+    snprintf(path, sizeof path, "%s/%s", GB_SOURCE_DIR, folder);
+    DIR *dir = opendir(path);
+    for (struct dirent *at = readdir(dir); at; at = readdir(dir)) {
+        size_t size = strlen(at->d_name);
+        bool source = size > 3 && strcmp(at->d_name + size - 3, ".cu") == 0;
+        if (source && strcmp(at->d_name, "broken.cu") != 0)
+            files += compile_file(folder, at->d_name, archs, count);
+    }
+    closedir(dir);
+    return files;
+}
+
+static void every_source(void **state)
+{
+    (void)state;
+    int archs[64], files = 0;
+    if (!kit.there) skip();
+    int count = gbi_nvrtc_archs(&kit.nvrtc, archs, 64);
+    static const char *const folders[] = {"tests/gpu/conformance", "tests/gpu/cases",
+                                          "examples/kernels", "examples/starter/kernels"};
+    for (int i = 0; i < 4; i++) files += compile_folder(folders[i], archs, count);
+    print_message("%d sources for %d architectures\n", files, count);
+    assert_true(files >= 10 && count >= 3);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest long_tests[] = {cmocka_unit_test(every_source)};
+    if (argc > 1 && strcmp(argv[1], "all") == 0)
+        return cmocka_run_group_tests(long_tests, setup, teardown);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(signatures),
         cmocka_unit_test(messages),
