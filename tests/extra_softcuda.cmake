@@ -13,9 +13,24 @@ if(GB_SANITIZE)
   target_link_options(softcuda PRIVATE -Wl,-z,undefs)
 endif()
 
-foreach(test softcuda)
-  if(TARGET test_softcuda_${test})
-    target_compile_definitions(test_softcuda_${test} PRIVATE GB_SOFTCUDA="$<TARGET_FILE:softcuda>")
-    add_dependencies(test_softcuda_${test} softcuda)
-  endif()
+set(GB_GPU_TESTS ${CMAKE_CURRENT_SOURCE_DIR}/gpu)
+foreach(test softcuda walk)
+  target_compile_definitions(test_softcuda_${test} PRIVATE GB_SOFTCUDA="$<TARGET_FILE:softcuda>")
+  target_include_directories(test_softcuda_${test} PRIVATE ${GB_GPU_TESTS})
+  target_sources(test_softcuda_${test} PRIVATE ${GB_GPU_TESTS}/kit_engine.c)
+  add_dependencies(test_softcuda_${test} softcuda)
+endforeach()
+set_tests_properties(softcuda.walk PROPERTIES TIMEOUT 1500)
+
+# The suites of the devices over the software driver, with several seeds and both ways of hiding
+# device memory.
+set(GB_SOFTCUDA_ENVIRONMENT GB_CUDA_LIBRARY=$<TARGET_FILE:softcuda> GB_NVRTC_LIBRARY=$<TARGET_FILE:softcuda>
+    GB_NVML_LIBRARY=$<TARGET_FILE:softcuda> GB_SOFTCUDA_LEAKS=1)
+add_dependencies(test_gpu_conformance softcuda)
+foreach(seed 1 2 3)
+  string(REPLACE "1" "" suffix ${seed})
+  math(EXPR keys "${seed} % 2")
+  add_test(NAME gpu.conformance.softcuda${suffix} COMMAND test_gpu_conformance)
+  set_tests_properties(gpu.conformance.softcuda${suffix} PROPERTIES TIMEOUT 300 LABELS "gpu;softcuda"
+    ENVIRONMENT "${GB_SOFTCUDA_ENVIRONMENT};GB_SOFTCUDA_SEED=${seed};GB_SOFTCUDA_KEYS=${keys}")
 endforeach()

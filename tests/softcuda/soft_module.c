@@ -233,8 +233,9 @@ gb_cu_result soft_cuFuncGetAttribute(int *out, gb_cu_function_attribute which,
     case GB_CU_FUNC_THREADS_MAX:
         *out = GBI_FIBERS_MAX;
         break;
-    case GB_CU_FUNC_SHARED:
+    case GB_CU_FUNC_SHARED: /* the cpu's compiler does not know it of every kernel and says 0 */
         *out = (int)function->kernel->static_shared_bytes;
+        if (*out == 0) rc = GB_CU_NOT_SUPPORTED;
         break;
     case GB_CU_FUNC_LOCAL:
         *out = 0;
