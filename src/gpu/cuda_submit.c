@@ -214,6 +214,7 @@ void gbi_cuda_submit_stop(gbi_cuda_device *device)
 {
     pthread_mutex_lock(&device->lock);
     device->stopping = true;
+    device->pump = true; /* a deferred queue may have run dry since it was tried: its reference */
     pthread_cond_signal(&device->wake);
     bool started = device->started && !device->joined;
     device->joined = true;
