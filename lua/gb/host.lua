@@ -6,9 +6,7 @@ local ref = require "gb.ref"
 
 --- Makes a grain type known, loading the app if need be: true, or nil, message, "ENOTYPE".
 function core.find_type(name)
-  if core.type_id(name) then return true end
-  core.load_app()
-  if core.type_id(name) then return true end
+  if ref.find_type(name) then return true end
   return ref.unknown_type(name)
 end
 

@@ -2,11 +2,13 @@
 -- across the C ones).
 local core = require "gb.core"
 
-local M = { current = {}, of_source = {} }
+local M = { of_source = {}, of_name = {} }
 
 local place = core.place()
-local loaded, in_progress, main_of = package.loaded, {}, setmetatable({}, { __mode = "k" })
-local running = coroutine.running
+local loaded = package.loaded
+local in_progress = {} -- by name: the turn that loads it, and the types it defines
+local innermost = {}   -- by turn: the module that it loads now
+local waits_for = {}   -- by turn: the name of the module, loaded by another, that it waits for
 
 -- Folders where modules are looked for, before the ones of LuaJIT.
 local roots = {}
@@ -42,7 +44,8 @@ local function search_roots(name)
       if exists(path) then
         local chunk, message = core.load_file(path, "@" .. candidate)
         if not chunk then return nil, message end
-        M.of_source["@" .. candidate] = { name = name, file = candidate }
+        M.of_name[name] = { name = name, file = candidate }
+        M.of_source["@" .. candidate] = M.of_name[name]
         return chunk
       end
       tried[#tried + 1] = "\n\tno file '" .. path .. "'"
@@ -66,8 +69,8 @@ local function find_loader(name)
   error(("module '%s' not found:%s"):format(name, table.concat(tried)), 0)
 end
 
-local function finish(name, state, ok, result, ...)
-  in_progress[name] = nil
+local function finish(name, state, ok, result)
+  in_progress[name], innermost[state.turn] = nil, state.outer
   if not ok then error(result, 0) end
   if result ~= nil then loaded[name] = result end
   if loaded[name] == nil then loaded[name] = true end
@@ -75,24 +78,34 @@ local function finish(name, state, ok, result, ...)
   return loaded[name]
 end
 
+-- Would a turn that waits for a module wait for itself? It follows who loads what and waits for what.
+local function is_loop(name, turn)
+  while name and in_progress[name] do
+    local other = in_progress[name].turn
+    if other == turn then return true end
+    name = waits_for[other]
+  end
+end
+
 function require(name)
   if type(name) ~= "string" then error("require takes the name of a module", 2) end
   local module = loaded[name]
   if module ~= nil then return module end
-  local other = in_progress[name]
-  if other then
-    if other.thread == running() then error(("loop while loading module '%s'"):format(name), 2) end
+  local turn = core.turn() or false
+  if in_progress[name] then
+    if is_loop(name, turn) then error(("loop while loading module '%s'"):format(name), 2) end
+    waits_for[turn] = name
     while in_progress[name] do core.sleep(0.001) end
+    waits_for[turn] = nil
     return require(name)
   end
-  local state = { thread = running(), types = {} }
-  in_progress[name] = state
+  local state = { name = name, turn = turn, outer = innermost[turn], types = {} }
+  in_progress[name], innermost[turn] = state, state
   local ok, loader = pcall(find_loader, name)
   if not ok then
-    in_progress[name] = nil
+    in_progress[name], innermost[turn] = nil, state.outer
     error(loader, 2)
   end
-  main_of[loader] = name
   return finish(name, state, pcall(loader, name))
 end
 
@@ -103,9 +116,11 @@ function dofile(path)
 end
 
 --- The module whose chunk has this source, with the types it defines while it loads; nil for the
---- main script.
+--- main script. A chunk that ends with `return gb.grain(...)` has left its frame: then it is the one
+--- that the running turn loads.
 function M.module_of(source)
-  local module = M.of_source[source]
+  local module, loading = M.of_source[source], innermost[core.turn() or false]
+  if not module and loading and not source:find("^@") then module = M.of_name[loading.name] end
   return module, module and in_progress[module.name]
 end
 
@@ -113,12 +128,15 @@ end
 function core.load_module(file, type_name)
   if file == "" then
     local text = "the grain type '%s' is defined in the main script and hosted by its worker only"
-    return nil, text:format(type_name),
-      "ENOTYPE"
+    return nil, text:format(type_name), "ENOTYPE"
   end
   local name = file:gsub("%.lua$", ""):gsub("/init$", ""):gsub("/", ".")
   local ok, message = pcall(require, name)
   if not ok then return nil, message, "ERAISED" end
+  if not core.is_ready(type_name) then
+    local text = "the grain type '%s' is not defined when %s is loaded (it must be, on every worker)"
+    return nil, text:format(type_name, file), "ENOTYPE"
+  end
   return true
 end
 
@@ -131,11 +149,16 @@ local function list_dir(dir)
   return names
 end
 
---- Loads every file of the app folder: the types of the silo.
+--- Loads every file of the app folder: the types of the silo. What is wrong with files that cannot be
+--- loaded, or nil.
 function core.load_app()
-  if not place.app_dir then return true end
-  for _, file in ipairs(list_dir(place.app_dir)) do require((file:gsub("%.lua$", ""))) end
-  return true
+  if not place.app_dir then return nil end
+  local wrong = {}
+  for _, file in ipairs(list_dir(place.app_dir)) do
+    local ok, message = pcall(require, (file:gsub("%.lua$", "")))
+    if not ok then wrong[#wrong + 1] = tostring(message) end
+  end
+  return #wrong > 0 and table.concat(wrong, "; ") or nil
 end
 
 return M

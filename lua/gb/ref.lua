@@ -31,15 +31,19 @@ end
 
 -- ---- finding the type ----
 
+local not_loaded -- what is wrong with files of the app folder
+
 local function unknown_type(name)
-  return nil, near.unknown("grain type", name, core.type_names()), "ENOTYPE"
+  local text = near.unknown("grain type", name, core.type_names())
+  if not_loaded then text = ("%s (not loaded: %s)"):format(text, not_loaded) end
+  return nil, text, "ENOTYPE"
 end
 
 -- The number of a type by name, or nil; the app folder is asked for types that nobody defined yet.
 local function find_type(name)
   local id = core.type_id(name)
   if not id and core.load_app then
-    core.load_app()
+    not_loaded = core.load_app()
     id = core.type_id(name)
   end
   return id

@@ -84,6 +84,16 @@ static int core_ready(lua_State *L)
     return 0;
 }
 
+/* core.is_ready(name): can this worker run grains of the type? */
+static int core_is_ready(lua_State *L)
+{
+    gbl_state *state = gbl_of(L);
+    gb_type *type = gb_type_find(state->worker->silo, luaL_checkstring(L, 1));
+    gbl_type *own = type ? gbl_type_of(state, type) : NULL;
+    lua_pushboolean(L, own && own->ready);
+    return 1;
+}
+
 /* core.changed(type): a method was set after the class was in use. */
 static int core_changed(lua_State *L)
 {
@@ -476,6 +486,7 @@ void gbl_open_grain(lua_State *L)
                                          {"cancelled", core_cancelled},
                                          {"context", core_context},
                                          {"alive", core_alive},
+                                         {"is_ready", core_is_ready},
                                          {"encode", core_encode},
                                          {"decode", core_decode},
                                          {"log", core_log},

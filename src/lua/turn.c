@@ -277,6 +277,17 @@ static int core_bar(lua_State *L)
     return 0;
 }
 
+/* core.turn(): the coroutine of the running turn, or nil; not the user's own one that runs in it */
+static int core_turn(lua_State *L)
+{
+    gb_call *turn = gbl_turn(gbl_of(L));
+    if (!turn) return 0;
+    lua_State *of = ((gbl_co *)turn->body)->L;
+    lua_pushthread(of);
+    if (of != L) lua_xmove(of, L, 1);
+    return 1;
+}
+
 /* core.raise(text): an error at the innermost line that is the user's. */
 static int core_raise(lua_State *L)
 {
@@ -607,10 +618,15 @@ void gbl_waits_close(gbl_state *state)
 
 void gbl_open_turn(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"await", core_await},   {"await_any", core_await_any},
-                                         {"cancel", core_cancel}, {"sleep", core_sleep},
-                                         {"bar", core_bar},       {"raise", core_raise},
-                                         {"spawn", core_spawn},   {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"await", core_await},
+                                         {"await_any", core_await_any},
+                                         {"cancel", core_cancel},
+                                         {"sleep", core_sleep},
+                                         {"bar", core_bar},
+                                         {"raise", core_raise},
+                                         {"turn", core_turn},
+                                         {"spawn", core_spawn},
+                                         {NULL, NULL}};
     luaL_register(L, NULL, functions);
     lua_pushlightuserdata(L, gbl_of(L));
     lua_setfield(L, -2, "wait_token");

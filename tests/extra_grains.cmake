@@ -1,0 +1,29 @@
+# tests/lua/grains/NAME.lua: scripts that gbrun runs, with 1 and 4 workers; with 4 also without the
+# compiler of LuaJIT and with one that compiles everything at once.
+if(TARGET gbrun)
+  file(GLOB GB_GRAIN_SCRIPTS CONFIGURE_DEPENDS lua/grains/*.lua)
+  function(gb_grain_script name file workers)
+    add_test(NAME ${name} COMMAND gbrun ${file})
+    set_tests_properties(${name} PROPERTIES TIMEOUT 300 LABELS "grains;lua"
+                         ENVIRONMENT "GB_WORKERS=${workers};GB_GBRUN=$<TARGET_FILE:gbrun>;${ARGN}")
+  endfunction()
+  # A preloaded library cannot come before the one of a sanitizer.
+  set(GB_JIT_MODES TRUE)
+  if(GB_SANITIZE OR NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/jit/jit_mode.c)
+    set(GB_JIT_MODES FALSE)
+  elseif(NOT TARGET jit_mode)
+    add_library(jit_mode SHARED jit/jit_mode.c)
+    target_link_libraries(jit_mode PRIVATE PkgConfig::LUAJIT ${CMAKE_DL_LIBS})
+  endif()
+  foreach(file ${GB_GRAIN_SCRIPTS})
+    get_filename_component(short ${file} NAME_WE)
+    gb_grain_script(grains.${short}.1 ${file} 1)
+    gb_grain_script(grains.${short}.4 ${file} 4)
+    if(GB_JIT_MODES)
+      gb_grain_script(grains.${short}.joff ${file} 4 LD_PRELOAD=$<TARGET_FILE:jit_mode>
+                      GB_JIT_MODE=off)
+      gb_grain_script(grains.${short}.hotloop ${file} 4 LD_PRELOAD=$<TARGET_FILE:jit_mode>
+                      GB_JIT_MODE=hotloop=1)
+    endif()
+  endforeach()
+endif()

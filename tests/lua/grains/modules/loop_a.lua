@@ -1,0 +1,2 @@
+require("gb").sleep("2ms")
+return require "modules.loop_b"

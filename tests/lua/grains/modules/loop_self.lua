@@ -1,0 +1,1 @@
+return coroutine.wrap(function() return require "modules.loop_self" end)()

@@ -1,0 +1,1 @@
+return require("gb").grain("Twice")
