@@ -9,11 +9,9 @@ void gbi_turn_ready(gb_worker *worker, gb_call *turn, bool hand_over)
 {
     GB_CHECK(!(turn->state & GB_AT_READY));
     turn->state |= GB_AT_READY;
-    if (hand_over && worker->handoffs < HANDOFFS_MAX) {
-        gb_call *before = worker->next_call;
+    if (hand_over && !worker->next_call && worker->handoffs < HANDOFFS_MAX) {
         worker->next_call = turn;
-        if (!before) return;
-        turn = before;
+        return;
     }
     turn->next = NULL;
     *worker->run_end = turn;
@@ -55,7 +53,10 @@ void gbi_turn_begin(gb_worker *worker, gb_act *act, gb_call *turn)
             return;
         }
     }
-    gbi_turn_ready(worker, turn, true);
+    /* Only a call that its caller is about to wait for may overtake: what a sender sent before it to a
+     * reentrant grain, and what came by mail, begins in its order. */
+    bool waited_for = worker->current && !(turn->flags & GB_CALL_ONEWAY) && act->running <= 1;
+    gbi_turn_ready(worker, turn, waited_for);
 }
 
 /* The body goes first: the instance may go in what follows. */
