@@ -13,9 +13,12 @@ local near = require "gb.near"
 -- The error value of a turn that failed: message, code, traceback or nil.
 local fail = require "gb.fail"
 local blame = require "gb.blame"
-function core.on_error(value, traceback)
+function core.on_error(value, traceback, no_memory)
   if fail.is(value) then return value.message, value.code, nil end
   local frames = blame.frames(traceback)
+  if no_memory then
+    return "not enough memory: Lua on this worker has reached its bound (lua_memory)", "ENOMEM", frames
+  end
   return blame.message(blame.text(value), frames), "ERAISED", frames
 end
 

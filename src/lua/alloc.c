@@ -49,6 +49,8 @@ struct gbl_alloc {
     page *empty;         /* pages without objects */
     segment *segments;
     uint32_t empty_segments;
+    bool refused;
+    int64_t cap; /* bytes_max while it is on, else 0 */
     int64_t bytes, bytes_max, segment_count, large_bytes;
 };
 
@@ -208,7 +210,10 @@ static void *resize(gbl_alloc *alloc, void *block, size_t size_old, size_t size_
     }
     if (size_old <= LARGE && size_new <= LARGE && class_of(size_old) == class_of(size_new))
         return block;
+    int64_t cap = alloc->cap; /* for a moment there are both: what shrinks must not be refused */
+    if (size_new < size_old) alloc->cap = 0;
     void *moved = gbl_alloc_run(alloc, NULL, 0, size_new);
+    alloc->cap = cap;
     if (!moved) return NULL;
     memcpy(moved, block, size_old < size_new ? size_old : size_new);
     gbl_alloc_run(alloc, block, size_old, 0);
@@ -222,7 +227,10 @@ void *gbl_alloc_run(gbl_alloc *alloc, void *block, size_t size_old, size_t size_
 {
     if (!block) size_old = 0; /* LuaJIT passes a type there */
     int64_t more = (int64_t)size_new - (int64_t)size_old;
-    if (more > 0 && alloc->bytes_max && alloc->bytes + more > alloc->bytes_max) return NULL;
+    if (more > 0 && alloc->cap && alloc->bytes + more > alloc->cap) {
+        alloc->refused = true;
+        return NULL;
+    }
     void *result = NULL;
 #ifdef GBL_PLAIN_MALLOC
     if (size_new == 0)
@@ -255,6 +263,20 @@ gbl_alloc *gbl_alloc_new(int64_t bytes_max)
     gbl_alloc *alloc = calloc(1, sizeof *alloc);
     if (alloc) alloc->bytes_max = bytes_max;
     return alloc;
+}
+
+bool gbl_alloc_cap(gbl_alloc *alloc, bool on)
+{
+    bool was = alloc->cap != 0;
+    alloc->cap = on ? alloc->bytes_max : 0;
+    return was;
+}
+
+bool gbl_alloc_refused(gbl_alloc *alloc)
+{
+    bool was = alloc->refused;
+    alloc->refused = false;
+    return was;
 }
 
 void gbl_alloc_free(gbl_alloc *alloc)

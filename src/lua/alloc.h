@@ -8,13 +8,21 @@
 #ifndef GB_LUA_ALLOC_H
 #define GB_LUA_ALLOC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 typedef struct gbl_alloc gbl_alloc;
 
-/* bytes_max: LuaJIT gets no more than that; 0: no cap. NULL: out of memory. */
+/* bytes_max: LuaJIT gets no more than that while the cap is on; 0: no cap. NULL: out of memory. */
 gbl_alloc *gbl_alloc_new(int64_t bytes_max);
+
+/* The cap is on while code of users runs, which can be told of it, and off in what we do between,
+ * which could not go on. Returns what it was. */
+bool gbl_alloc_cap(gbl_alloc *alloc, bool on);
+
+/* Was anything refused since this was asked last? */
+bool gbl_alloc_refused(gbl_alloc *alloc);
 
 /* After lua_close. */
 void gbl_alloc_free(gbl_alloc *alloc);

@@ -258,7 +258,11 @@ static gbl_co *make_body(lua_State *L, target *to, int first, int last)
     }
     gbl_co *co = gbl_co_take(state);
     if (!co) return NULL;
-    if (count > 8) lua_checkstack(co->L, count + 8);
+    if (count > 8) {
+        bool was = gbl_cap(state, false);
+        lua_checkstack(co->L, count + 8);
+        gbl_cap(state, was);
+    }
     lua_rawgeti(co->L, LUA_REGISTRYINDEX, fn);
     gbl_push_self(state, co->L, to->act);
     lua_xmove(L, co->L, count);
@@ -308,9 +312,11 @@ static int call_long(lua_State *L, int ref, target *to, int first, int last, uin
     if (to->act) to->key = gb_act_key(to->act);
     int rc = gb_call_set_key(call, to->key);
     gbl_packer packer = {&call->bytes, &call->blocks, &call->block_count};
+    bool was = gbl_cap(to->state, false); /* nothing may raise while the call is ours */
     gb_call *turn = call->caller;
     if (rc >= 0 && turn && !turn->act->root) rc = gbl_encode_caller(&packer, turn->act);
     if (rc >= 0 && last >= first) rc = gbl_encode(L, first, last - first + 1, &packer, "argument");
+    gbl_cap(to->state, was);
     if (rc >= 0) rc = gb_call_send(call);
     if (rc < 0) {
         gb_call_drop(call);

@@ -223,7 +223,7 @@ static int kind_unpack(gb_call *call)
 
 /* The error value on top of a dead coroutine becomes results on a fresh one, or a failure of the
  * call. */
-static int turn_failed(gbl_state *state, gb_call *turn, gbl_co *dead)
+static int turn_failed(gbl_state *state, gb_call *turn, gbl_co *dead, int why)
 {
     lua_State *L = state->L;
     lua_rawgeti(L, LUA_REGISTRYINDEX, state->core_ref);
@@ -232,7 +232,8 @@ static int turn_failed(gbl_state *state, gb_call *turn, gbl_co *dead)
     lua_pushvalue(dead->L, -1);
     lua_xmove(dead->L, L, 1);
     luaL_traceback(L, dead->L, NULL, 0);
-    int rc = lua_pcall(L, 2, 3, 0); /* message, code, traceback */
+    lua_pushboolean(L, why == LUA_ERRMEM);
+    int rc = lua_pcall(L, 3, 3, 0); /* message, code, traceback */
     if (rc != 0) {
         lua_pushliteral(L, "ERAISED");
         lua_pushnil(L);
@@ -270,14 +271,14 @@ static int turn_failed(gbl_state *state, gb_call *turn, gbl_co *dead)
     return GB_RUN_DONE;
 }
 
-static int kind_run(gb_call *turn)
+static int turn_resume(gbl_state *state, gb_call *turn, gbl_co *co)
 {
-    gbl_co *co = turn->body;
-    gbl_state *state = state_of(turn);
     int pushed = co->pushed;
     co->pushed = 0;
     state->parked = false;
+    gbl_cap(state, true);
     int rc = lua_resume(co->L, pushed);
+    gbl_cap(state, false);
     if (rc == 0) return GB_RUN_DONE;
     if (rc == LUA_YIELD) {
         if (__builtin_expect(state->parked, 1)) return GB_RUN_PARKED;
@@ -286,7 +287,27 @@ static int kind_run(gb_call *turn)
             "coroutine.yield outside of a coroutine of your own (a grain waits with gb.sleep, "
             "calls and futures)");
     }
-    return turn_failed(state, turn, co);
+    return turn_failed(state, turn, co, rc);
+}
+
+/* LuaJIT does not collect when memory is short. Between turns we do: when something was refused,
+ * and when the heap has come near its bound and grown since the last time. */
+static void collect_early(gbl_state *state)
+{
+    int64_t bytes = gbl_alloc_bytes(state->alloc), bytes_max = state->config.lua_bytes_max;
+    if (!gbl_alloc_refused(state->alloc) &&
+        (bytes < bytes_max / 4 * 3 || bytes < state->collected + state->collected / 8))
+        return;
+    lua_gc(state->L, LUA_GCCOLLECT, 0);
+    state->collected = gbl_alloc_bytes(state->alloc);
+}
+
+static int kind_run(gb_call *turn)
+{
+    gbl_state *state = state_of(turn);
+    int rc = turn_resume(state, turn, turn->body);
+    if (__builtin_expect(state->config.lua_bytes_max != 0, 0)) collect_early(state);
+    return rc;
 }
 
 static int kind_pack(gb_call *call)

@@ -6,6 +6,7 @@
 #include "base/hash.h"
 
 #include <errno.h>
+#include <luajit.h>
 #include <lualib.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -206,7 +207,9 @@ int gbl_protect(gbl_state *state, gbl_run run, void *argument)
     lua_State *L = state->L;
     lua_rawgeti(L, LUA_REGISTRYINDEX, state->run_refs[run]);
     lua_pushlightuserdata(L, argument);
+    bool was = gbl_cap(state, true);
     int rc = lua_pcall(L, 1, LUA_MULTRET, 0);
+    gbl_cap(state, was);
     if (__builtin_expect(rc == 0, 1)) return 0;
     const char *text = lua_tostring(L, -1);
     gb_err_set(rc == LUA_ERRMEM ? GB_ENOMEM : GB_EINVAL, "%s",
@@ -315,6 +318,10 @@ int gbl_state_open(gbl_state **out, gb_worker *worker, const gbl_config *config)
         rc =
             gb_type_define(&state->root_type, worker->silo, "$script", "", &gbl_kind, -1, &options);
     if (rc == 0) rc = gb_worker_root(worker, state->root_type, &state->root);
+    /* LuaJIT 2.1 (2022) crashes when compiled code is refused memory (seen without any of our
+     * code): a bound on memory costs the compiler. */
+    if (rc == 0 && config->lua_bytes_max)
+        luaJIT_setmode(state->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
     if (rc < 0) {
         gbl_state_close(state);
         return rc;

@@ -52,8 +52,9 @@ struct gbl_state {
     lua_State *L; /* the main thread of the state: never runs user code that waits */
     gb_worker *worker;
     gbl_config config;
-    gb_mem mem;       /* the arrays and buffers of this state */
-    gbl_alloc *alloc; /* what LuaJIT holds */
+    gb_mem mem;        /* the arrays and buffers of this state */
+    gbl_alloc *alloc;  /* what LuaJIT holds */
+    int64_t collected; /* bytes of it after the last collection for lack of memory */
     gbl_co *free;
     uint32_t free_count;
     int *chunk_refs; /* tables of 1,024 instances, by activation slot */
@@ -127,6 +128,12 @@ static inline uint64_t gbl_ns(double seconds)
 {
     if (!(seconds > 0)) return 0;
     return seconds > 1e10 ? GB_FOREVER / 2 : (uint64_t)(seconds * 1e9 + 0.5);
+}
+
+/* See gbl_alloc_cap. Nothing to do in states without a cap. */
+static inline bool gbl_cap(gbl_state *state, bool on)
+{
+    return __builtin_expect(state->config.lua_bytes_max != 0, 0) && gbl_alloc_cap(state->alloc, on);
 }
 
 /* Loads a chunk from a file as a function on L: 0 or negative with the detail set. */

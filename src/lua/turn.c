@@ -108,6 +108,7 @@ gbl_pending *gbl_future_new(lua_State *L)
     if (!pending) luaL_error(L, "out of memory: a future");
     pending->state = state;
     gb_list_push(&state->pending, &pending->link);
+    bool was = gbl_cap(state, false); /* nothing may raise while it is ours */
     lua_createtable(L, 1, 2);
     lua_rawgeti(L, LUA_REGISTRYINDEX, state->future_meta_ref);
     lua_setmetatable(L, -2);
@@ -117,6 +118,7 @@ gbl_pending *gbl_future_new(lua_State *L)
     lua_pushvalue(L, -2);
     pending->ref = luaL_ref(L, -2);
     lua_pop(L, 1);
+    gbl_cap(state, was);
     return pending;
 }
 
@@ -154,6 +156,7 @@ static int push_future_values(lua_State *L, lua_State *to)
 void gbl_future_finish(gbl_state *state, gbl_pending *pending, lua_State *L, int count)
 {
     int first = lua_gettop(L) - count + 1;
+    bool was = gbl_cap(state, false); /* who cancels runs under it */
     lua_checkstack(L, count + 8);
     lua_rawgeti(L, LUA_REGISTRYINDEX, state->futures_ref);
     lua_rawgeti(L, -1, pending->ref);
@@ -186,6 +189,7 @@ void gbl_future_finish(gbl_state *state, gbl_pending *pending, lua_State *L, int
     gb_list_unlink(&pending->link);
     gb_mem_free(&state->mem, pending, sizeof *pending);
     lua_settop(L, first - 1);
+    gbl_cap(state, was);
 }
 
 static gbl_pending *pending_at(lua_State *L, int index)
@@ -364,7 +368,9 @@ gb_call *gbl_spawn(gbl_state *state, lua_State *L, int args, gb_act *act, void (
         gbl_co_close(state, co);
         return NULL;
     }
+    bool was = gbl_cap(state, false); /* nothing may raise while they are ours */
     lua_checkstack(co->L, args + 8);
+    gbl_cap(state, was);
     lua_xmove(L, co->L, args + 1);
     co->pushed = args;
     call->type = act->type;

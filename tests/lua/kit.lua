@@ -18,7 +18,8 @@ end
 
 local function show(value, depth)
   depth = depth or 0
-  if type(value) == "string" then return ("%q"):format(#value > 400 and value:sub(1, 400) .. "..." or value) end
+  if type(value) == "string" then return ("%q"):format(#value > 400 and value:sub(1, 400) .. "..."
+    or value) end
   if type(value) ~= "table" or depth > 3 then return tostring(value) end
   local parts = {}
   for k, v in pairs(value) do
@@ -63,7 +64,8 @@ function kit.differ(a, b, path)
     local kind, other = gb.type(a), gb.type(b)
     if kind ~= other then return ("%s: %s, then %s"):format(path, kind, other) end
     if kind == "array" then return kit.differ(a:totable(), b:totable(), path .. ":totable()") end
-    if tostring(a) ~= tostring(b) then return ("%s: %s, then %s"):format(path, tostring(a), tostring(b)) end
+    if tostring(a) ~= tostring(b) then return ("%s: %s, then %s"):format(path, tostring(a),
+      tostring(b)) end
   elseif a ~= b then
     return ("%s: %s, then %s"):format(path, show(a), show(b))
   end
@@ -96,8 +98,10 @@ function kit.raises(text, fn, ...)
   local ok, message = pcall(fn, ...)
   if ok then fail(nil, ("expected it to raise %q, got %s"):format(text, show(message)), 2) end
   local found
-  if text:sub(1, 1) == "~" then found = tostring(message):find(text:sub(2)) else found = message == text end
-  if not found then fail(nil, ("expected it to raise %q, got %q"):format(text, tostring(message)), 2) end
+  if text:sub(1, 1) == "~"
+    then found = tostring(message):find(text:sub(2)) else found = message == text end
+  if not found then fail(nil, ("expected it to raise %q, got %q"):format(text, tostring(message)),
+    2) end
   return message
 end
 
@@ -140,12 +144,14 @@ function kit.case(name, fn)
     kit.passed = kit.passed + 1
   else
     kit.failed = kit.failed + 1
+    collectgarbage() -- memory may be short
     print(("not ok  %s\n        %s"):format(name, (tostring(message):gsub("\n", "\n        "))))
   end
 end
 
 function kit.finish()
-  print(("%d passed, %d failed (%d workers, seed %d)"):format(kit.passed, kit.failed, kit.workers, kit.seed))
+  print(("%d passed, %d failed (%d workers, seed %d)"):format(kit.passed, kit.failed, kit.workers,
+    kit.seed))
   if kit.failed > 0 then error(("%d cases failed"):format(kit.failed), 0) end
 end
 

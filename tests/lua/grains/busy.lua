@@ -6,7 +6,8 @@ require "types.busy"
 local function each_place(fn)
   for _, here in ipairs { true, false } do
     local name = here and "here" or "elsewhere"
-    fn(here, name, function(type_name, salt) return kit.elsewhere(type_name, here, salt .. name) end)
+    fn(here, name, function(type_name, salt) return kit.elsewhere(type_name, here, salt
+      .. name) end)
   end
 end
 
@@ -59,7 +60,8 @@ kit.case("deadlines free the caller; the callee hears of it", function()
   each_place(function(_, _, at)
     local c = at("Open", "late")
     local start = gb.monotonic()
-    kit.fails("ETIMEDOUT", "~:until_cancelled did not answer in time$", c:with { timeout = "10ms" }:until_cancelled(1))
+    kit.fails("ETIMEDOUT", "~:until_cancelled did not answer in time$",
+      c:with { timeout = "10ms" }:until_cancelled(1))
     kit.ok(gb.monotonic() - start < 10)
     kit.wait("it heard", function() return c:heard_of() == 1 end)
     local f = c:async("until_cancelled", 2)

@@ -15,7 +15,8 @@ function Counter:number(...) return select("#", ...) end
 function Counter:echo(...) return ... end
 
 local busy_gate = gb.grain("Gate", { reentrant = true })
-function busy_gate:wait() while not self.open do gb.sleep(0.001) end self.open = nil return "open" end
+function busy_gate:wait() while not self.open do gb.sleep(0.001) end self.open = nil
+  return "open" end
 function busy_gate:unlock() self.open = true end
 
 for _, name in ipairs { "Counter", "Echo" } do
@@ -182,7 +183,8 @@ kit.case("all, any, settled", function()
   for i = 1, 300 do list[i] = gb.get("Echo", "all" .. i % 20):async("echo", i) end
   local results = gb.all(list)
   for i = 1, 300 do kit.eq(results[i], i) end
-  local v, message, code, index = gb.all(c:async("echo", 1), c:async("fail", "NOPE", "no %d", 3), c:async("boom"))
+  local v, message, code, index = gb.all(c:async("echo", 1), c:async("fail", "NOPE", "no %d", 3),
+    c:async("boom"))
   kit.fails("NOPE", "no 3", v, message, code)
   kit.eq(index, 2)
   kit.eq(gb.any(c:async("fail", "NOPE"), c:async("echo", "yes")), "yes")

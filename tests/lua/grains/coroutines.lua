@@ -118,13 +118,15 @@ both("errors leave a coroutine as they are", function()
 end)
 
 both("where nothing can wait, also through a generator", function()
-  local function generator() return coroutine.wrap(function() far_echo:echo(1) coroutine.yield(1) end) end
+  local function generator()
+    return coroutine.wrap(function() far_echo:echo(1) coroutine.yield(1) end) end
   kit.raises("~'echo' waits, and nothing can wait inside", function()
     return (("a"):gsub("a", function() return generator()() end))
   end)
   kit.raises("~'sleep' waits, and nothing can wait inside", function()
     table.sort({ 2, 1 }, function(a, b)
-      local inner = coroutine.wrap(function() return coroutine.wrap(function() gb.sleep(0) end)() end)
+      local inner = coroutine.wrap(function()
+        return coroutine.wrap(function() gb.sleep(0) end)() end)
       inner()
       return a < b
     end)
@@ -150,7 +152,8 @@ both("metamethods and iterators may wait", function()
   kit.eq(object(6), 6)
   kit.eq(object .. "x", "x")
   local sum = 0
-  for v in function(_, last) return (last or 0) < 5 and near_echo:echo((last or 0) + 1) or nil end do sum = sum + v end
+  for v in function(_, last) return (last or 0) < 5 and near_echo:echo((last or 0) + 1)
+    or nil end do sum = sum + v end
   kit.eq(sum, 15)
 end)
 
@@ -165,7 +168,8 @@ both("what waits elsewhere cannot be resumed", function()
   local turn = coroutine.running()
   local g = gb.spawn(function() return coroutine.resume(turn) end)
   gb.sleep(0.002)
-  kit.same({ g:await() }, { false, "cannot resume the turn of a grain or script: it goes on by itself" })
+  kit.same({ g:await() }, { false,
+    "cannot resume the turn of a grain or script: it goes on by itself" })
   kit.raises(kit.here(1) .. ": bad argument #1 to 'resume' (coroutine expected)", function()
     local _ = coroutine.resume(5)
   end)

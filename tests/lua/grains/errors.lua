@@ -4,11 +4,14 @@ local gb = require "gb"
 require "types.echo"
 
 local Faulty = gb.grain("Faulty", {})
-function Faulty:boom() error("boom") end                                       local boom_line = kit.here()
+function Faulty:boom() error("boom") end
+  local boom_line = kit.here()
 function Faulty:plain() error("plain", 0) end
-function Faulty:index() local t = nil return t.x end                           local index_line = kit.here()
+function Faulty:index() local t = nil return t.x end
+  local index_line = kit.here()
 function Faulty:table_error() error({ code = 5, text = "in a table" }) end
-function Faulty:object_error() error(setmetatable({}, { __tostring = function() return "an object" end })) end
+function Faulty:object_error() error(setmetatable({}, { __tostring = function()
+  return "an object" end })) end
 function Faulty:nil_error() error(nil) end
 function Faulty:bad_tostring()
   error(setmetatable({}, { __tostring = function() error("again") end }))
@@ -21,8 +24,10 @@ end
 function Faulty:through(ref, method) return assert(gb.call(ref, method)) end
 function Faulty:passes(ref, method) return gb.call(ref, method) end
 function Faulty:fail(...) gb.fail(...) end
-function Faulty:fail_wrong(...) gb.fail(...) return 1 end                      local fail_line = kit.here()
-function Faulty:set(name) self[name] = 1 end                                   local set_line = kit.here()
+function Faulty:fail_wrong(...) gb.fail(...) return 1 end
+  local fail_line = kit.here()
+function Faulty:set(name) self[name] = 1 end
+  local set_line = kit.here()
 function Faulty:ok() return "fine" end
 function Faulty:half() self.n = (self.n or 0) + 1 error("half") end
 function Faulty:n_now() return self.n end
@@ -44,7 +49,8 @@ kit.case("a method that raises: message, code, traceback", function()
   kit.eq(select("#", f:boom()), 4)
   kit.fails("ERAISED", "plain", f:plain())
   kit.fails("ERAISED", index_line .. ": attempt to index local 't' (a nil value)", f:index())
-  kit.fails("ERAISED", "a table was raised as an error: { code = 5, text = \"in a table\" }", f:table_error())
+  kit.fails("ERAISED", "a table was raised as an error: { code = 5, text = \"in a table\" }",
+    f:table_error())
   kit.fails("ERAISED", "an object", f:object_error())
   kit.fails("ERAISED", "nil was raised as an error", f:nil_error())
   kit.fails("ERAISED", "~^a table was raised as an error", f:bad_tostring())
@@ -77,8 +83,10 @@ kit.case("gb.fail: code, message, format", function()
     kit.fails("MY_CODE", "MY_CODE", target:fail("MY_CODE"))
     kit.fails("ENOENT", "gone", target:fail("ENOENT", "gone"))
   end
-  kit.fails("ERAISED", fail_line .. ": gb.fail takes a code: gb.fail(\"NO_MONEY\", \"%d missing\", 3)", f:fail_wrong())
-  kit.fails("ERAISED", fail_line .. ": bad argument #3 to 'gb.fail' (number expected, got string)", f:fail_wrong("C", "%d", "x"))
+  kit.fails("ERAISED", fail_line
+    .. ": gb.fail takes a code: gb.fail(\"NO_MONEY\", \"%d missing\", 3)", f:fail_wrong())
+  kit.fails("ERAISED", fail_line .. ": bad argument #3 to 'gb.fail' (number expected, got string)",
+    f:fail_wrong("C", "%d", "x"))
   local ok, message = pcall(gb.fail, "CODE", "in a script")
   kit.eq(ok, false)
   kit.eq(tostring(message), "CODE: in a script")
@@ -92,10 +100,14 @@ end)
 
 kit.case("unknown methods and types name the nearest", function()
   kit.fails("ENOMETHOD", "Faulty: unknown method 'bom'; did you mean 'boom'?", f:bom())
-  kit.fails("ENOMETHOD", "Echo: unknown method 'eco'; did you mean 'echo'?", kit.elsewhere("Echo"):eco())
-  kit.fails("ENOMETHOD", "Faulty: unknown method 'bom'; did you mean 'boom'?", f:async("bom"):await())
-  kit.fails("ENOMETHOD", "~^Faulty: unknown method 'zzzzzzzzz'; known: bad_tostring, boom, ", f:zzzzzzzzz())
-  kit.fails("ENOTYPE", "unknown grain type 'Fauly'; did you mean 'Faulty'?", gb.get("Fauly", 1):boom())
+  kit.fails("ENOMETHOD", "Echo: unknown method 'eco'; did you mean 'echo'?",
+    kit.elsewhere("Echo"):eco())
+  kit.fails("ENOMETHOD", "Faulty: unknown method 'bom'; did you mean 'boom'?",
+    f:async("bom"):await())
+  kit.fails("ENOMETHOD", "~^Faulty: unknown method 'zzzzzzzzz'; known: bad_tostring, boom, ",
+    f:zzzzzzzzz())
+  kit.fails("ENOTYPE", "unknown grain type 'Fauly'; did you mean 'Faulty'?", gb.get("Fauly",
+    1):boom())
   kit.fails("ENOTYPE", "~unknown grain type 'Fauly'", gb.get("Fauly", 1):tell("boom"))
   kit.fails("ENOTYPE", "~unknown grain type 'Fauly'", gb.get("Fauly", 1):async("boom"):await())
   kit.fails("ENOTYPE", "~unknown grain type 'Fauly'", gb.get("Fauly", 1):boom())
@@ -120,7 +132,8 @@ end)
 
 kit.case("wrong use of references raises at the line", function()
   local function at(text, fn) return kit.raises("~^errors%.lua:%d+: " .. text, fn) end
-  at("call 'boom' on a reference with a colon: ref:boom%(%.%.%.%)$", function() local _ = f.boom() end)
+  at("call 'boom' on a reference with a colon: ref:boom%(%.%.%.%)$", function()
+    local _ = f.boom() end)
   at("call 'boom' on a reference with a colon", function() local _ = f.boom(5) end)
   at("call 'boom' on a reference with a colon", function() local _ = f.boom({}) end)
   at("call 'boom' on a reference with a colon", function() local _ = f.boom("x", 1) end)
@@ -129,17 +142,23 @@ kit.case("wrong use of references raises at the line", function()
   at("tell takes the name of a method", function() local _ = f:tell(print) end)
   at("async takes the name of a method", function() local _ = f:async(5) end)
   at("gb.call takes the name of a method", function() local _ = gb.call(f) end)
-  at("gb.call takes a reference %(from gb.get%) first", function() local _ = gb.call("Faulty", "boom") end)
+  at("gb.call takes a reference %(from gb.get%) first", function() local _ = gb.call("Faulty",
+    "boom") end)
   at("gb.tell takes a reference", function() local _ = gb.tell(nil, "boom") end)
   at("gb.async takes a reference", function() local _ = gb.async({}, "boom") end)
-  at("gb.get takes a grain type: its name or what gb.grain returned, got nil", function() local _ = gb.get(nil, 1) end)
-  at("gb.get takes a grain type: its name or what gb.grain returned, got table", function() local _ = gb.get({}, 1) end)
-  at("unknown option 'timout'; did you mean 'timeout'%? %(with%)$", function() local _ = f:with { timout = 1 } end)
+  at("gb.get takes a grain type: its name or what gb.grain returned, got nil", function()
+    local _ = gb.get(nil, 1) end)
+  at("gb.get takes a grain type: its name or what gb.grain returned, got table", function()
+    local _ = gb.get({}, 1) end)
+  at("unknown option 'timout'; did you mean 'timeout'%? %(with%)$", function()
+    local _ = f:with { timout = 1 } end)
   at("with takes a table of options, got nil", function() local _ = f:with() end)
   at("with takes a table of options, got number", function() local _ = f:with(5) end)
-  at("priority must be an integer from %-128 to 127", function() local _ = f:with { priority = 1.5 } end)
+  at("priority must be an integer from %-128 to 127", function()
+    local _ = f:with { priority = 1.5 } end)
   at("timeout must not be negative, got %-1", function() local _ = f:with { timeout = -1 } end)
-  at("timeout must be a number or a text like", function() local _ = f:with { timeout = "5 parsecs" } end)
+  at("timeout must be a number or a text like", function()
+    local _ = f:with { timeout = "5 parsecs" } end)
   at("bag must be a table", function() local _ = f:with { bag = 1 } end)
   at("bag: .*function", function() local _ = f:with { bag = { x = print } } end)
   at("gb.sleep must be a number or a text like", function() gb.sleep() end)
@@ -168,30 +187,39 @@ kit.case("wrong definitions raise at the line", function()
   at("gb.grain takes a name of letters", function() local _ = gb.grain() end)
   at("gb.grain takes a name of letters", function() local _ = gb.grain("9lives") end)
   at("gb.grain takes a name of letters", function() local _ = gb.grain("a/b") end)
-  at("gb.grain takes a table of options, got string", function() local _ = gb.grain("X", "local") end)
+  at("gb.grain takes a table of options, got string", function() local _ = gb.grain("X",
+    "local") end)
   at("unknown option 'placment'; did you mean 'placement'%? %(gb.grain%)", function()
     local _ = gb.grain("X", { placment = "local" })
   end)
-  at("unknown placement 'locl'; did you mean 'local'%?", function() local _ = gb.grain("X", { placement = "locl" }) end)
-  at("reentrant is false, true or \"chain\"", function() local _ = gb.grain("X", { reentrant = "yes" }) end)
-  at("max_queue is an integer from 1 to 1000000", function() local _ = gb.grain("X", { max_queue = 0 }) end)
-  at("max_queue is an integer from 1 to 1000000", function() local _ = gb.grain("X", { max_queue = 0 / 0 }) end)
+  at("unknown placement 'locl'; did you mean 'local'%?", function() local _ = gb.grain("X",
+    { placement = "locl" }) end)
+  at("reentrant is false, true or \"chain\"", function() local _ = gb.grain("X",
+    { reentrant = "yes" }) end)
+  at("max_queue is an integer from 1 to 1000000", function() local _ = gb.grain("X",
+    { max_queue = 0 }) end)
+  at("max_queue is an integer from 1 to 1000000", function() local _ = gb.grain("X",
+    { max_queue = 0 / 0 }) end)
   at("idle must be a number or a text", function() local _ = gb.grain("X", { idle = true }) end)
   at("X: storage and save are not in this version yet %(ENOTYET: stores%)", function()
     local _ = gb.grain("X", { storage = "main" })
   end)
-  for _, name in ipairs { "tell", "async", "with", "id", "key", "ref", "timer", "reminder", "save_state", "load_state",
+  for _, name in ipairs { "tell", "async", "with", "id", "key", "ref", "timer", "reminder",
+    "save_state", "load_state",
     "clear_state", "deactivate", "publish", "device", "kernels", "state" } do
     local X = gb.grain("Reserved")
-    at("Reserved:" .. name .. " is built in and cannot be redefined$", function() X[name] = function() end end)
+    at("Reserved:" .. name .. " is built in and cannot be redefined$",
+      function() X[name] = function() end end)
     if name ~= "state" then
-      kit.fails("ERAISED", set_line .. ": self." .. name .. " of Faulty is built in and cannot be assigned",
+      kit.fails("ERAISED", set_line .. ": self." .. name
+        .. " of Faulty is built in and cannot be assigned",
         f:set(name))
     end
   end
   local X = gb.grain("Reserved")
   local line = kit.here(2)
-  kit.raises(line .. ": self.state of Reserved is built in and cannot be assigned; set its fields", function()
+  kit.raises(line .. ": self.state of Reserved is built in and cannot be assigned; set its fields",
+    function()
     function X:on_activate() self.state = {} end
   end)
   function X:fine(other) self.state.x, other.state = 1, 2 local t = {} t.state = 1 end

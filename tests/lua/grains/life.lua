@@ -102,7 +102,8 @@ kit.case("timers: after, every, arguments, stop, errors", function()
   function T:slow() self.ticks = self.ticks + 1 gb.sleep("10ms") end
   function T:bad() self.ticks = self.ticks + 1 error("a tick that raises") end
   function T:_own() self.ticks = self.ticks + 1 end
-  function T:start(o) local t, m, c = self:timer(o) self.t = t or self.t return t and gb.type(t) or nil, m, c end
+  function T:start(o) local t, m, c = self:timer(o) self.t = t or self.t return t and gb.type(t)
+    or nil, m, c end
   function T:stop() return self.t:stop() end
   function T:count() return self.ticks end
   function T:last() return self.args end
@@ -133,14 +134,16 @@ kit.case("timers: after, every, arguments, stop, errors", function()
   local o = gb.get("Timed", "own")
   kit.eq(o:start { after = 0, call = "_own" }, "timer")
   kit.wait("a private method", function() return o:count() == 1 end)
-  function T:bad_arguments() local t = self:timer { after = 1, call = "tick", args = { { x = print } } } return t end
+  function T:bad_arguments() local t = self:timer { after = 1, call = "tick",
+    args = { { x = print } } } return t end
   kit.fails("ERAISED", "~^life.lua:%d+: argument 1.x: function$", o:bad_arguments())
   kit.eq(o:start { after = math.huge, every = math.huge, call = "tick" }, "timer")
   kit.eq(o:stop(), true)
 end)
 
 kit.case("spawn in a script and in a grain: results, errors, arguments", function()
-  kit.same({ gb.spawn(function(...) return select("#", ...), ... end, 1, nil, 3, nil):await() }, { 4, 1, nil, 3 })
+  kit.same({ gb.spawn(function(...) return select("#", ...), ... end, 1, nil, 3, nil):await() },
+    { 4, 1, nil, 3 })
   kit.eq(gb.spawn(function() end):await(), true)
   local v, m, c, traceback = gb.spawn(function() error("spawned") end):await()
   kit.fails("ERAISED", "~life.lua:%d+: spawned$", v, m, c)
@@ -151,7 +154,8 @@ kit.case("spawn in a script and in a grain: results, errors, arguments", functio
   local S = gb.grain("Spawner")
   function S:work(n)
     local futures = {}
-    for i = 1, n do futures[i] = gb.spawn(function() gb.sleep(0) self.sum = (self.sum or 0) + i return self.sum end) end
+    for i = 1, n do futures[i] = gb.spawn(function() gb.sleep(0) self.sum = (self.sum or 0) + i
+      return self.sum end) end
     gb.all(futures)
     return self.sum
   end
@@ -188,7 +192,8 @@ end)
 kit.case("a thousand grains that come and go", function()
   for round = 1, 5 do
     local futures = {}
-    for i = 1, 200 do futures[i] = gb.get("Short", "crowd" .. i):async(i % 3 == 0 and "stop" or "touch") end
+    for i = 1, 200 do futures[i] = gb.get("Short", "crowd" .. i):async(i % 3 == 0 and "stop"
+      or "touch") end
     for _, f in ipairs(futures) do kit.ok(f:await(), "round " .. round) end
   end
 end)

@@ -44,7 +44,8 @@ kit.case("a module that is not there, or is wrong", function()
   local message = kit.raises("~^modules.lua:%d+: module 'modules.nowhere' not found:", function()
     require "modules.nowhere"
   end)
-  kit.ok(message:find("no file '[^\n]*modules/nowhere.lua'") and message:find("nowhere/init.lua", 1, true), message)
+  kit.ok(message:find("no file '[^\n]*modules/nowhere.lua'") and message:find("nowhere/init.lua",
+    1, true), message)
   kit.raises(kit.here(1) .. ": require takes the name of a module", function()
     require()
   end)
@@ -59,7 +60,8 @@ kit.case("a module that is not there, or is wrong", function()
   file:write(text)
   file:close()
   kit.raises("~:3: ", function() dofile(dir .. ".lua") end)
-  kit.raises("~^modules.lua:%d+: cannot open /nowhere/at/all: ", function() dofile("/nowhere/at/all") end)
+  kit.raises("~^modules.lua:%d+: cannot open /nowhere/at/all: ",
+    function() dofile("/nowhere/at/all") end)
   os.remove(dir .. ".lua")
   kit.ok(syntax:find("modules/syntax.lua:3:", 1, true))
 end)
@@ -73,7 +75,8 @@ end)
 
 kit.case("two modules that define one type: both files are named", function()
   kit.ok(require "modules.one")
-  local message = kit.raises("~the grain type .Twice. is defined twice", function() require "modules.two" end)
+  local message = kit.raises("~the grain type .Twice. is defined twice",
+    function() require "modules.two" end)
   kit.ok(message:find("modules/one.lua", 1, true) and message:find("modules/two.lua", 1, true) and
     message:find("Twice", 1, true), message)
   message = kit.raises("~^modules.lua:%d+: ", function() local _ = gb.grain("Twice") end)
@@ -83,7 +86,8 @@ end)
 
 kit.case("loops are found, also between turns", function()
   kit.raises("~loop while loading module 'modules.loop_a'", function() require "modules.loop_a" end)
-  kit.raises("~loop while loading module 'modules.loop_self'", function() require "modules.loop_self" end)
+  kit.raises("~loop while loading module 'modules.loop_self'",
+    function() require "modules.loop_self" end)
   local f = gb.spawn(function() return require "modules.loop_a" end)
   local g = gb.spawn(function() return require "modules.loop_b" end)
   for _, future in ipairs { f, g } do

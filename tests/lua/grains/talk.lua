@@ -9,7 +9,8 @@ local function count_is(n, list) return function() return #list >= n end end
 kit.case("a script hears what a grain publishes, in order, until it closes", function()
   for _, here in ipairs { true, false } do
     local room, got = kit.elsewhere("Room", here, "script" .. tostring(here)), {}
-    local sub = assert(gb.subscribe(room, "said", function(...) got[#got + 1] = { n = select("#", ...), ... } end))
+    local sub = assert(gb.subscribe(room, "said", function(...) got[#got + 1] = { n = select("#",
+      ...), ... } end))
     kit.eq(gb.type(sub), "subscription")
     kit.eq(room:say("nobody else", nil, 3, nil), true)
     kit.wait("a message", count_is(1, got))
@@ -31,7 +32,8 @@ kit.case("grains hear with methods and functions, across workers", function()
     for e, ear_here in ipairs { true, false } do
       local salt = r .. "," .. e .. ","
       local room = kit.elsewhere("Room", room_here, "room" .. salt)
-      local a, b, c = kit.elsewhere("Ear", ear_here, "a" .. salt), kit.elsewhere("Ear", ear_here, "b" .. salt),
+      local a, b, c = kit.elsewhere("Ear", ear_here, "a" .. salt), kit.elsewhere("Ear", ear_here,
+        "b" .. salt),
         kit.elsewhere("Ear", ear_here, "c" .. salt)
       kit.eq(a:listen(room, "said"), true)
       kit.eq(b:listen_fn(room, "said"), true)
@@ -51,7 +53,8 @@ kit.case("grains hear with methods and functions, across workers", function()
   end
 end)
 
-kit.case("subscriptions outlive the publisher's activation; a function ends with its own", function()
+kit.case("subscriptions outlive the publisher's activation; a function ends with its own",
+  function()
   local room, ear, by_name = gb.get("Room", "dies"), gb.get("Ear", "dies"), gb.get("Ear", "stays")
   ear:listen_fn(room, "said")
   by_name:listen(room, "said")
@@ -87,7 +90,8 @@ kit.case("handlers that raise or wait do no harm; values are copies", function()
   kit.same(t2, { x = 1 })
   for _, sub in ipairs { bad, slow, first, second } do kit.eq(sub:close(), true) end
   kit.fails("ERAISED", "~types/talk.lua:%d+: self:publish takes a topic", room:wrong())
-  kit.fails("ENOTYPE", "unknown grain type 'Roo'; did you mean 'Room'?", gb.subscribe(gb.get("Roo", 1), "x", print))
+  kit.fails("ENOTYPE", "unknown grain type 'Roo'; did you mean 'Room'?", gb.subscribe(gb.get("Roo",
+    1), "x", print))
 end)
 
 -- ---- what travels along ----
@@ -99,7 +103,8 @@ kit.case("bag and trace travel across calls and workers", function()
     local tagged = a:with { bag = bag }
     bag.user = "changed after"
     local mine, theirs = tagged:context_through(b)
-    for _, c in ipairs { mine, theirs } do kit.same(c.bag, { user = "ann", roles = { 1, 2 }, big = 7LL }) end
+    for _, c in ipairs { mine, theirs } do kit.same(c.bag, { user = "ann", roles = { 1, 2 },
+      big = 7LL }) end
     kit.eq(#mine.trace, 32)
     kit.ok(mine.trace:find("^%x+$") and mine.trace ~= ("0"):rep(32))
     kit.eq(theirs.trace, mine.trace, "one chain, one trace")
@@ -158,7 +163,8 @@ local function read_json(text)
     if first == '"' then return text_value() end
     if first == "{" then
       local t = {}
-      list("{", "}", function() space() local k = text_value() space() expect(":") t[k] = value() end)
+      list("{", "}", function() space()
+        local k = text_value() space() expect(":") t[k] = value() end)
       return t
     end
     if first == "[" then
@@ -204,8 +210,10 @@ kit.case("log lines are JSON, whatever is in them", function()
   kit.eq(by_text["from a grain"].n, 5)
   kit.eq(by_text.reserved.level, "info", "fields do not replace ours")
   local raised
-  for _, line in ipairs(lines) do if line.text:find("raised and nobody waits for it", 1, true) then raised = line end end
-  kit.ok(raised and raised.text:find("log_lines.lua:%d+: told"), "a told method that raises is in the log")
+  for _, line in ipairs(lines) do if line.text:find("raised and nobody waits for it", 1, true)
+    then raised = line end end
+  kit.ok(raised and raised.text:find("log_lines.lua:%d+: told"),
+    "a told method that raises is in the log")
 end)
 
 kit.finish()

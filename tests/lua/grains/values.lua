@@ -35,7 +35,8 @@ end
 
 -- ---- random values ----
 
-local element_types = { "float", "double", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64" }
+local element_types = { "float", "double", "int8", "int16", "int32", "int64", "uint8", "uint16",
+  "uint32", "uint64" }
 
 local function random_array()
   local list = {}
@@ -244,7 +245,8 @@ kit.case("depth: 100 tables are sent, 101 are not", function()
   end
   for name, send in pairs(ways) do
     local ok, message = pcall(send, nest(101, 1))
-    kit.eq(ok and "sent" or message:match("nested more than 100 deep"), "nested more than 100 deep", name)
+    kit.eq(ok and "sent" or message:match("nested more than 100 deep"),
+      "nested more than 100 deep", name)
   end
 end)
 
@@ -262,7 +264,8 @@ kit.case("bounds: a million values, 64 MiB of strings", function()
   for _, echo in ipairs { near_echo, far_echo } do
     kit.eq(echo:count(list(999999)), 1)
     kit.eq(echo:count(map(600000)), 1)
-    kit.raises("~argument 1.*: more than 1000000 values in one message", function() echo:count(list(1000000)) end)
+    kit.raises("~argument 1.*: more than 1000000 values in one message",
+      function() echo:count(list(1000000)) end)
     local mib = ("x"):rep(2 ^ 20)
     local many = {}
     for i = 1, 64 do many[i] = mib end
@@ -270,7 +273,8 @@ kit.case("bounds: a million values, 64 MiB of strings", function()
     kit.eq(echo:count(mib:rep(64)), 1)
     kit.eq(echo:count(unpack(many)), 64)
     many[65] = "x"
-    kit.raises("~argument 1%[65%]: more than 64 MiB of strings in one message", function() echo:count(many) end)
+    kit.raises("~argument 1%[65%]: more than 64 MiB of strings in one message",
+      function() echo:count(many) end)
     kit.raises("~argument 65: more than 64 MiB", function() echo:count(unpack(many)) end)
     kit.raises("~argument 1: more than 64 MiB", function() echo:count(mib:rep(64) .. "x") end)
   end
