@@ -6,6 +6,7 @@
 #   make bench                  every number we publish, and the machine's cores
 #   make sim SEED=7 STEPS=100000    the simulated worlds, for longer
 #   make fuzz SECONDS=60        each fuzzer for so long
+#   make walk                   every call of a software CUDA driver fails in turn
 #   make packages               installs every package of packages.txt that is missing
 #   make clean                  removes build/
 #
@@ -19,7 +20,7 @@ SECONDS ?= 60
 
 export GB_JOBS = $(JOBS)
 
-.PHONY: help build demo test bench sim fuzz packages clean
+.PHONY: help build demo test bench sim fuzz walk packages clean
 .NOTPARALLEL:
 
 help:
@@ -46,6 +47,11 @@ sim:
 fuzz:
 	@scripts/packages.sh build test
 	@scripts/fuzz.sh '$(SECONDS)'
+
+walk:
+	@scripts/packages.sh build test
+	@scripts/build.sh dev
+	@ctest --test-dir build/dev -L walk --output-on-failure
 
 packages:
 	@scripts/packages.sh

@@ -5,6 +5,7 @@
 #   tsan      ThreadSanitizer
 #   joff      the Lua tests of dev with LuaJIT's compiler off
 #   hotloop   the Lua tests of dev with LuaJIT compiling at once (hotloop=1)
+# Tests with the label walk (every driver call failing in turn) are "make walk".
 # A build that fails ends it. The last line sums up all runs: N passed, N failed[, N skipped].
 # GB_JOBS: how many compilers and tests at a time (default: one per core).
 set -euo pipefail
@@ -56,6 +57,7 @@ run() {
     echo "== test $name"
     "${plain_memory[@]}" ctest --test-dir build/"$preset" -j "$GB_JOBS" \
         --timeout "$test_timeout_s" --output-on-failure --no-tests=error --output-junit "$file" \
+        -LE walk \
         "$@" </dev/null | sed -u '/^ *Start /d' || code=$?
     if [ ! -f "$file" ]; then
         failed=$((failed + 1))

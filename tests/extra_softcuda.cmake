@@ -20,7 +20,7 @@ foreach(test softcuda walk)
   target_sources(test_softcuda_${test} PRIVATE ${GB_GPU_TESTS}/kit_engine.c)
   add_dependencies(test_softcuda_${test} softcuda)
 endforeach()
-set_tests_properties(softcuda.walk PROPERTIES TIMEOUT 1500)
+set_tests_properties(softcuda.walk PROPERTIES TIMEOUT 1500 LABELS walk)
 
 # The suites of the devices over the software driver, with several seeds and both ways of hiding
 # device memory.

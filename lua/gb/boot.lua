@@ -17,7 +17,8 @@ function core.on_error(value, traceback, no_memory)
   if fail.is(value) then return value.message, value.code, nil end
   local frames = blame.frames(traceback)
   if no_memory then
-    return "not enough memory: Lua on this worker has reached its bound (lua_memory)", "ENOMEM", frames
+    local text = "not enough memory: Lua on this worker has reached its bound (lua_memory)"
+    return text, "ENOMEM", frames
   end
   return blame.message(blame.text(value), frames), "ERAISED", frames
 end

@@ -78,7 +78,7 @@ local function finish(name, state, ok, result)
   return loaded[name]
 end
 
--- Would a turn that waits for a module wait for itself? It follows who loads what and waits for what.
+-- Would a turn that waits for a module wait for itself? Follows who loads and waits for what.
 local function is_loop(name, turn)
   while name and in_progress[name] do
     local other = in_progress[name].turn
@@ -116,7 +116,7 @@ function dofile(path)
 end
 
 --- The module whose chunk has this source, with the types it defines while it loads; nil for the
---- main script. A chunk that ends with `return gb.grain(...)` has left its frame: then it is the one
+--- main script. A chunk that ends with `return gb.grain(...)` has left its frame: it is the one
 --- that the running turn loads.
 function M.module_of(source)
   local module, loading = M.of_source[source], innermost[core.turn() or false]
@@ -134,7 +134,8 @@ function core.load_module(file, type_name)
   local ok, message = pcall(require, name)
   if not ok then return nil, message, "ERAISED" end
   if not core.is_ready(type_name) then
-    local text = "the grain type '%s' is not defined when %s is loaded (it must be, on every worker)"
+    local text = "the grain type '%s' is not defined when %s is loaded "
+      .. "(it must be, on every worker)"
     return nil, text:format(type_name, file), "ENOTYPE"
   end
   return true
@@ -149,8 +150,8 @@ local function list_dir(dir)
   return names
 end
 
---- Loads every file of the app folder: the types of the silo. What is wrong with files that cannot be
---- loaded, or nil.
+--- Loads every file of the app folder: the types of the silo. What is wrong with files that cannot
+--- be loaded, or nil.
 function core.load_app()
   if not place.app_dir then return nil end
   local wrong = {}

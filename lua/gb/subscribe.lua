@@ -45,7 +45,6 @@ end
 function M.spread(id, topic, ...)
   local list = listeners[id] and listeners[id][topic]
   if not list then return 0 end
-  local count = 0
   local now, count = {}, 0 -- those of now: a tell may wait, and the list change meanwhile
   for i = 1, #list do now[i] = list[i] end
   for _, s in ipairs(now) do

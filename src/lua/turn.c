@@ -1,4 +1,5 @@
 /* Waiting: parking turns, futures, sleep, spawned turns, and ops of other rooms. */
+/* tidy: long because all of them share tickets and the ways in which a wait can end */
 #include "lua/state.h"
 
 #include "base/check.h"

@@ -78,7 +78,8 @@ function kit.same(got, want, what)
   return got
 end
 
---- The results of something that must fail: nil, a message that is (or matches, with a leading ~) text, a code.
+--- The results of something that must fail: nil, a message that is (or matches, with a
+--- leading ~) text, a code.
 function kit.fails(code, text, value, message, got_code)
   if value ~= nil then fail(nil, ("expected %s, got %s"):format(code, show(value)), 2) end
   if got_code ~= code then
@@ -122,7 +123,8 @@ function kit.wait(what, fn)
   fail(what, "never happened", 2)
 end
 
---- A reference of a type (with a method `where`) whose grain lives on another worker; on this one when there is no
+--- A reference of a type (with a method `where`) whose grain lives on another worker;
+--- on this one when there is no
 --- other, or when asked for.
 function kit.elsewhere(type_name, here, salt)
   local own = gb.silo().worker

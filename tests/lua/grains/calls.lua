@@ -1,4 +1,4 @@
--- Calls: references, keys, awaited and one-way calls, futures, with, arguments and results in number.
+-- Calls: references, keys, awaited and one-way calls, futures, with, many arguments and results.
 local kit = dofile((arg[0]:gsub("[^/]+$", "../kit.lua")))
 local gb = require "gb"
 require "types.echo"

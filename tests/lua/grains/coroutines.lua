@@ -6,7 +6,7 @@ require "types.echo"
 local near_echo, far_echo = kit.elsewhere("Echo", true), kit.elsewhere("Echo", false)
 local echoes = { near_echo, far_echo }
 
--- A grain that runs whatever it is given by name: so everything is tried in a script and in a grain.
+-- A grain that runs what it is given by name: so everything is tried in a script and a grain.
 local scenes = {}
 local Runner = gb.grain("Runner", { reentrant = true })
 function Runner:run(name) return scenes[name]() end
@@ -83,7 +83,7 @@ both("in pcall and xpcall, inside and outside of coroutines", function()
   kit.eq(ok, false)
   kit.eq(message, "after a wait")
   local handled
-  ok, message = xpcall(function()
+  xpcall(function()
     far_echo:echo(1)
     error({ code = 5 })
   end, function(e) handled = e.code return "handled" end)

@@ -217,7 +217,8 @@ kit.case("what cannot be sent raises at the line, with its path", function()
       end)
     end
   end
-  kit.raises("~^values.lua:%d+: argument 1%.self%.self.*: nested more than 100 deep, or it contains itself$",
+  kit.raises("~^values.lua:%d+: argument 1%.self%.self.*: nested more than 100 deep, "
+      .. "or it contains itself$",
     function() near_echo:echo(deep) end)
   kit.raises("~nested more than 100 deep", function() far_echo:echo(deep) end)
 end)
