@@ -5,13 +5,14 @@ require "types.echo"
 
 local Faulty = gb.grain("Faulty", {})
 function Faulty:boom() error("boom") end
-  local boom_line = kit.here()
+local boom_line = kit.here(-1)
 function Faulty:plain() error("plain", 0) end
 function Faulty:index() local t = nil return t.x end
-  local index_line = kit.here()
+local index_line = kit.here(-1)
 function Faulty:table_error() error({ code = 5, text = "in a table" }) end
-function Faulty:object_error() error(setmetatable({}, { __tostring = function()
-  return "an object" end })) end
+function Faulty:object_error()
+  error(setmetatable({}, { __tostring = function() return "an object" end }))
+end
 function Faulty:nil_error() error(nil) end
 function Faulty:bad_tostring()
   error(setmetatable({}, { __tostring = function() error("again") end }))
@@ -25,9 +26,9 @@ function Faulty:through(ref, method) return assert(gb.call(ref, method)) end
 function Faulty:passes(ref, method) return gb.call(ref, method) end
 function Faulty:fail(...) gb.fail(...) end
 function Faulty:fail_wrong(...) gb.fail(...) return 1 end
-  local fail_line = kit.here()
+local fail_line = kit.here(-1)
 function Faulty:set(name) self[name] = 1 end
-  local set_line = kit.here()
+local set_line = kit.here(-1)
 function Faulty:ok() return "fine" end
 function Faulty:half() self.n = (self.n or 0) + 1 error("half") end
 function Faulty:n_now() return self.n end
@@ -217,9 +218,8 @@ kit.case("wrong definitions raise at the line", function()
     end
   end
   local X = gb.grain("Reserved")
-  local line = kit.here(2)
-  kit.raises(line .. ": self.state of Reserved is built in and cannot be assigned; set its fields",
-    function()
+  local text = ": self.state of Reserved is built in and cannot be assigned; set its fields"
+  kit.raises(kit.here(1) .. text, function()
     function X:on_activate() self.state = {} end
   end)
   function X:fine(other)

@@ -12,12 +12,17 @@ local function bytes()
   return lua, room
 end
 
--- Runs a piece of work until it has settled, then many times more: the difference in bytes.
+-- Runs a piece of work four times. What stays of it grows each time, pools and tables do not: so
+-- the least growth counts.
 local function growth(times, work)
-  for _ = 1, 2 do work(times) end
-  local before = bytes()
   work(times)
-  return bytes() - before
+  local least = math.huge
+  for _ = 1, 3 do
+    local before = bytes()
+    work(times)
+    least = math.min(least, bytes() - before)
+  end
+  return least
 end
 
 local Local = gb.grain("Local", { placement = "local" })
@@ -59,7 +64,7 @@ kit.case("nor do tables, futures, errors, cancelled calls, sleeps, spawned turns
     local grown = growth(3000, function(n)
       for i = 1, n do
         work()
-        if i % 100 == 0 then far:echo() end -- what is under way is bounded
+        if i % 100 == 0 then gb.all(far:async("echo"), c:async("add")) end -- bounds what is under way
       end
       gb.sleep(0)
     end)

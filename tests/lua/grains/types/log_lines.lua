@@ -5,7 +5,8 @@ gb.log.info("plain")
 gb.log.warn("warned", {})
 gb.log.error("failed", { x = 1 })
 gb.log.info("quote \" slash \\ newline \n", { field = "tab\tquote\"", ["key \"quoted\""] = true })
-gb.log.info("numbers", { big = 2 ^ 53 + 1, third = 1 / 3, nan = 0 / 0, inf = math.huge, int64 = 9223372036854775807LL })
+gb.log.info("numbers", { big = 2 ^ 53 + 1, third = 1 / 3, nan = 0 / 0, inf = math.huge,
+  int64 = 9223372036854775807LL })
 gb.log.info("nested", { a = { b = { 1, 2, { c = "d" } } } })
 gb.log.info("list", { 1, 2, 3 })
 gb.log.info("empty", { t = {} })
@@ -14,7 +15,8 @@ cycle.cycle = cycle
 gb.log.info("cycle", cycle)
 gb.log.info("depth", { { { { { { { 1 } } } } } } })
 gb.log.info("binary \255\254\0 bytes", { bytes = "\255\0\1" })
-gb.log.info("odd", { [1.5] = print, [true] = coroutine.create(print), object = setmetatable({}, {}) })
+gb.log.info("odd", { [1.5] = print, [true] = coroutine.create(print),
+  object = setmetatable({}, {}) })
 gb.log.info("reserved", { level = "mine", time = "mine", text = "mine" })
 local Logger = gb.grain("Logger")
 function Logger:log() gb.log.info("from a grain", { n = 5 }) end

@@ -26,7 +26,8 @@ end
 
 kit.case("a turn that eats all memory fails with ENOMEM, again and again", function()
   for _ = 1, 10 do
-    kit.fails("ENOMEM", "not enough memory: Lua on this worker has reached its bound (lua_memory)", eater():eat())
+    kit.fails("ENOMEM", "not enough memory: Lua on this worker has reached its bound (lua_memory)",
+      eater():eat())
     kit.eq(eater():fine(), "fine")
     kit.fails("ENOMEM", nil, eater():text())
     local ok, message = eater():eat_in_pcall()

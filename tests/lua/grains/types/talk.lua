@@ -13,7 +13,10 @@ function Ear:where() return gb.silo().worker end
 function Ear:on_activate() self.heard = {} end
 function Ear:hear(...) self.heard[#self.heard + 1] = ... end
 function Ear:_private(...) self.heard[#self.heard + 1] = ... end
-function Ear:listen(ref, topic, method) self.sub = assert(gb.subscribe(ref, topic, method or "hear")) return true end
+function Ear:listen(ref, topic, method)
+  self.sub = assert(gb.subscribe(ref, topic, method or "hear"))
+  return true
+end
 function Ear:listen_fn(ref, topic)
   self.sub = assert(gb.subscribe(ref, topic, function(...)
     self.heard[#self.heard + 1] = ...
