@@ -53,8 +53,8 @@ void gbi_turn_begin(gb_worker *worker, gb_act *act, gb_call *turn)
             return;
         }
     }
-    /* Only a call that its caller is about to wait for may overtake: what a sender sent before it to
-     * a reentrant grain, and what came by mail, begins in its order. */
+    /* Only a call that its caller is about to wait for may overtake: what a sender sent before it
+     * to a reentrant grain, and what came by mail, begins in its order. */
     bool waited_for = worker->current && !(turn->flags & GB_CALL_ONEWAY) && act->running <= 1;
     gbi_turn_ready(worker, turn, waited_for);
 }

@@ -64,7 +64,8 @@ kit.case("nor do tables, futures, errors, cancelled calls, sleeps, spawned turns
     local grown = growth(3000, function(n)
       for i = 1, n do
         work()
-        if i % 100 == 0 then gb.all(far:async("echo"), c:async("add")) end -- bounds what is under way
+        if i % 100 == 0 then gb.all(far:async("echo"),
+          c:async("add")) end -- bounds what is under way
       end
       gb.sleep(0)
     end)
