@@ -22,7 +22,7 @@ endforeach()
 # The conformance suite through the software driver: the code of the cuda backend, on the CPU.
 if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/softcuda/soft_nvrtc.c)
   add_test(NAME gpu.conformance_software COMMAND test_gpu_conformance)
-  set_tests_properties(gpu.conformance_software PROPERTIES TIMEOUT 300 LABELS gpu ENVIRONMENT
+  set_tests_properties(gpu.conformance_software PROPERTIES TIMEOUT 300 LABELS "gpu;walk" ENVIRONMENT
     "GB_CUDA_LIBRARY=$<TARGET_FILE:softcuda>;GB_NVRTC_LIBRARY=$<TARGET_FILE:softcuda>;GB_NVML_LIBRARY=$<TARGET_FILE:softcuda>")
   add_dependencies(test_gpu_conformance softcuda)
 endif()

@@ -31,6 +31,6 @@ foreach(seed 1 2 3)
   string(REPLACE "1" "" suffix ${seed})
   math(EXPR keys "${seed} % 2")
   add_test(NAME gpu.conformance.softcuda${suffix} COMMAND test_gpu_conformance)
-  set_tests_properties(gpu.conformance.softcuda${suffix} PROPERTIES TIMEOUT 300 LABELS "gpu;softcuda"
+  set_tests_properties(gpu.conformance.softcuda${suffix} PROPERTIES TIMEOUT 300 LABELS "gpu;walk"
     ENVIRONMENT "${GB_SOFTCUDA_ENVIRONMENT};GB_SOFTCUDA_SEED=${seed};GB_SOFTCUDA_KEYS=${keys}")
 endforeach()
