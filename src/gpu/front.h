@@ -123,6 +123,20 @@ int gbi_module_adopt(gb_module **out, gb_device *device, const char *name,
 const char *gbi_nearest(const char *name, const char *(*at)(const void *list, int index),
                         const void *list, int count);
 
+/* ---- queue.c, for graphs: the same checks and the same way in ---- */
+
+/* Room for one parameter in a launch's blob. */
+#define GBI_PARAM_ROOM(param) (((param)->size + 15u) & ~15u)
+
+int gbi_check_range(const gb_device *device, const gb_buffer *buffer, size_t offset, size_t bytes,
+                    bool other_device);
+int gbi_check_launch(const gb_kernel *kernel, const gb_launch *launch);
+int gbi_param_set(const gb_kernel *kernel, int index, const gb_arg *arg, void *to);
+/* A launch without its parameters. */
+void gbi_command_launch(gbi_command *out, gb_kernel *kernel, const gb_launch *launch);
+/* Runs the command now, or hands a permanent copy to the backend. */
+int gbi_queue_put(gb_queue *queue, gbi_command *command);
+
 static inline gb_event *gbi_event_ref(gb_event *event)
 {
     atomic_fetch_add_explicit(&event->count, 1, memory_order_relaxed);

@@ -1,5 +1,5 @@
 /* Devices, seen by the rest of the house. Seven nouns: device, buffer, queue, module, kernel,
- * event, graph (graphs come with plans). Behind it stands one table per backend: backend.h.
+ * event, graph. Behind it stands one table per backend: backend.h.
  *
  * Threads. Every function may be called from any thread unless it says otherwise; one queue is used
  * by one thread at a time. A function marked "blocks" may wait for the device, the disk or a
@@ -241,6 +241,40 @@ int gb_queue_wait_event(gb_queue *queue, gb_event *event); /* later commands wai
  * are not run until a signal has taken its error. Setting op->cancelled stops what is before it in
  * the queue: rc is GB_ECANCELED then, unless everything had ended. */
 int gb_queue_signal(gb_queue *queue, gb_op *op);
+
+/* ---- graphs: commands recorded once and queued many times ----
+ * Nodes are numbered from 0 as they are added and take effect in that order. What changes between
+ * two runs is set anew: parameters, and where a copy goes. A graph is used by one thread at a time;
+ * it borrows the buffers that were set (commands that were queued hold their own references) and
+ * keeps the modules of its kernels. */
+
+typedef struct gb_graph gb_graph;
+
+int gb_graph_open(gb_graph **out, gb_device *device);
+void gb_graph_close(gb_graph *graph); /* what was queued still runs */
+int gb_graph_node_count(const gb_graph *graph);
+
+/* Each gives the node's number, or GB_EINVAL, GB_EDEVICE, GB_ENOMEM. */
+int gb_graph_add_launch(gb_graph *graph, gb_kernel *kernel, const gb_launch *launch);
+int gb_graph_add_copy(gb_graph *graph, size_t bytes);
+int gb_graph_add_fill(gb_graph *graph, const void *pattern, size_t pattern_bytes, size_t count);
+
+/* One parameter of a launch: checked as gb_queue_launch does, the value is copied. */
+int gb_graph_set_param(gb_graph *graph, int node, int param, const gb_arg *arg);
+
+/* Memory of a copy or fill: a buffer from an offset on, or host memory that stays until the run has
+ * ended. */
+typedef struct gb_place {
+    gb_buffer *buffer; /* NULL: host memory */
+    size_t offset;
+    void *host;
+} gb_place;
+int gb_graph_set_to(gb_graph *graph, int node, const gb_place *to);     /* copies and fills */
+int gb_graph_set_from(gb_graph *graph, int node, const gb_place *from); /* copies */
+
+/* Queues all nodes. GB_EINVAL: something was never set; GB_EDEVICE: the queue is another device's.
+ * An error part of the way leaves the first nodes queued. */
+int gb_queue_run(gb_queue *queue, gb_graph *graph);
 
 /* ---- events ---- */
 

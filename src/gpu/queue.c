@@ -198,7 +198,7 @@ int gbi_command_check(gbi_command *command)
 }
 
 /* Runs the command now, or hands a permanent copy to the backend. */
-static int put(gb_queue *queue, gbi_command *command)
+int gbi_queue_put(gb_queue *queue, gbi_command *command)
 {
     const gb_backend *backend = queue->device->backend;
     command->queue = queue;
@@ -251,17 +251,17 @@ int gb_queue_signal(gb_queue *queue, gb_op *op)
 
 /* ---- copies and fills ---- */
 
-static int check_range(const gb_queue *queue, const gb_buffer *buffer, size_t offset, size_t bytes,
-                       bool other_device)
+int gbi_check_range(const gb_device *device, const gb_buffer *buffer, size_t offset, size_t bytes,
+                    bool other_device)
 {
     if (offset > buffer->bytes || bytes > buffer->bytes - offset)
         return gb_err_set(GB_EINVAL, "bytes %zu .. %zu of a buffer of %zu bytes", offset,
                           offset + bytes, buffer->bytes);
-    bool wrong = other_device ? buffer->device->backend != queue->device->backend
-                              : buffer->device != queue->device;
+    bool wrong =
+        other_device ? buffer->device->backend != device->backend : buffer->device != device;
     if (wrong)
         return gb_err_set(GB_EDEVICE, "the buffer is on device %d and the queue on device %d",
-                          buffer->device->index, queue->device->index);
+                          buffer->device->index, device->index);
     return 0;
 }
 
@@ -272,7 +272,7 @@ static int check_host(const void *host)
 
 int gb_queue_upload(gb_queue *queue, gb_buffer *to, size_t offset, const void *host, size_t bytes)
 {
-    int rc = check_range(queue, to, offset, bytes, false);
+    int rc = gbi_check_range(queue->device, to, offset, bytes, false);
     if (rc < 0 || bytes == 0) return rc;
     if ((rc = check_host(host)) < 0) return rc;
     gbi_command command = {.kind = GBI_COPY, .retained = &to, .retained_count = 1};
@@ -280,12 +280,12 @@ int gb_queue_upload(gb_queue *queue, gb_buffer *to, size_t offset, const void *h
     command.u.copy.to_address = (void *)(uintptr_t)(to->memory.address + offset);
     command.u.copy.from_address = host;
     command.u.copy.bytes = bytes;
-    return put(queue, &command);
+    return gbi_queue_put(queue, &command);
 }
 
 int gb_queue_download(gb_queue *queue, void *host, gb_buffer *from, size_t offset, size_t bytes)
 {
-    int rc = check_range(queue, from, offset, bytes, false);
+    int rc = gbi_check_range(queue->device, from, offset, bytes, false);
     if (rc < 0 || bytes == 0) return rc;
     if ((rc = check_host(host)) < 0) return rc;
     gbi_command command = {.kind = GBI_COPY, .retained = &from, .retained_count = 1};
@@ -293,14 +293,14 @@ int gb_queue_download(gb_queue *queue, void *host, gb_buffer *from, size_t offse
     command.u.copy.to_address = host;
     command.u.copy.from_address = (const void *)(uintptr_t)(from->memory.address + offset);
     command.u.copy.bytes = bytes;
-    return put(queue, &command);
+    return gbi_queue_put(queue, &command);
 }
 
 int gb_queue_copy(gb_queue *queue, gb_buffer *to, size_t to_offset, gb_buffer *from,
                   size_t from_offset, size_t bytes)
 {
-    int rc = check_range(queue, to, to_offset, bytes, true);
-    if (rc == 0) rc = check_range(queue, from, from_offset, bytes, true);
+    int rc = gbi_check_range(queue->device, to, to_offset, bytes, true);
+    if (rc == 0) rc = gbi_check_range(queue->device, from, from_offset, bytes, true);
     if (rc < 0 || bytes == 0) return rc;
     if (to == from && to_offset < from_offset + bytes && from_offset < to_offset + bytes)
         return gb_err_set(GB_EINVAL, "the ranges of a copy within one buffer overlap");
@@ -311,7 +311,7 @@ int gb_queue_copy(gb_queue *queue, gb_buffer *to, size_t to_offset, gb_buffer *f
     command.u.copy.to_address = (void *)(uintptr_t)(to->memory.address + to_offset);
     command.u.copy.from_address = (const void *)(uintptr_t)(from->memory.address + from_offset);
     command.u.copy.bytes = bytes;
-    return put(queue, &command);
+    return gbi_queue_put(queue, &command);
 }
 
 int gb_queue_fill(gb_queue *queue, gb_buffer *to, size_t offset, const void *pattern,
@@ -323,21 +323,21 @@ int gb_queue_fill(gb_queue *queue, gb_buffer *to, size_t offset, const void *pat
     if (count > to->bytes / pattern_bytes)
         return gb_err_set(GB_EINVAL, "%zu patterns of %zu bytes in a buffer of %zu bytes", count,
                           pattern_bytes, to->bytes);
-    int rc = check_range(queue, to, offset, pattern_bytes * count, false);
+    int rc = gbi_check_range(queue->device, to, offset, pattern_bytes * count, false);
     if (rc < 0 || count == 0) return rc;
     gbi_command command = {.kind = GBI_FILL, .retained = &to, .retained_count = 1};
     command.u.fill.to_address = (void *)(uintptr_t)(to->memory.address + offset);
     command.u.fill.pattern_bytes = pattern_bytes;
     command.u.fill.count = count;
     memcpy(command.u.fill.pattern, pattern, pattern_bytes);
-    return put(queue, &command);
+    return gbi_queue_put(queue, &command);
 }
 
 /* ---- launches ---- */
 
-static int check_shape(const gb_queue *queue, const gb_kernel *kernel, const gb_launch *launch)
+int gbi_check_launch(const gb_kernel *kernel, const gb_launch *launch)
 {
-    const gb_device_info *limits = &queue->device->limits;
+    const gb_device_info *limits = &kernel->module->device->limits;
     const gb_dim *grid = &launch->grid, *block = &launch->block;
     const char *name = kernel->desc->name;
     if (!grid->x || !grid->y || !grid->z || !block->x || !block->y || !block->z)
@@ -378,37 +378,39 @@ static int wrong_argument(const gb_kernel *kernel, int index, const gb_arg *arg)
                       arg->value ? arg->size : 0);
 }
 
-static int wrong_device(const gb_queue *queue, const gb_kernel *kernel, int index,
-                        const gb_arg *arg)
+int gbi_param_set(const gb_kernel *kernel, int index, const gb_arg *arg, void *to)
 {
-    return gb_err_set(GB_EDEVICE,
-                      "kernel '%s': the buffer for '%s' is on device %d and the queue on device %d",
-                      kernel->desc->name, kernel->desc->params[index].name,
-                      arg->buffer->device->index, queue->device->index);
+    const gb_param *param = &kernel->desc->params[index];
+    const gb_device *device = kernel->module->device;
+    if (!arg->buffer) {
+        if (!arg->value || arg->size != param->size) return wrong_argument(kernel, index, arg);
+        memcpy(to, arg->value, param->size);
+        return 0;
+    }
+    if (!param->pointer || arg->offset > arg->buffer->bytes)
+        return wrong_argument(kernel, index, arg);
+    if (arg->buffer->device != device)
+        return gb_err_set(
+            GB_EDEVICE,
+            "kernel '%s': the buffer for '%s' is on device %d and the queue on device %d",
+            kernel->desc->name, param->name, arg->buffer->device->index, device->index);
+    uint64_t address = arg->buffer->memory.address + arg->offset;
+    memcpy(to, &address, sizeof address);
+    return 0;
 }
 
 /* Fills params and blob; buffers are collected for keeping. */
-static int fill_params(gb_queue *queue, gbi_command *command, const gb_arg *args, char *blob)
+static int fill_params(gbi_command *command, const gb_arg *args, char *blob)
 {
     gb_kernel *kernel = command->u.launch.kernel;
     int count = kernel->desc->param_count;
     char *at = blob;
     for (int i = 0; i < count; i++) {
-        const gb_param *param = &kernel->desc->params[i];
-        const gb_arg *arg = &args[i];
         command->u.launch.params[i] = at;
-        if (arg->buffer) {
-            if (!param->pointer || arg->offset > arg->buffer->bytes)
-                return wrong_argument(kernel, i, arg);
-            if (arg->buffer->device != queue->device) return wrong_device(queue, kernel, i, arg);
-            uint64_t address = arg->buffer->memory.address + arg->offset;
-            memcpy(at, &address, sizeof address);
-            command->retained[command->retained_count++] = arg->buffer;
-        } else {
-            if (!arg->value || arg->size != param->size) return wrong_argument(kernel, i, arg);
-            memcpy(at, arg->value, param->size);
-        }
-        at += (param->size + 15u) & ~15u;
+        int rc = gbi_param_set(kernel, i, &args[i], at);
+        if (rc < 0) return rc;
+        if (args[i].buffer) command->retained[command->retained_count++] = args[i].buffer;
+        at += GBI_PARAM_ROOM(&kernel->desc->params[i]);
     }
     return 0;
 }
@@ -419,8 +421,22 @@ static int launch_with(gb_queue *queue, gbi_command *command, const gb_arg *args
     command->u.launch.params = (void **)scratch;
     command->retained = (gb_buffer **)(scratch + count * sizeof(void *));
     uintptr_t blob = (uintptr_t)(scratch + 2 * count * sizeof(void *));
-    int rc = fill_params(queue, command, args, (char *)((blob + 15) & ~(uintptr_t)15));
-    return rc < 0 ? rc : put(queue, command);
+    int rc = fill_params(command, args, (char *)((blob + 15) & ~(uintptr_t)15));
+    return rc < 0 ? rc : gbi_queue_put(queue, command);
+}
+
+void gbi_command_launch(gbi_command *out, gb_kernel *kernel, const gb_launch *launch)
+{
+    *out = (gbi_command){.kind = GBI_LAUNCH, .module = kernel->module};
+    out->u.launch.kernel = kernel;
+    out->u.launch.impl = kernel->desc->impl;
+    out->u.launch.grid = launch->grid;
+    out->u.launch.block = launch->block;
+    out->u.launch.shared_bytes = launch->shared_bytes;
+    out->u.launch.bound_ns =
+        launch->bound_ns ? launch->bound_ns : kernel->module->device->gpu->config.bound_ns;
+    out->u.launch.param_count = (uint32_t)kernel->desc->param_count;
+    out->u.launch.blob_bytes = kernel->blob_bytes;
 }
 
 int gb_queue_launch(gb_queue *queue, gb_kernel *kernel, const gb_launch *launch, const gb_arg *args,
@@ -433,18 +449,10 @@ int gb_queue_launch(gb_queue *queue, gb_kernel *kernel, const gb_launch *launch,
     if (kernel->module->device != queue->device)
         return gb_err_set(GB_EDEVICE, "kernel '%s' is loaded on device %d, the queue on device %d",
                           desc->name, kernel->module->device->index, queue->device->index);
-    int rc = check_shape(queue, kernel, launch);
+    int rc = gbi_check_launch(kernel, launch);
     if (rc < 0) return rc;
-    gbi_command command = {.kind = GBI_LAUNCH, .module = kernel->module};
-    command.u.launch.kernel = kernel;
-    command.u.launch.impl = desc->impl;
-    command.u.launch.grid = launch->grid;
-    command.u.launch.block = launch->block;
-    command.u.launch.shared_bytes = launch->shared_bytes;
-    command.u.launch.bound_ns =
-        launch->bound_ns ? launch->bound_ns : queue->device->gpu->config.bound_ns;
-    command.u.launch.param_count = (uint32_t)arg_count;
-    command.u.launch.blob_bytes = kernel->blob_bytes;
+    gbi_command command;
+    gbi_command_launch(&command, kernel, launch);
     size_t bytes = (size_t)arg_count * 2 * sizeof(void *) + 15 + kernel->blob_bytes;
     if (bytes <= SCRATCH_BYTES) {
         _Alignas(16) char scratch[SCRATCH_BYTES];
@@ -468,7 +476,7 @@ int gb_queue_record(gb_queue *queue, gb_event *event)
     command.u.event.event = event;
     command.u.event.impl = event->impl;
     command.u.event.generation = atomic_fetch_add(&event->recorded, 1) + 1;
-    return put(queue, &command);
+    return gbi_queue_put(queue, &command);
 }
 
 int gb_queue_wait_event(gb_queue *queue, gb_event *event)
@@ -481,5 +489,5 @@ int gb_queue_wait_event(gb_queue *queue, gb_event *event)
     command.u.event.generation = atomic_load(&event->recorded);
     if (command.u.event.generation == 0)
         return gb_err_set(GB_EINVAL, "the event was never recorded");
-    return put(queue, &command);
+    return gbi_queue_put(queue, &command);
 }

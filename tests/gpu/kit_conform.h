@@ -39,6 +39,8 @@ typedef struct conform_case {
 extern const conform_map conform_maps[];   /* ends with a NULL name */
 extern const conform_case conform_cases[]; /* too */
 
+void conform_graphs(conform *c);
+
 /* The device of a backend, NULL where it has none. */
 void conform_open(conform *c, const char *backend);
 void conform_close(conform *c);

@@ -519,5 +519,6 @@ const conform_case conform_cases[] = {
     {"out_of_memory", out_of_memory},
     {"wrong_arguments", wrong_arguments},
     {"several_devices", several_devices},
+    {"graphs", conform_graphs},
     {NULL, NULL},
 };
