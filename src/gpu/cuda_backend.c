@@ -64,6 +64,18 @@ int gbi_cuda_lost(gbi_cuda_device *device)
     return gb_err_set(GB_ELOST, "%s", text);
 }
 
+void gbi_cuda_doubt(gbi_cuda_device *device, gb_cu_result rc, const char *what)
+{
+    if (atomic_load(&device->lost)) {
+        if (!sticky(rc)) return;
+        atomic_store(&device->dead, true);
+        gbi_cuda_pump(device); /* what waited for this can be given back */
+        return;
+    }
+    gbi_cuda_failed(device, rc, what);
+    gbi_cuda_lose(device, gb_err_detail());
+}
+
 int gbi_cuda_failed(gbi_cuda_device *device, gb_cu_result rc, const char *what)
 {
     char text[160], whole[sizeof device->lost_text];
@@ -104,21 +116,15 @@ static int open_cuda(void **out, gb_gpu *gpu)
     return 0;
 }
 
-/* A kernel that never ends holds the host callback behind it, and with that our memory. (No context
- * is needed to ask for an event.) */
 static int stop_cuda(void *self)
 {
     gbi_cuda *cuda = self;
     gbi_cuda_watch_stop(cuda);
     for (int i = 0; i < cuda->device_count; i++) {
         gbi_cuda_device *device = cuda->devices[i];
-        if (!device) continue;
-        bool settled = true;
-        pthread_mutex_lock(&device->lock);
-        bool asked = device->runaway != NULL;
-        pthread_mutex_unlock(&device->lock);
-        if (asked) settled = gbi_cuda_settled(device);
-        cuda->stuck += !settled;
+        if (!device || gbi_cuda_settled(device)) continue;
+        atomic_store(&device->stuck, true);
+        cuda->stuck++;
     }
     return cuda->stuck;
 }
@@ -229,8 +235,9 @@ static int add_device(gbi_cuda *cuda, int ordinal)
     pthread_mutex_init(&device->lock, NULL);
     pthread_cond_init(&device->wake, NULL);
     pthread_cond_init(&device->finished, NULL);
-    gb_list *lists[] = {&device->jobs,     &device->deferred,  &device->marks[0],
-                        &device->marks[1], &device->stages[0], &device->stages[1]};
+    gb_list *lists[] = {&device->jobs,      &device->returns,   &device->deferred,
+                        &device->marks[0],  &device->marks[1],  &device->stages[0],
+                        &device->stages[1], &device->doubtful};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) gb_list_init(lists[i]);
     if (read_facts(device) < 0) {
         free_device(device);
@@ -275,7 +282,7 @@ static void device_close(void *self)
     gbi_cuda_submit_stop(device);
     for (int i = 0; i < cuda->device_count; i++)
         if (cuda->devices[i] == device) cuda->devices[i] = NULL;
-    if (!device->runaway) free_device(device); /* else its callback may still come */
+    if (!atomic_load(&device->stuck)) free_device(device); /* else its callback may still come */
 }
 
 /* Free memory by the management library, which needs no context; else by the driver. */

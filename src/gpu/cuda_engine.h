@@ -7,6 +7,12 @@
  * - one submission thread per device: allocations, frees, and commands that their owner could not
  *   issue without waiting (large host copies, and what stands behind them in the queue).
  *
+ * A device that is lost is given nothing new, and whoever waits for it is told at once. What it was
+ * given before stays pending, and what that uses stays in place, until the driver has shown that it
+ * is through with it: its mark is reached, or its context is broken (`dead`) and runs nothing any
+ * more. Until then the submission thread gives nothing back, for a driver may wait for the device
+ * when it frees. What is not through when the host closes is `stuck`, and is left as it is.
+ *
  * Locks, outer first: a queue's; then one of the device's or the watcher's. No driver call that can
  * wait is made under them.
  */
@@ -53,7 +59,6 @@ typedef struct gbi_cuda_job {
     void *arg;
     void (*after)(gbi_cuda_device *device, struct gbi_cuda_job *job); /* NULL: somebody waits */
     int rc;
-    bool always; /* on a lost device too */
     bool done;
     char text[256];
 } gbi_cuda_job;
@@ -68,7 +73,10 @@ struct gbi_cuda_device {
     int shared_plain; /* dynamic shared memory that needs no attribute */
     bool software;
     _Atomic bool ready;                       /* the context is there */
-    _Atomic bool lost;                        /* nothing is asked of the driver any more */
+    _Atomic bool lost;                        /* nothing new is given to the driver */
+    _Atomic bool dead;                        /* lost, and the driver does nothing of it any more */
+    _Atomic bool stuck;                       /* lost, and never seen to end; set at the close */
+    _Atomic int64_t steps, callbacks;         /* which the driver may still work on */
     _Atomic int64_t freeing;                  /* bytes of closed buffers, not given back yet */
     _Atomic int64_t frees_begun, frees_ended; /* calls */
     pthread_mutex_t lock;                     /* of all below */
@@ -76,17 +84,15 @@ struct gbi_cuda_device {
     pthread_cond_t wake, finished;
     pthread_t thread;
     bool started, stopping, joined;
-    gb_list jobs;
-    gb_list deferred; /* queues whose head could not be issued by their owner */
-    bool pump;        /* something ended since the deferred queues were tried last */
-    gb_list marks[2]; /* spare; [1]: timed */
+    gb_list jobs, returns; /* somebody waits for the first; the others give something back */
+    gb_list deferred;      /* queues whose head could not be issued by their owner */
+    bool pump;             /* something ended since the deferred queues were tried last */
+    gb_list marks[2];      /* spare; [1]: timed */
     gb_list stages[2];
     int stage_counts[2];
+    gb_list doubtful;    /* blocks that a copy may still write: not used again */
     gb_cu_stream stream; /* the submission thread's own: clears new memory */
-    /* Behind a kernel that passed its bound; while that runs, no call is made that waits for the
-     * device, and what it may still use is left in place. */
-    gbi_cuda_mark *runaway;
-    _Atomic bool runaway_waited;
+    gb_cu_event probe;   /* never recorded: asking for it tells whether the context is broken */
 };
 
 /* The watcher. */
@@ -94,8 +100,9 @@ typedef struct gbi_cuda_watch {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     pthread_t thread;
-    bool started, stopping, asleep, called;
-    gb_list busy; /* queues with something pending */
+    bool started, stopping, called;
+    uint64_t stop_ns; /* since when it is stopping */
+    gb_list busy;     /* queues with something pending */
 } gbi_cuda_watch;
 
 struct gbi_cuda {
@@ -105,7 +112,7 @@ struct gbi_cuda {
     gb_nvml_api *nvml;   /* NULL: not there */
     gb_nvrtc_api *nvrtc; /* under lock; loaded by the first compilation */
     pthread_mutex_t lock;
-    int device_count, stuck; /* devices whose runaway never came back */
+    int device_count, stuck; /* devices with something that never ended */
     gbi_cuda_device *devices[GBI_CUDA_DEVICES_MAX];
     gbi_cuda_watch watch;
 };
@@ -120,7 +127,8 @@ typedef struct gbi_cuda_step {
     size_t bytes;
     uint64_t bound_ns, since_ns; /* of a launch; since it is the oldest */
     int rc;                      /* of the issuing */
-    bool ended;                  /* cancelled: ended, but not to be freed yet */
+    bool refused;                /* nothing of it was handed to the driver */
+    bool ended;                  /* cancelled or lost: ended, but not to be freed yet */
     char *text;                  /* malloc'd */
 } gbi_cuda_step;
 
@@ -129,6 +137,7 @@ struct gbi_cuda_queue {
     gbi_cuda_device *device;
     gb_queue *front;
     gb_cu_stream stream;
+    gbi_cuda_mark *mark;  /* the watcher's own, for when no pending step has one */
     pthread_mutex_t lock; /* of all below */
     gb_list pending;      /* steps */
     gb_list waiting;      /* commands, by their link */
@@ -151,6 +160,7 @@ typedef struct gbi_cuda_event {
     gbi_cuda_mark *mark; /* of the newest issued recording */
     uint64_t issued;
     _Atomic uint64_t finished;
+    uint64_t good; /* the newest that did not end because its device was lost */
 } gbi_cuda_event;
 
 typedef struct gbi_cuda_kernel {
@@ -165,6 +175,9 @@ typedef struct gbi_cuda_kernel {
 int gbi_cuda_failed(gbi_cuda_device *device, gb_cu_result rc, const char *what);
 int gbi_cuda_lost(gbi_cuda_device *device); /* GB_ELOST with the text, for this thread */
 void gbi_cuda_lose(gbi_cuda_device *device, const char *text);
+/* The watcher could not learn whether something has ended: the device is lost; when it was lost
+ * before and this answer is a sticky one too, it is dead. */
+void gbi_cuda_doubt(gbi_cuda_device *device, gb_cu_result rc, const char *what);
 /* Makes the device's context current; the first call waits for the driver. */
 int gbi_cuda_enter(gbi_cuda_device *device);
 
@@ -172,16 +185,14 @@ int gbi_cuda_enter(gbi_cuda_device *device);
 
 int gbi_cuda_call(gbi_cuda_device *device, int (*run)(gbi_cuda_device *device, void *arg),
                   void *arg);
-/* The same for what gives something back: it is run on a lost device too, and cannot fail. */
-void gbi_cuda_give_back(gbi_cuda_device *device, int (*run)(gbi_cuda_device *device, void *arg),
-                        void *arg);
-/* Nobody waits; job->after runs on the submission thread. The thread has been started before. */
+/* For what gives something back: nobody waits, it cannot fail, and it is run on a lost device too
+ * once that is settled (not at all on a stuck one). job->after runs on the submission thread in any
+ * case. The thread has been started before. */
 void gbi_cuda_post(gbi_cuda_device *device, gbi_cuda_job *job);
 void gbi_cuda_defer(gbi_cuda_queue *queue); /* under the queue's lock */
 void gbi_cuda_pump(gbi_cuda_device *device);
 void gbi_cuda_submit_stop(gbi_cuda_device *device);
-/* The submission or the closing thread: no runaway kernel is in the way of a call that waits for
- * the device. */
+/* The driver is through with all that it was given; of use on a lost device only. Any thread. */
 bool gbi_cuda_settled(gbi_cuda_device *device);
 
 /* ---- cuda_memory.c ---- */
@@ -192,7 +203,8 @@ void gbi_cuda_buffer_close(void *device, gbi_memory *memory, size_t bytes, gb_bu
  * allocate until the device has its share. */
 gbi_cuda_stage *gbi_cuda_stage_take(gbi_cuda_device *device, bool large, bool grow, bool *never);
 void gbi_cuda_stage_give(gbi_cuda_device *device, gbi_cuda_stage *stage);
-gbi_cuda_mark *gbi_cuda_mark_take(gbi_cuda_device *device, bool timed);
+void gbi_cuda_stage_doubt(gbi_cuda_device *device, gbi_cuda_stage *stage);
+gbi_cuda_mark *gbi_cuda_mark_take(gbi_cuda_device *device, bool timed, int *rc);
 gbi_cuda_mark *gbi_cuda_mark_ref(gbi_cuda_mark *mark);
 void gbi_cuda_mark_unref(gbi_cuda_mark *mark); /* NULL is allowed */
 void gbi_cuda_memory_fini(gbi_cuda_device *device);
@@ -213,7 +225,7 @@ int gbi_cuda_event_open(void **out, void *device);
 void gbi_cuda_event_close(void *event);
 uint64_t gbi_cuda_event_query(void *event);
 int gbi_cuda_event_elapsed(void *start, void *end, uint64_t *out_ns);
-void gbi_cuda_event_finish(gbi_cuda_event *event, uint64_t generation);
+void gbi_cuda_event_finish(gbi_cuda_event *event, uint64_t generation, bool good);
 
 /* ---- cuda_issue.c ---- */
 
@@ -225,8 +237,11 @@ gbi_issue gbi_cuda_issue(gbi_cuda_queue *queue, gbi_command *command, bool here)
 /* ---- cuda_watch.c ---- */
 
 int gbi_cuda_watch_start(gbi_cuda *cuda); /* does nothing when it runs */
+/* Under the queue's lock: something is pending. (Outside of it that might have ended already, and
+ * the watcher with it.) */
 void gbi_cuda_watch_queue(gbi_cuda_queue *queue);
 void gbi_cuda_watch_wake(gbi_cuda *cuda);
+/* Until the driver is through with all; on lost devices not for ever. */
 void gbi_cuda_watch_stop(gbi_cuda *cuda);
 
 /* ---- cuda_module.c ---- */

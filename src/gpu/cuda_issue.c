@@ -1,5 +1,6 @@
 /* Handing commands to the driver, under the lock of their queue. What goes wrong here ends the
- * command in its turn: the step carries the error. */
+ * command in its turn: the step carries the error. GBI_HOLD is for what will come by itself: a
+ * block that is in use, an event that is still to be recorded. */
 #include "gpu/cuda_engine.h"
 
 #include "base/err.h"
@@ -21,8 +22,16 @@ typedef struct issue {
 static gbi_cuda_step *new_step(issue *is)
 {
     gbi_cuda_step *step = gb_mem_zalloc(is->device->cuda->mem, sizeof *step);
-    if (step) gb_list_init(&step->link);
+    if (!step) return NULL;
+    gb_list_init(&step->link);
+    atomic_fetch_add(&is->device->steps, 1);
     return step;
+}
+
+static void drop_step(issue *is, gbi_cuda_step *step)
+{
+    gb_mem_free(is->device->cuda->mem, step, sizeof *step);
+    atomic_fetch_sub(&is->device->steps, 1);
 }
 
 static void push(issue *is, gbi_cuda_step *step)
@@ -43,6 +52,11 @@ static gbi_issue fail(issue *is, int rc)
 static gbi_issue ended(issue *is, gb_cu_result rc, const char *what)
 {
     return rc == GB_CU_SUCCESS ? GBI_ISSUED : fail(is, gbi_cuda_failed(is->device, rc, what));
+}
+
+static int no_stage(const issue *is)
+{
+    return atomic_load(&is->device->lost) ? gbi_cuda_lost(is->device) : GB_ENOMEM;
 }
 
 /* ---- copies ---- */
@@ -75,7 +89,7 @@ static gbi_issue stage_piece(issue *is, gbi_cuda_step *step, bool large)
     if (upload && is_on_its_way(is->queue, is->command)) return GBI_HOLD;
     gbi_cuda_stage *stage = gbi_cuda_stage_take(is->device, large, !is->here, &never);
     if (!stage && never) {
-        gbi_issue answer = fail(is, GB_ENOMEM);
+        gbi_issue answer = fail(is, no_stage(is));
         is->queue->progress = is->command->u.copy.bytes;
         return answer;
     }
@@ -114,7 +128,7 @@ static gbi_issue host_copy(issue *is)
         if (piece->stage)
             push(is, piece);
         else
-            gb_mem_free(is->device->cuda->mem, piece, sizeof *piece);
+            drop_step(is, piece);
         if (answer == GBI_HOLD || is->step->rc < 0) return answer;
     }
     return stage_piece(is, is->step, true);
@@ -149,7 +163,7 @@ static gbi_issue fill_by_copies(issue *is, gb_cu_memory to, size_t total)
     bool never;
     const size_t unit = is->command->u.fill.pattern_bytes;
     gbi_cuda_stage *stage = gbi_cuda_stage_take(is->device, false, !is->here, &never);
-    if (!stage) return never ? fail(is, GB_ENOMEM) : GBI_HOLD;
+    if (!stage) return never ? fail(is, no_stage(is)) : GBI_HOLD;
     size_t done = GBI_STAGE_SMALL / unit * unit;
     if (done > total) done = total;
     for (size_t i = 0; i < done; i += unit)
@@ -227,7 +241,7 @@ static gbi_issue record(issue *is)
     int rc;
     gbi_cuda_event *event = is->command->u.event.impl;
     is->step->mark = gbi_cuda_record(is->queue, true, &rc);
-    if (!is->step->mark) return rc == GB_ENOMEM ? GBI_HOLD : fail(is, rc);
+    if (!is->step->mark) return fail(is, rc);
     pthread_mutex_lock(&event->lock);
     gbi_cuda_mark *gone = NULL;
     if (is->command->u.event.generation > event->issued) {
@@ -246,23 +260,27 @@ static gbi_issue wait_event(issue *is)
 {
     gbi_cuda_event *event = is->command->u.event.impl;
     uint64_t meant = is->command->u.event.generation;
-    if (gbi_cuda_event_query(event) >= meant) return GBI_ISSUED;
     pthread_mutex_lock(&event->lock);
-    gbi_cuda_mark *mark =
-        event->issued == meant && event->mark ? gbi_cuda_mark_ref(event->mark) : NULL;
+    bool finished = atomic_load(&event->finished) >= meant, good = event->good >= meant;
+    gbi_cuda_mark *mark = !finished && event->issued == meant && event->mark
+                              ? gbi_cuda_mark_ref(event->mark)
+                              : NULL;
     pthread_mutex_unlock(&event->lock);
+    if (finished && good) return GBI_ISSUED;
+    if (finished)
+        return fail(is, gb_err_set(GB_ELOST, "the device of an awaited event is lost"));
     if (!mark) return GBI_HOLD;
     gb_cu_result rc = is->api->cuStreamWaitEvent(is->queue->stream, mark->handle, 0);
     gbi_cuda_mark_unref(mark);
     return ended(is, rc, "waiting for an event");
 }
 
+/* Without a mark the watcher's own stands for it. */
 static gbi_issue signal(issue *is)
 {
     int rc;
     is->step->mark = gbi_cuda_record(is->queue, false, &rc);
-    if (!is->step->mark && rc == GB_ENOMEM) return GBI_HOLD;
-    if (!is->step->mark) fail(is, rc);
+    if (!is->step->mark && rc != GB_ENOMEM) fail(is, rc);
     is->queue->failed = false; /* it takes the error */
     is->queue->signals++;
     return GBI_ISSUED;
@@ -271,8 +289,8 @@ static gbi_issue signal(issue *is)
 /* 0 to hand it to the driver, 1 when it is not to run, or the error that it ends with. */
 static int check(issue *is)
 {
-    if (atomic_load_explicit(&is->device->lost, memory_order_acquire))
-        return gbi_cuda_lost(is->device);
+    int rc = gbi_cuda_enter(is->device);
+    if (rc < 0) return rc;
     if (is->command->kind > GBI_LAUNCH && is->command->kind != GBI_WAIT) return 0;
     if (is->command->kind != GBI_WAIT && is->queue->failed) return 1;
     /* the front's oldest signal is behind this command only while none is pending here */
@@ -306,11 +324,12 @@ gbi_issue gbi_cuda_issue(gbi_cuda_queue *queue, gbi_command *command, bool here)
     is.step = new_step(&is);
     if (!is.step) return GBI_HOLD;
     int rc = check(&is);
+    is.step->refused = rc != 0;
     if (rc < 0) {
         fail(&is, rc);
         if (command->kind == GBI_SIGNAL) queue->failed = false, queue->signals++;
     } else if (rc == 0 && hand_over(&is) == GBI_HOLD) {
-        gb_mem_free(is.device->cuda->mem, is.step, sizeof *is.step);
+        drop_step(&is, is.step);
         return GBI_HOLD;
     }
     is.step->command = command;

@@ -32,10 +32,8 @@ static int no_memory(gbi_cuda_device *device, const request *asked, gb_cu_result
 static void free_memory(gbi_cuda_device *device, uint64_t address, void *host, gb_buffer_kind kind)
 {
     const gb_cuda_api *api = device->cuda->api;
-    if (kind == GB_BUFFER_PINNED)
-        api->cuMemFreeHost(host);
-    else
-        api->cuMemFree(address);
+    gb_cu_result rc = kind == GB_BUFFER_PINNED ? api->cuMemFreeHost(host) : api->cuMemFree(address);
+    if (rc != GB_CU_SUCCESS) gbi_cuda_failed(device, rc, "freeing a buffer");
 }
 
 /* Submission thread. */
@@ -85,7 +83,7 @@ static int run_release(gbi_cuda_device *device, void *arg)
 {
     release *gone = arg;
     atomic_fetch_add(&device->frees_begun, 1);
-    if (gbi_cuda_settled(device)) free_memory(device, gone->address, gone->host, gone->kind);
+    free_memory(device, gone->address, gone->host, gone->kind);
     atomic_fetch_sub(&device->freeing, gone->bytes);
     atomic_fetch_add(&device->frees_ended, 1);
     return 0;
@@ -185,9 +183,17 @@ void gbi_cuda_stage_give(gbi_cuda_device *device, gbi_cuda_stage *stage)
     pthread_mutex_unlock(&device->lock);
 }
 
+void gbi_cuda_stage_doubt(gbi_cuda_device *device, gbi_cuda_stage *stage)
+{
+    pthread_mutex_lock(&device->lock);
+    gb_list_push(&device->doubtful, &stage->link);
+    device->stage_counts[stage->large]--;
+    pthread_mutex_unlock(&device->lock);
+}
+
 /* ---- marks ---- */
 
-gbi_cuda_mark *gbi_cuda_mark_take(gbi_cuda_device *device, bool timed)
+gbi_cuda_mark *gbi_cuda_mark_take(gbi_cuda_device *device, bool timed, int *rc)
 {
     pthread_mutex_lock(&device->lock);
     gb_list *node = gb_list_shift(&device->marks[timed]);
@@ -195,12 +201,13 @@ gbi_cuda_mark *gbi_cuda_mark_take(gbi_cuda_device *device, bool timed)
     gbi_cuda_mark *mark = node ? GB_CONTAINER(node, gbi_cuda_mark, link) : NULL;
     if (!mark) {
         mark = gb_mem_zalloc(device->cuda->mem, sizeof *mark);
+        *rc = GB_ENOMEM;
         if (!mark) return NULL;
         unsigned int flags = timed ? GB_CU_EVENT_DEFAULT : GB_CU_EVENT_NO_TIMING;
-        gb_cu_result rc = device->cuda->api->cuEventCreate(&mark->handle, flags);
-        if (rc != GB_CU_SUCCESS) {
+        gb_cu_result failed = device->cuda->api->cuEventCreate(&mark->handle, flags);
+        if (failed != GB_CU_SUCCESS) {
             gb_mem_free(device->cuda->mem, mark, sizeof *mark);
-            gbi_cuda_failed(device, rc, "making an event");
+            *rc = gbi_cuda_failed(device, failed, "making an event");
             return NULL;
         }
         gb_list_init(&mark->link);
@@ -208,6 +215,7 @@ gbi_cuda_mark *gbi_cuda_mark_take(gbi_cuda_device *device, bool timed)
         mark->timed = timed;
     }
     atomic_store(&mark->refs, 1);
+    *rc = 0;
     return mark;
 }
 
@@ -226,19 +234,27 @@ void gbi_cuda_mark_unref(gbi_cuda_mark *mark)
     pthread_mutex_unlock(&device->lock);
 }
 
-/* The submission thread, at its end. */
+static void free_stages(gbi_cuda_device *device, gb_list *list, bool through)
+{
+    gb_mem *mem = device->cuda->mem;
+    for (gb_list *node; (node = gb_list_shift(list));) {
+        gbi_cuda_stage *stage = GB_CONTAINER(node, gbi_cuda_stage, link);
+        if (through) device->cuda->api->cuMemFreeHost(stage->host);
+        gb_mem_discharge(mem, stage->large ? GBI_STAGE_LARGE : GBI_STAGE_SMALL);
+        gb_mem_free(mem, stage, sizeof *stage);
+    }
+}
+
+/* The submission thread, at its end. What is doubtful goes with the context at the latest. */
 void gbi_cuda_memory_fini(gbi_cuda_device *device)
 {
     gb_mem *mem = device->cuda->mem;
     const gb_cuda_api *api = device->cuda->api;
+    bool through = gb_list_empty(&device->doubtful) ||
+                   api->cuStreamSynchronize(device->stream) == GB_CU_SUCCESS;
+    free_stages(device, &device->doubtful, through);
     for (int i = 0; i < 2; i++) {
-        size_t bytes = i ? GBI_STAGE_LARGE : GBI_STAGE_SMALL;
-        for (gb_list *node; (node = gb_list_shift(&device->stages[i]));) {
-            gbi_cuda_stage *stage = GB_CONTAINER(node, gbi_cuda_stage, link);
-            api->cuMemFreeHost(stage->host);
-            gb_mem_discharge(mem, (int64_t)bytes);
-            gb_mem_free(mem, stage, sizeof *stage);
-        }
+        free_stages(device, &device->stages[i], true);
         for (gb_list *node; (node = gb_list_shift(&device->marks[i]));) {
             gbi_cuda_mark *mark = GB_CONTAINER(node, gbi_cuda_mark, link);
             api->cuEventDestroy(mark->handle);

@@ -14,6 +14,7 @@ enum { LOG_BYTES = 8192 };
 typedef char type_text[sizeof((gbi_cuda_row *)0)->type];
 
 typedef struct cuda_module {
+    gbi_cuda_job close;
     gbi_cuda_device *device;
     gb_mem *mem;
     gbi_cuda_image image;
@@ -255,7 +256,12 @@ static int read_table(gbi_cuda_device *device, void *arg)
         if (rc == GB_CU_SUCCESS) put = gb_buf_put(&module->rows, stage->host, piece);
         at += piece;
     }
-    gbi_cuda_stage_give(device, stage);
+    bool through =
+        rc == GB_CU_SUCCESS || api->cuStreamSynchronize(device->stream) == GB_CU_SUCCESS;
+    if (through)
+        gbi_cuda_stage_give(device, stage);
+    else
+        gbi_cuda_stage_doubt(device, stage);
     return rc == GB_CU_SUCCESS ? put : gbi_cuda_failed(device, rc, "reading a module's table");
 }
 
@@ -302,8 +308,24 @@ static int load_image(gbi_cuda_device *device, void *arg)
 
 static int unload_image(gbi_cuda_device *device, void *arg)
 {
-    if (gbi_cuda_settled(device)) device->cuda->api->cuModuleUnload(((cuda_module *)arg)->handle);
+    gb_cu_result rc = device->cuda->api->cuModuleUnload(((cuda_module *)arg)->handle);
+    if (rc != GB_CU_SUCCESS) gbi_cuda_failed(device, rc, "unloading a module");
     return 0;
+}
+
+static void after_unload(gbi_cuda_device *device, gbi_cuda_job *job)
+{
+    release(GB_CONTAINER(job, cuda_module, close));
+}
+
+/* Nobody waits: on a device that is lost this may take long. */
+static void close_module(cuda_module *module)
+{
+    gb_list_init(&module->close.link);
+    module->close.run = unload_image;
+    module->close.after = after_unload;
+    module->close.arg = module;
+    gbi_cuda_post(module->device, &module->close);
 }
 
 /* The compiler, loaded by the first module that is not in the cache or has to be looked up in it:
@@ -356,8 +378,10 @@ int gbi_cuda_module_open(gbi_module_desc *out, void *self, const gb_module_spec 
     if (rc < 0) {
         bool compiler_said = rc == GB_ECOMPILE && !module->handle && module->image.log.size;
         *detail = strdup(compiler_said ? gb_buf_text(&module->image.log) : gb_err_detail());
-        if (module->handle) gbi_cuda_give_back(device, unload_image, module);
-        release(module);
+        if (module->handle)
+            close_module(module);
+        else
+            release(module);
         return rc;
     }
     *out = (gbi_module_desc){
@@ -375,6 +399,5 @@ int gbi_cuda_module_open(gbi_module_desc *out, void *self, const gb_module_spec 
 
 void gbi_cuda_module_close(void *device, gbi_module_desc *desc)
 {
-    gbi_cuda_give_back(device, unload_image, desc->impl);
-    release(desc->impl);
+    close_module(desc->impl);
 }

@@ -15,15 +15,15 @@ static int run_close(gbi_cuda_device *device, void *arg)
 {
     gbi_cuda_queue *queue = arg;
     const gb_cuda_api *api = device->cuda->api;
-    if (!gbi_cuda_settled(device)) return 0;
-    api->cuStreamSynchronize(queue->stream); /* a host callback may stand at its end */
-    api->cuStreamDestroy(queue->stream);
+    gb_cu_result rc = api->cuStreamDestroy(queue->stream); /* callbacks come all the same */
+    if (rc != GB_CU_SUCCESS) gbi_cuda_failed(device, rc, "closing a stream");
     return 0;
 }
 
 static void after_close(gbi_cuda_device *device, gbi_cuda_job *job)
 {
     gbi_cuda_queue *queue = GB_CONTAINER(job, gbi_cuda_queue, close);
+    gbi_cuda_mark_unref(queue->mark);
     pthread_mutex_destroy(&queue->lock);
     gb_mem_free(device->cuda->mem, queue, sizeof *queue);
 }
@@ -36,11 +36,14 @@ int gbi_cuda_queue_open(void **out, void *self, gb_queue *front)
     if (rc < 0) return rc;
     gbi_cuda_queue *queue = gb_mem_zalloc(device->cuda->mem, sizeof *queue);
     if (!queue) return GB_ENOMEM;
-    gb_cu_result failed =
-        device->cuda->api->cuStreamCreate(&queue->stream, GB_CU_STREAM_NON_BLOCKING);
-    if (failed != GB_CU_SUCCESS) {
+    queue->mark = gbi_cuda_mark_take(device, false, &rc);
+    gb_cu_result failed = GB_CU_SUCCESS;
+    if (queue->mark)
+        failed = device->cuda->api->cuStreamCreate(&queue->stream, GB_CU_STREAM_NON_BLOCKING);
+    if (!queue->mark || failed != GB_CU_SUCCESS) {
+        gbi_cuda_mark_unref(queue->mark);
         gb_mem_free(device->cuda->mem, queue, sizeof *queue);
-        return gbi_cuda_failed(device, failed, "making a stream");
+        return failed == GB_CU_SUCCESS ? rc : gbi_cuda_failed(device, failed, "making a stream");
     }
     atomic_init(&queue->refs, 1);
     queue->device = device;
@@ -78,8 +81,7 @@ void gbi_cuda_queue_close(void *self)
 
 gbi_cuda_mark *gbi_cuda_record(gbi_cuda_queue *queue, bool timed, int *rc)
 {
-    gbi_cuda_mark *mark = gbi_cuda_mark_take(queue->device, timed);
-    *rc = mark ? 0 : GB_ENOMEM;
+    gbi_cuda_mark *mark = gbi_cuda_mark_take(queue->device, timed, rc);
     if (!mark) return NULL;
     gb_cu_result failed = queue->device->cuda->api->cuEventRecord(mark->handle, queue->stream);
     if (failed == GB_CU_SUCCESS) return mark;
@@ -89,25 +91,21 @@ gbi_cuda_mark *gbi_cuda_record(gbi_cuda_queue *queue, bool timed, int *rc)
 }
 
 /* Under the queue's lock. */
-static bool issue_all(gbi_cuda_queue *queue, bool here)
+static void issue_all(gbi_cuda_queue *queue, bool here)
 {
-    bool issued = false;
     while (!gb_list_empty(&queue->waiting)) {
         gbi_command *command = GB_CONTAINER(queue->waiting.next, gbi_command, link);
         /* out of the list first: once issued and unlocked it may be freed */
         if (gbi_cuda_issue(queue, command, here) == GBI_HOLD) break;
         gb_list_unlink(&command->link);
         queue->progress = 0;
-        issued = true;
     }
-    return issued;
+    if (!gb_list_empty(&queue->pending)) gbi_cuda_watch_queue(queue);
 }
 
 bool gbi_cuda_submit(void *self, gbi_command *command)
 {
     gbi_cuda_queue *queue = self;
-    gbi_cuda_device *device = queue->device;
-    gbi_cuda_enter(device); /* a lost device: the command is issued as one that failed */
     pthread_mutex_lock(&queue->lock);
     bool idle =
         gb_list_empty(&queue->pending) && gb_list_empty(&queue->waiting) && queue->finishing == 0;
@@ -117,27 +115,20 @@ bool gbi_cuda_submit(void *self, gbi_command *command)
     }
     if (idle) queue->failed = gbi_command_check(command) == 1; /* all errors are the front's now */
     bool first = gb_list_empty(&queue->waiting);
-    bool issued = false;
     gb_list_push(&queue->waiting, &command->link);
-    if (first) issued = issue_all(queue, true);
+    if (first) issue_all(queue, true);
     if (!gb_list_empty(&queue->waiting)) gbi_cuda_defer(queue);
-    gbi_cuda_queue_ref(queue); /* the command may end, and the queue with it, once we unlock */
     pthread_mutex_unlock(&queue->lock);
-    if (issued) gbi_cuda_watch_queue(queue);
-    gbi_cuda_queue_unref(queue);
     return true;
 }
 
 bool gbi_cuda_queue_pump(gbi_cuda_queue *queue)
 {
-    gbi_cuda_enter(queue->device);
     pthread_mutex_lock(&queue->lock);
     issue_all(queue, false);
     bool empty = gb_list_empty(&queue->waiting);
     if (empty) queue->is_deferred = false;
-    bool pending = !gb_list_empty(&queue->pending);
     pthread_mutex_unlock(&queue->lock);
-    if (pending) gbi_cuda_watch_queue(queue); /* the deferral holds the queue */
     return empty;
 }
 
@@ -162,17 +153,32 @@ void gbi_cuda_event_close(void *self)
     gb_mem_free(event->mem, event, sizeof *event);
 }
 
-uint64_t gbi_cuda_event_query(void *self)
-{
-    return atomic_load_explicit(&((gbi_cuda_event *)self)->finished, memory_order_acquire);
-}
-
-void gbi_cuda_event_finish(gbi_cuda_event *event, uint64_t generation)
+void gbi_cuda_event_finish(gbi_cuda_event *event, uint64_t generation, bool good)
 {
     pthread_mutex_lock(&event->lock);
+    if (good && generation > event->good) event->good = generation;
     if (generation > atomic_load_explicit(&event->finished, memory_order_relaxed))
         atomic_store_explicit(&event->finished, generation, memory_order_release);
     pthread_mutex_unlock(&event->lock);
+}
+
+/* The driver is asked: who waited for it on another queue may come before the watcher has seen it.
+ * What else the driver says is the watcher's business. */
+uint64_t gbi_cuda_event_query(void *self)
+{
+    gbi_cuda_event *event = self;
+    pthread_mutex_lock(&event->lock);
+    uint64_t finished = atomic_load(&event->finished), issued = event->issued;
+    gbi_cuda_mark *mark =
+        issued > finished && event->mark ? gbi_cuda_mark_ref(event->mark) : NULL;
+    pthread_mutex_unlock(&event->lock);
+    if (!mark) return finished;
+    bool there = gbi_cuda_enter(mark->device) == 0 &&
+                 mark->device->cuda->api->cuEventQuery(mark->handle) == GB_CU_SUCCESS;
+    gbi_cuda_mark_unref(mark);
+    if (!there) return finished;
+    gbi_cuda_event_finish(event, issued, true);
+    return issued;
 }
 
 static gbi_cuda_mark *newest(gbi_cuda_event *event)

@@ -11,44 +11,12 @@
 #include <string.h>
 #include <time.h>
 
-enum { BACKING_NS = 100000000, RUNAWAY_MS = 500 };
+enum { BACKING_NS = 100000000 };
 
 bool gbi_cuda_settled(gbi_cuda_device *device)
 {
-    const gb_cuda_api *api = device->cuda->api;
-    pthread_mutex_lock(&device->lock);
-    gbi_cuda_mark *runaway = device->runaway;
-    pthread_mutex_unlock(&device->lock);
-    if (!runaway) return true;
-    const struct timespec pause = {.tv_nsec = 1000000};
-    gb_cu_result rc = api->cuEventQuery(runaway->handle);
-    for (int i = 0; rc == GB_CU_NOT_READY && i < RUNAWAY_MS && !device->runaway_waited; i++) {
-        nanosleep(&pause, NULL);
-        rc = api->cuEventQuery(runaway->handle);
-    }
-    atomic_store(&device->runaway_waited, true); /* once: what comes later does not wait again */
-    if (rc == GB_CU_NOT_READY) return false;
-    pthread_mutex_lock(&device->lock);
-    bool mine = device->runaway == runaway;
-    device->runaway = NULL;
-    pthread_mutex_unlock(&device->lock);
-    if (mine) gbi_cuda_mark_unref(runaway);
-    return true;
-}
-
-static void finish(gbi_cuda_device *device, gbi_cuda_job *job, int rc)
-{
-    if (rc < 0) snprintf(job->text, sizeof job->text, "%s", gb_err_detail());
-    if (job->after) {
-        job->rc = rc;
-        job->after(device, job); /* may free the job */
-        return;
-    }
-    pthread_mutex_lock(&device->lock);
-    job->rc = rc;
-    job->done = true;
-    pthread_cond_broadcast(&device->finished);
-    pthread_mutex_unlock(&device->lock);
+    return atomic_load(&device->dead) ||
+           (atomic_load(&device->steps) == 0 && atomic_load(&device->callbacks) == 0);
 }
 
 static int retain(gbi_cuda_device *device)
@@ -58,10 +26,13 @@ static int retain(gbi_cuda_device *device)
     gb_cu_result rc = api->cuDevicePrimaryCtxRetain(&device->context, device->handle);
     if (rc != GB_CU_SUCCESS) return gbi_cuda_failed(device, rc, "retaining the context");
     rc = api->cuCtxSetCurrent(device->context);
-    if (rc == GB_CU_SUCCESS) rc = api->cuStreamCreate(&device->stream, GB_CU_STREAM_NON_BLOCKING);
+    if (rc == GB_CU_SUCCESS) rc = api->cuEventCreate(&device->probe, GB_CU_EVENT_NO_TIMING);
+    bool event = rc == GB_CU_SUCCESS;
+    if (event) rc = api->cuStreamCreate(&device->stream, GB_CU_STREAM_NON_BLOCKING);
     if (rc != GB_CU_SUCCESS) {
+        if (event) api->cuEventDestroy(device->probe);
         api->cuDevicePrimaryCtxRelease(device->handle);
-        return gbi_cuda_failed(device, rc, "making a stream");
+        return gbi_cuda_failed(device, rc, "making the first stream");
     }
     atomic_store_explicit(&device->ready, true, memory_order_release);
     return 0;
@@ -71,14 +42,28 @@ static int retain(gbi_cuda_device *device)
 static void run_job(gbi_cuda_device *device, gbi_cuda_job *job)
 {
     pthread_mutex_unlock(&device->lock);
-    bool always = job->after || job->always; /* what gives back is done on a lost device too */
-    int rc = atomic_load(&device->lost) && !always ? gbi_cuda_lost(device) : retain(device);
-    if ((rc == 0 || always) && job->run) {
-        int own = job->run(device, job->arg);
-        if (rc == 0) rc = own;
-    }
-    finish(device, job, rc);
+    int rc = atomic_load(&device->lost) ? gbi_cuda_lost(device) : retain(device);
+    if (rc == 0 && job->run) rc = job->run(device, job->arg);
+    if (rc < 0) snprintf(job->text, sizeof job->text, "%s", gb_err_detail());
     pthread_mutex_lock(&device->lock);
+    job->rc = rc;
+    job->done = true;
+    pthread_cond_broadcast(&device->finished);
+}
+
+/* Under the lock, which is given up meanwhile. False: there is none, or it has to wait. */
+static bool run_return(gbi_cuda_device *device)
+{
+    bool stuck = atomic_load(&device->stuck);
+    if (atomic_load(&device->lost) && !stuck && !gbi_cuda_settled(device)) return false;
+    gb_list *node = gb_list_shift(&device->returns);
+    if (!node) return false;
+    gbi_cuda_job *job = GB_CONTAINER(node, gbi_cuda_job, link);
+    pthread_mutex_unlock(&device->lock);
+    if (!stuck) job->run(device, job->arg);
+    job->after(device, job); /* may free the job */
+    pthread_mutex_lock(&device->lock);
+    return true;
 }
 
 /* Under the lock: tries each deferred queue once. */
@@ -103,6 +88,7 @@ static void *submission(void *arg)
     gbi_cuda_device *device = arg;
     pthread_mutex_lock(&device->lock);
     for (;;) {
+        if (run_return(device)) continue; /* first: what it gives back may be asked for */
         gb_list *node = gb_list_shift(&device->jobs);
         if (node) {
             run_job(device, GB_CONTAINER(node, gbi_cuda_job, link));
@@ -126,10 +112,11 @@ static void *submission(void *arg)
         if (pthread_cond_timedwait(&device->wake, &device->lock, &until) != 0) device->pump = true;
     }
     pthread_mutex_unlock(&device->lock);
-    bool settled = gbi_cuda_settled(device);
-    if (settled) gbi_cuda_memory_fini(device);
-    if (settled && atomic_load(&device->ready)) {
+    bool stuck = atomic_load(&device->stuck);
+    if (!stuck) gbi_cuda_memory_fini(device);
+    if (!stuck && atomic_load(&device->ready)) {
         const gb_cuda_api *api = device->cuda->api;
+        api->cuEventDestroy(device->probe);
         api->cuStreamDestroy(device->stream);
         api->cuCtxSetCurrent(NULL);
         api->cuDevicePrimaryCtxRelease(device->handle);
@@ -151,10 +138,10 @@ static int start(gbi_cuda_device *device)
     return 0;
 }
 
-static int call(gbi_cuda_device *device, int (*run)(gbi_cuda_device *device, void *arg), void *arg,
-                bool always)
+int gbi_cuda_call(gbi_cuda_device *device, int (*run)(gbi_cuda_device *device, void *arg),
+                  void *arg)
 {
-    gbi_cuda_job job = {.run = run, .arg = arg, .always = always};
+    gbi_cuda_job job = {.run = run, .arg = arg};
     pthread_mutex_lock(&device->lock);
     int rc = start(device);
     if (rc == 0) {
@@ -167,24 +154,12 @@ static int call(gbi_cuda_device *device, int (*run)(gbi_cuda_device *device, voi
     return rc < 0 && *job.text ? gb_err_set(rc, "%s", job.text) : rc;
 }
 
-int gbi_cuda_call(gbi_cuda_device *device, int (*run)(gbi_cuda_device *device, void *arg),
-                  void *arg)
-{
-    return call(device, run, arg, false);
-}
-
-void gbi_cuda_give_back(gbi_cuda_device *device, int (*run)(gbi_cuda_device *device, void *arg),
-                        void *arg)
-{
-    call(device, run, arg, true);
-}
-
 void gbi_cuda_post(gbi_cuda_device *device, gbi_cuda_job *job)
 {
     GB_CHECK(job->after);
     pthread_mutex_lock(&device->lock);
     GB_CHECK(device->started); /* whatever is given back was made there */
-    gb_list_push(&device->jobs, &job->link);
+    gb_list_push(&device->returns, &job->link);
     pthread_cond_signal(&device->wake);
     pthread_mutex_unlock(&device->lock);
 }

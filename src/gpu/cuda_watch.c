@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { SPIN_NS = 200000, SLEEP_NS = 100000000, SLEEP_SEVERAL_NS = 1000000 };
+enum { SPIN_NS = 200000, SLEEP_NS = 100000000, SLEEP_SEVERAL_NS = 1000000, STOP_NS = 500000000 };
 
 static uint64_t now_ns(void)
 {
@@ -33,20 +33,28 @@ static void end_command(gbi_cuda_step *step, int rc, const char *text)
     gbi_command_end(command, rc, text);
 }
 
-/* Everything before it has ended. */
+static void end_record(const gbi_cuda_queue *queue, const gbi_cuda_step *step)
+{
+    const gbi_command *command = step->command;
+    bool good = step->rc == 0 || !atomic_load(&queue->device->lost);
+    if (command && command->kind == GBI_RECORD)
+        gbi_cuda_event_finish(command->u.event.impl, command->u.event.generation, good);
+}
+
+/* The driver is through with it and everything before it. */
 static void finish(gbi_cuda_queue *queue, gbi_cuda_step *step)
 {
     gbi_cuda_device *device = queue->device;
     gbi_command *command = step->command;
     if (step->host && step->rc == 0) memcpy(step->host, step->stage->host, step->bytes);
     if (step->stage) gbi_cuda_stage_give(device, step->stage);
-    if (command && command->kind == GBI_RECORD)
-        gbi_cuda_event_finish(command->u.event.impl, command->u.event.generation);
+    end_record(queue, step);
     end_command(step, step->rc, step->text);
     gbi_cuda_mark_unref(step->mark);
     free(step->text);
     gb_mem_free(device->cuda->mem, step, sizeof *step);
     if (command) gbi_command_free(command);
+    atomic_fetch_sub(&device->steps, 1);
 }
 
 /* ---- one queue ---- */
@@ -63,34 +71,43 @@ static void take(gbi_cuda_queue *queue, gb_list *node, gb_list *done)
     queue->finishing++;
 }
 
-/* The device is gone: everything ends with that. The first launch that was under way is named: the
- * driver does not say which one it was. */
-static void take_all_lost(gbi_cuda_queue *queue, gb_list *done)
+static void drop_host(gbi_cuda_queue *queue, gbi_cuda_step *step)
+{
+    if (step->host) queue->downloads--;
+    step->host = NULL;
+}
+
+/* The device is lost: everything is to end with that. The first launch that was under way is named:
+ * the driver does not say which one it was. */
+static void fail_lost(gbi_cuda_queue *queue)
 {
     char text[512], under_way[160] = "";
-    for (gb_list *node; (node = queue->pending.next) != &queue->pending;) {
-        gbi_cuda_step *step = step_of(node);
+    for (gb_list *at = queue->pending.next; at != &queue->pending; at = at->next) {
+        gbi_cuda_step *step = step_of(at);
+        drop_host(queue, step);
         if (!*under_way && step->command && step->command->kind == GBI_LAUNCH)
             snprintf(under_way, sizeof under_way, "; under way: kernel '%.100s'",
                      gb_kernel_name(step->command->u.launch.kernel));
-        if (step->rc == 0) {
-            step->rc = gbi_cuda_lost(queue->device);
-            snprintf(text, sizeof text, "%s%s", gb_err_detail(), under_way);
-            step->text = strdup(text);
-        }
-        take(queue, node, done);
+        if (step->rc < 0) continue;
+        step->rc = gbi_cuda_lost(queue->device);
+        snprintf(text, sizeof text, "%s%s", gb_err_detail(), under_way);
+        step->text = strdup(text);
     }
 }
 
-/* The first step with a mark; the last one is given one when none has. */
+/* The first step with a mark; the last one is given the queue's own when none has. */
 static gbi_cuda_step *first_mark(gbi_cuda_queue *queue)
 {
-    int rc;
     for (gb_list *at = queue->pending.next; at != &queue->pending; at = at->next)
         if (step_of(at)->mark) return step_of(at);
+    gb_cu_result rc = queue->device->cuda->api->cuEventRecord(queue->mark->handle, queue->stream);
+    if (rc != GB_CU_SUCCESS) {
+        gbi_cuda_doubt(queue->device, rc, "recording an event");
+        return NULL;
+    }
     gbi_cuda_step *last = step_of(queue->pending.prev);
-    last->mark = gbi_cuda_record(queue, false, &rc);
-    return last->mark ? last : NULL;
+    last->mark = gbi_cuda_mark_ref(queue->mark);
+    return last;
 }
 
 /* A kernel past its bound: nothing can end it, so the device is given up. */
@@ -112,38 +129,40 @@ static void check_bound(gbi_cuda_queue *queue, const gbi_cuda_step *mark, uint64
     snprintf(text, sizeof text,
              "cuda device %d: kernel '%.80s' passed its bound of %llu ms; the device is given up",
              queue->device->ordinal, name, (unsigned long long)(launch->bound_ns / 1000000));
-    pthread_mutex_lock(&queue->device->lock);
-    if (!queue->device->runaway) queue->device->runaway = gbi_cuda_mark_ref(mark->mark);
-    pthread_mutex_unlock(&queue->device->lock);
-    launch->rc = GB_ETIMEDOUT;
-    launch->text = strdup(text);
+    for (gbi_cuda_step *at = first;; at = step_of(at->link.next)) {
+        if (at->rc == 0) at->text = strdup(text);
+        if (at->rc == 0) at->rc = GB_ETIMEDOUT;
+        if (at == launch) break;
+    }
     gbi_cuda_lose(queue->device, text);
 }
 
-/* Under the queue's lock. */
+/* Under the queue's lock, context current: takes out what the driver is through with. */
 static void collect(gbi_cuda_queue *queue, gb_list *done, uint64_t now)
 {
     gbi_cuda_device *device = queue->device;
-    while (!gb_list_empty(&queue->pending) && !atomic_load(&device->lost)) {
+    while (!gb_list_empty(&queue->pending)) {
+        gb_list *node = queue->pending.next;
+        if (step_of(node)->refused || atomic_load(&device->dead)) {
+            take(queue, node, done);
+            continue;
+        }
         gbi_cuda_step *mark = first_mark(queue);
         if (!mark) break;
         gb_cu_result rc = device->cuda->api->cuEventQuery(mark->mark->handle);
         if (rc == GB_CU_NOT_READY) {
-            check_bound(queue, mark, now);
+            if (!atomic_load(&device->lost)) check_bound(queue, mark, now);
             break;
         }
         if (rc != GB_CU_SUCCESS) {
-            gbi_cuda_failed(device, rc, "running a queue");
-            if (!atomic_load(&device->lost)) gbi_cuda_lose(device, gb_err_detail());
+            gbi_cuda_doubt(device, rc, "running a queue");
             break;
         }
-        gb_list *node;
         do {
             node = queue->pending.next;
             take(queue, node, done);
         } while (node != &mark->link);
     }
-    if (atomic_load(&device->lost)) take_all_lost(queue, done);
 }
 
 /* A signal whose op was cancelled ends now, and all before it; their memory stays until the driver
@@ -156,38 +175,50 @@ static gbi_cuda_step *cancelled(gbi_cuda_queue *queue)
         if (!step->command || step->command->kind != GBI_SIGNAL || step->ended) continue;
         if (!atomic_load_explicit(&step->command->u.op->cancelled, memory_order_relaxed))
             return NULL;
-        for (gb_list *before = queue->pending.next; before != at; before = before->next) {
-            gbi_cuda_step *other = step_of(before);
-            if (other->host) queue->downloads--;
-            other->host = NULL;
-        }
+        for (gb_list *before = queue->pending.next; before != at; before = before->next)
+            drop_host(queue, step_of(before));
         return step;
     }
     return NULL;
 }
 
-static void end_cancelled(gbi_cuda_queue *queue, gbi_cuda_step *signal)
+/* Ends what is pending, up to `last`, and keeps it pending. True when one had not ended before. */
+static bool end_kept(gbi_cuda_queue *queue, gbi_cuda_step *last)
 {
+    bool ended = false, lost = atomic_load(&queue->device->lost);
     for (gb_list *at = queue->pending.next;; at = at->next) {
         gbi_cuda_step *step = step_of(at);
-        bool last = step == signal;
+        bool is_last = step == last;
+        ended = ended || (step->command && !step->ended);
+        if (lost) end_record(queue, step);
         end_command(step, step->rc < 0 ? step->rc : GB_ECANCELED, step->text);
-        if (last) return;
+        if (is_last) return ended;
     }
 }
 
-static bool look(gbi_cuda_queue *queue, uint64_t now)
+/* What is to end now though the driver may not be through with it: up to this step, or NULL. Under
+ * the lock. */
+static gbi_cuda_step *ends_early(gbi_cuda_queue *queue)
+{
+    if (!atomic_load(&queue->device->lost)) return cancelled(queue);
+    if (gb_list_empty(&queue->pending)) return NULL;
+    fail_lost(queue);
+    return step_of(queue->pending.prev);
+}
+
+/* Context current, or not: then nothing is asked of the driver. */
+static bool look(gbi_cuda_queue *queue, bool entered, uint64_t now)
 {
     gb_list done;
     int ended = 0, downloads = 0, signals = 0;
     gb_list_init(&done);
-    gbi_cuda_enter(queue->device);
     pthread_mutex_lock(&queue->lock);
-    collect(queue, &done, now);
-    gbi_cuda_step *gone = cancelled(queue);
-    if (gone) queue->finishing++;
+    if (atomic_load(&queue->device->lost)) fail_lost(queue);
+    if (entered || atomic_load(&queue->device->dead)) collect(queue, &done, now);
+    gbi_cuda_step *early = ends_early(queue);
+    if (early) queue->finishing++;
     pthread_mutex_unlock(&queue->lock);
-    bool progress = gone != NULL;
+    bool progress = false;
     for (gb_list *node; (node = gb_list_shift(&done)); ended++) {
         gbi_cuda_step *step = step_of(node);
         downloads += step->host != NULL;
@@ -195,9 +226,9 @@ static bool look(gbi_cuda_queue *queue, uint64_t now)
         finish(queue, step);
         progress = true;
     }
-    if (gone) end_cancelled(queue, gone);
+    if (early && end_kept(queue, early)) progress = true;
     pthread_mutex_lock(&queue->lock);
-    queue->finishing -= ended + (gone != NULL);
+    queue->finishing -= ended + (early != NULL);
     queue->downloads -= downloads;
     queue->signals -= signals;
     pthread_mutex_unlock(&queue->lock);
@@ -206,13 +237,33 @@ static bool look(gbi_cuda_queue *queue, uint64_t now)
 
 /* ---- the thread ---- */
 
-static void called(void *arg)
+static void wake(gbi_cuda_watch *watch)
 {
-    gbi_cuda_watch *watch = arg;
     pthread_mutex_lock(&watch->lock);
     watch->called = true;
     pthread_cond_signal(&watch->wake);
     pthread_mutex_unlock(&watch->lock);
+}
+
+/* A thread of the driver. The host does not close before it has been counted. */
+static void called(void *arg)
+{
+    gbi_cuda_device *device = arg;
+    gbi_cuda_watch *watch = &device->cuda->watch;
+    pthread_mutex_lock(&watch->lock);
+    watch->called = true;
+    pthread_cond_signal(&watch->wake);
+    atomic_fetch_sub(&device->callbacks, 1);
+    pthread_mutex_unlock(&watch->lock);
+}
+
+/* A lost device is entered too: what it was given has still to be seen to end. */
+static bool enter(gbi_cuda_device *device)
+{
+    if (atomic_load(&device->dead)) return false;
+    gb_cu_result rc = device->cuda->api->cuCtxSetCurrent(device->context);
+    if (rc != GB_CU_SUCCESS) gbi_cuda_doubt(device, rc, "entering the context");
+    return rc == GB_CU_SUCCESS;
 }
 
 /* True when the queue left the list; its reference is the caller's then. Under the watch's lock,
@@ -246,7 +297,7 @@ static bool pass(gbi_cuda_watch *watch)
     for (gb_list *at = watch->busy.next, *next; at != &watch->busy; at = next) {
         gbi_cuda_queue *queue = GB_CONTAINER(at, gbi_cuda_queue, busy);
         pthread_mutex_unlock(&watch->lock);
-        bool moved = look(queue, now);
+        bool moved = look(queue, enter(queue->device), now);
         if (moved) pump_all(queue->device->cuda);
         progress = progress || moved;
         pthread_mutex_lock(&watch->lock);
@@ -266,18 +317,32 @@ static bool arm(gbi_cuda_queue *queue)
 {
     int marks = 0;
     gbi_cuda_device *device = queue->device;
-    gbi_cuda_enter(device);
+    bool entered = !atomic_load(&device->lost) && enter(device);
     pthread_mutex_lock(&queue->lock);
     for (gb_list *at = queue->pending.next; at != &queue->pending; at = at->next)
         marks += step_of(at)->mark != NULL;
-    if (!queue->armed && !atomic_load(&device->lost)) {
-        gb_cu_result rc =
-            device->cuda->api->cuLaunchHostFunc(queue->stream, called, &device->cuda->watch);
-        if (rc != GB_CU_SUCCESS) gbi_cuda_failed(device, rc, "waiting for a queue");
+    if (!queue->armed && entered) {
+        atomic_fetch_add(&device->callbacks, 1);
+        gb_cu_result rc = device->cuda->api->cuLaunchHostFunc(queue->stream, called, device);
         queue->armed = rc == GB_CU_SUCCESS;
+        if (rc != GB_CU_SUCCESS) {
+            atomic_fetch_sub(&device->callbacks, 1);
+            gbi_cuda_failed(device, rc, "waiting for a queue");
+        }
     }
     pthread_mutex_unlock(&queue->lock);
     return marks > 1;
+}
+
+static void sleep_for(gbi_cuda_watch *watch, long ns)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += ns;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    while (!watch->called)
+        if (pthread_cond_timedwait(&watch->wake, &watch->lock, &until) != 0) break;
 }
 
 static void sleep_until_called(gbi_cuda_watch *watch)
@@ -288,13 +353,46 @@ static void sleep_until_called(gbi_cuda_watch *watch)
         several = arm(GB_CONTAINER(at, gbi_cuda_queue, busy)) || several;
         pthread_mutex_lock(&watch->lock);
     }
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += several ? SLEEP_SEVERAL_NS : SLEEP_NS;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    while (!watch->called && !watch->stopping)
-        if (pthread_cond_timedwait(&watch->wake, &watch->lock, &until) != 0) break;
+    sleep_for(watch, several || watch->stopping ? SLEEP_SEVERAL_NS : SLEEP_NS);
+}
+
+/* A broken context calls nobody: where callbacks are all that is awaited, that has to be asked. */
+static void probe(gbi_cuda_device *device)
+{
+    bool awaited = atomic_load(&device->callbacks) > 0 && atomic_load(&device->steps) == 0;
+    if (!awaited || !enter(device)) return;
+    gb_cu_result rc = device->cuda->api->cuEventQuery(device->probe);
+    if (rc != GB_CU_SUCCESS) gbi_cuda_doubt(device, rc, "asking for its state");
+}
+
+/* Under the watch's lock, which is given up meanwhile. Callbacks may be all that what is to be
+ * given back on a lost device, or a host that closes, is waiting for. */
+static void see_to_callbacks(gbi_cuda_watch *watch)
+{
+    gbi_cuda *cuda = GB_CONTAINER(watch, gbi_cuda, watch);
+    bool stopping = watch->stopping;
+    pthread_mutex_unlock(&watch->lock);
+    for (int i = 0; i < cuda->device_count; i++) {
+        bool lost = atomic_load(&cuda->devices[i]->lost);
+        if (lost || stopping) probe(cuda->devices[i]);
+        if (lost) gbi_cuda_pump(cuda->devices[i]);
+    }
+    pthread_mutex_lock(&watch->lock);
+}
+
+/* Stopping: whether there is nothing left to be waited for. */
+static bool is_over(gbi_cuda_watch *watch)
+{
+    gbi_cuda *cuda = GB_CONTAINER(watch, gbi_cuda, watch);
+    bool patient = now_ns() - watch->stop_ns < STOP_NS;
+    for (int i = 0; i < cuda->device_count; i++) {
+        gbi_cuda_device *device = cuda->devices[i];
+        bool dead = atomic_load(&device->dead), given_up = atomic_load(&device->lost) && !dead;
+        if (given_up && !patient) continue;
+        if (atomic_load(&device->steps) > 0) return false;
+        if (atomic_load(&device->callbacks) > 0 && !dead) return false;
+    }
+    return true;
 }
 
 static void *watcher(void *arg)
@@ -303,10 +401,15 @@ static void *watcher(void *arg)
     uint64_t moved_ns = now_ns();
     pthread_mutex_lock(&watch->lock);
     for (;;) {
+        if (watch->stopping && is_over(watch)) break;
+        bool called_now = watch->called;
         watch->called = false;
+        if (called_now || watch->stopping) see_to_callbacks(watch);
         if (gb_list_empty(&watch->busy)) {
-            if (watch->stopping) break;
-            pthread_cond_wait(&watch->wake, &watch->lock);
+            if (watch->stopping)
+                sleep_for(watch, SLEEP_SEVERAL_NS);
+            else
+                pthread_cond_wait(&watch->wake, &watch->lock);
             moved_ns = now_ns();
             continue;
         }
@@ -345,10 +448,13 @@ void gbi_cuda_watch_queue(gbi_cuda_queue *queue)
 {
     gbi_cuda_watch *watch = &queue->device->cuda->watch;
     pthread_mutex_lock(&watch->lock);
-    if (!queue->is_busy) {
+    bool fresh = !queue->is_busy;
+    if (fresh) {
         queue->is_busy = true;
         gbi_cuda_queue_ref(queue);
         gb_list_push(&watch->busy, &queue->busy);
+    }
+    if (fresh || atomic_load(&queue->device->lost)) {
         watch->called = true; /* asleep or not: a queue has to be looked at and armed */
         pthread_cond_signal(&watch->wake);
     }
@@ -357,7 +463,7 @@ void gbi_cuda_watch_queue(gbi_cuda_queue *queue)
 
 void gbi_cuda_watch_wake(gbi_cuda *cuda)
 {
-    called(&cuda->watch);
+    wake(&cuda->watch);
 }
 
 void gbi_cuda_watch_stop(gbi_cuda *cuda)
@@ -365,6 +471,8 @@ void gbi_cuda_watch_stop(gbi_cuda *cuda)
     gbi_cuda_watch *watch = &cuda->watch;
     pthread_mutex_lock(&watch->lock);
     watch->stopping = true;
+    watch->called = true;
+    watch->stop_ns = now_ns();
     pthread_cond_signal(&watch->wake);
     bool started = watch->started;
     pthread_mutex_unlock(&watch->lock);

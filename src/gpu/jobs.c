@@ -54,11 +54,13 @@ static int start_thread(gbi_jobs *jobs)
     return 0;
 }
 
+/* While the room closes no thread is started any more: a job that adds another one comes back to
+ * its own thread, which runs it. */
 int gbi_jobs_add(gbi_jobs *jobs, gb_mem *mem, gbi_job *job)
 {
-    int rc = 0;
     pthread_mutex_lock(&jobs->lock);
-    if (jobs->idle_count == 0 && jobs->thread_count < jobs->thread_room) rc = start_thread(jobs);
+    bool full = jobs->idle_count > 0 || jobs->thread_count == jobs->thread_room;
+    int rc = jobs->closing ? GB_ECLOSED : full ? 0 : start_thread(jobs);
     if (jobs->thread_count > 0) { /* a job waits for a busy thread rather than fail */
         rc = 0;
         gb_list_push(&jobs->waiting, &job->link);
@@ -72,9 +74,10 @@ void gbi_jobs_close(gbi_jobs *jobs, gb_mem *mem)
 {
     pthread_mutex_lock(&jobs->lock);
     jobs->closing = true;
+    int count = jobs->thread_count;
     pthread_cond_broadcast(&jobs->more);
     pthread_mutex_unlock(&jobs->lock);
-    for (int i = 0; i < jobs->thread_count; i++) pthread_join(jobs->threads[i], NULL);
+    for (int i = 0; i < count; i++) pthread_join(jobs->threads[i], NULL);
     pthread_mutex_destroy(&jobs->lock);
     pthread_cond_destroy(&jobs->more);
     gb_mem_free(mem, jobs->threads, (size_t)jobs->thread_room * sizeof jobs->threads[0]);
