@@ -115,7 +115,13 @@ typedef struct gb_config {
     int virtual_time; /* a simulated world, for tests: its time moves only inside gb_poll, when
                          nothing is left to do and wait_us is not 0 */
     uint64_t seed;    /* of a simulated world */
-    /* GB_ENOTYET unless NULL: the host's own memory from the program's allocator. */
+    /* Where the host's own memory comes from, arrays too; NULL: malloc. block NULL: a new block;
+     * size_new 0: a free, whose result is not looked at; else a resize, which may move it. size_old
+     * is the size that it was asked for with. Blocks are aligned to 16 bytes. NULL: there is no
+     * more, and what asked for it fails with GB_ENOMEM. Any thread, several at once, until gb_close
+     * has returned and the last value and handle is freed; it must not call back into a host.
+     * Not from it: Lua's heap (LuaJIT does not survive a refusal; lua_bytes_max bounds it), memory
+     * of the cpu device, stacks of threads, texts of errors, and what libraries take. */
     void *(*alloc)(void *user, void *block, size_t size_old, size_t size_new);
     void *alloc_user;
     const char *lua_config; /* what Lua sees as gb.config: a Lua table's text; NULL: { app = {} } */

@@ -1,7 +1,8 @@
 # The public header by itself, what the shared library exports, and the embedding example.
 add_executable(header_cpp host/header_cpp.cpp)
 target_link_libraries(header_cpp PRIVATE gpubridge)
-target_compile_options(header_cpp PRIVATE -Wall -Wextra)
+target_compile_options(header_cpp PRIVATE -Wall -Wextra -pedantic)
+set_target_properties(header_cpp PROPERTIES CXX_EXTENSIONS OFF)
 add_test(NAME host.header_cpp COMMAND header_cpp)
 
 add_executable(header_c host/test_header_c.c)
@@ -17,12 +18,20 @@ if(NM_PROGRAM)
                    -P ${CMAKE_CURRENT_SOURCE_DIR}/host/exported.cmake)
 endif()
 
+# Loaded, used and unloaded twenty times.
+add_executable(host_unload host/unload.c)
+target_include_directories(host_unload PRIVATE ${CMAKE_SOURCE_DIR}/include)
+target_link_libraries(host_unload PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
+add_dependencies(host_unload gpubridge)
+add_test(NAME host.unload COMMAND host_unload $<TARGET_FILE:gpubridge> ${CMAKE_CURRENT_SOURCE_DIR}/host/app)
+set_tests_properties(host.unload PROPERTIES TIMEOUT 120)
+
 add_executable(example_embed ${CMAKE_SOURCE_DIR}/examples/embed/main.c)
 target_link_libraries(example_embed PRIVATE gpubridge)
 add_test(NAME examples.embed COMMAND example_embed ${CMAKE_SOURCE_DIR}/examples/embed/grains)
 set_tests_properties(examples.embed PROPERTIES PASS_REGULAR_EXPRESSION "wizard at 2: found you" TIMEOUT 120)
 if(GB_SANITIZE)
-  foreach(target header_cpp header_c example_embed)
+  foreach(target header_cpp header_c example_embed host_unload)
     target_link_libraries(${target} PRIVATE gb_flags)
   endforeach()
 endif()

@@ -3,12 +3,12 @@
 #include "base/check.h"
 #include "base/err.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-/* From here on pages come from mmap: zero without a memset, and back to the system at once. Under
- * the address sanitizer every block comes from malloc, so that it has red zones. */
+/* From here on pages come from mmap: zero without a memset, and back to the system at once. Not
+ * where the account has an allocator, and not under the address sanitizer, so that every block has
+ * red zones. */
 #ifdef __SANITIZE_ADDRESS__
 #define MAP_FROM SIZE_MAX
 #else
@@ -18,30 +18,30 @@
 /* No address space is larger; allocators abort or misbehave when asked for more. */
 #define BYTES_MAX ((size_t)1 << 46)
 
-static size_t rounded(size_t bytes)
+static bool mapped(const gb_mem *mem, size_t bytes)
 {
-    return (bytes + GB_BLOCK_ALIGN - 1) & ~(size_t)(GB_BLOCK_ALIGN - 1);
+    return bytes >= MAP_FROM && !mem->alloc;
 }
 
-static void *take_memory(size_t bytes, bool zero)
+static void *take_memory(gb_mem *mem, size_t bytes, bool zero)
 {
-    if (bytes >= MAP_FROM) {
+    if (mapped(mem, bytes)) {
         void *pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         return pages == MAP_FAILED ? NULL : pages;
     }
-    void *data = aligned_alloc(GB_BLOCK_ALIGN, bytes ? rounded(bytes) : GB_BLOCK_ALIGN);
+    void *data = gb_mem_take_lines(mem, bytes);
     if (data && zero) memset(data, 0, bytes);
     return data;
 }
 
-static void give_memory(void *data, size_t bytes)
+static void give_memory(gb_mem *mem, void *data, size_t bytes)
 {
-    if (bytes >= MAP_FROM) {
+    if (mapped(mem, bytes)) {
         int failed = munmap(data, bytes);
         GB_CHECK(failed == 0);
         return;
     }
-    free(data);
+    gb_mem_give_lines(mem, data, bytes);
 }
 
 static gb_block *make(gb_mem *mem, size_t bytes, bool zero)
@@ -54,7 +54,7 @@ static gb_block *make(gb_mem *mem, size_t bytes, bool zero)
         gb_mem_free(mem, block, sizeof *block);
         return NULL;
     }
-    block->data = take_memory(bytes, zero);
+    block->data = take_memory(mem, bytes, zero);
     if (!block->data) {
         gb_mem_discharge(mem, (int64_t)bytes);
         gb_mem_free(mem, block, sizeof *block);
@@ -121,7 +121,7 @@ void gb_block_unref(gb_block *block)
     if (block->release)
         block->release(block->user, block->data, block->bytes);
     else
-        give_memory(block->data, block->bytes);
+        give_memory(mem, block->data, block->bytes);
     gb_mem_discharge(mem, (int64_t)block->charged);
     gb_mem_free(mem, block, sizeof *block);
 }

@@ -12,6 +12,13 @@ void gb_mem_init(gb_mem *mem, const char *name, gb_mem *parent, int64_t bytes_ma
     mem->name = name;
     mem->parent = parent;
     mem->bytes_max = bytes_max;
+    if (parent) gb_mem_set_alloc(mem, parent->alloc, parent->alloc_user);
+}
+
+void gb_mem_set_alloc(gb_mem *mem, gb_alloc_fn *alloc, void *user)
+{
+    mem->alloc = alloc;
+    mem->alloc_user = user;
 }
 
 void gb_mem_fini(gb_mem *mem)
@@ -59,16 +66,58 @@ static int absurd(const gb_mem *mem, size_t size)
     return 1;
 }
 
-typedef enum { PLAIN, ZERO, LINES } kind_of_block;
+/* ---- where blocks come from ---- */
 
-static void *from_system(size_t size, kind_of_block kind)
+enum { LINE = 64, FOREIGN_ALIGN = 16 };
+
+static size_t at_least_one(size_t size)
+{
+    return size ? size : 1;
+}
+
+static void *foreign(gb_mem *mem, void *block, size_t size_old, size_t size_new)
+{
+    void *got = mem->alloc(mem->alloc_user, block, size_old, size_new);
+    if (size_new == 0) return NULL;
+    if ((uintptr_t)got % FOREIGN_ALIGN)
+        gb_panic(__FILE__, __LINE__, "config.alloc gave a block that is not aligned to %d bytes",
+                 FOREIGN_ALIGN);
+    return got;
+}
+
+/* Of a foreign block the pointer to its start stands before the line. */
+void *gb_mem_take_lines(gb_mem *mem, size_t size)
 {
     void *block = NULL;
-    if (size == 0) size = 1;
-    if (kind == PLAIN) return malloc(size);
-    if (kind == ZERO) return calloc(1, size);
-    if (posix_memalign(&block, 64, size) != 0) return NULL;
-    return memset(block, 0, size);
+    if (!mem->alloc) return posix_memalign(&block, LINE, at_least_one(size)) == 0 ? block : NULL;
+    char *raw = foreign(mem, NULL, 0, size + LINE + sizeof raw);
+    if (!raw) return NULL;
+    char *line = (char *)(((uintptr_t)raw + sizeof raw + LINE - 1) & ~(uintptr_t)(LINE - 1));
+    memcpy(line - sizeof raw, &raw, sizeof raw);
+    return line;
+}
+
+void gb_mem_give_lines(gb_mem *mem, void *block, size_t size)
+{
+    if (!mem->alloc) {
+        free(block);
+        return;
+    }
+    char *raw;
+    memcpy(&raw, (char *)block - sizeof raw, sizeof raw);
+    foreign(mem, raw, size + LINE + sizeof raw, 0);
+}
+
+typedef enum { PLAIN, ZERO, LINES } kind_of_block;
+
+static void *take(gb_mem *mem, size_t size, kind_of_block kind)
+{
+    if (!mem->alloc && kind == ZERO) return calloc(1, at_least_one(size));
+    void *block = kind == LINES ? gb_mem_take_lines(mem, size)
+                  : mem->alloc  ? foreign(mem, NULL, 0, at_least_one(size))
+                                : malloc(at_least_one(size));
+    if (block && kind != PLAIN) memset(block, 0, size);
+    return block;
 }
 
 static void *allocate(gb_mem *mem, size_t size, kind_of_block kind)
@@ -77,7 +126,7 @@ static void *allocate(gb_mem *mem, size_t size, kind_of_block kind)
     if (refused(mem))
         return gb_err_set(GB_ENOMEM, "out of memory: '%s' failed on request", mem->name), NULL;
     if (gb_mem_charge(mem, (int64_t)size) < 0) return NULL;
-    void *block = from_system(size, kind);
+    void *block = take(mem, size, kind);
     if (!block) {
         gb_mem_discharge(mem, (int64_t)size);
         return gb_err_set(GB_ENOMEM, "out of memory: %zu bytes for '%s'", size, mem->name), NULL;
@@ -109,7 +158,8 @@ void *gb_mem_realloc(gb_mem *mem, void *block, size_t size_old, size_t size_new)
     if (refused(mem))
         return gb_err_set(GB_ENOMEM, "out of memory: '%s' failed on request", mem->name), NULL;
     if (more > 0 && gb_mem_charge(mem, more) < 0) return NULL;
-    void *moved = realloc(block, size_new ? size_new : 1);
+    void *moved = mem->alloc ? foreign(mem, block, at_least_one(size_old), at_least_one(size_new))
+                             : realloc(block, at_least_one(size_new));
     if (!moved) {
         if (more > 0) gb_mem_discharge(mem, more);
         return gb_err_set(GB_ENOMEM, "out of memory: %zu bytes for '%s'", size_new, mem->name),
@@ -124,7 +174,18 @@ void gb_mem_free(gb_mem *mem, void *block, size_t size)
     if (!block) return;
     gb_mem_discharge(mem, (int64_t)size);
     atomic_fetch_sub_explicit(&mem->blocks, 1, memory_order_relaxed);
-    free(block);
+    if (mem->alloc)
+        foreign(mem, block, at_least_one(size), 0);
+    else
+        free(block);
+}
+
+void gb_mem_free_lines(gb_mem *mem, void *block, size_t size)
+{
+    if (!block) return;
+    gb_mem_discharge(mem, (int64_t)size);
+    atomic_fetch_sub_explicit(&mem->blocks, 1, memory_order_relaxed);
+    gb_mem_give_lines(mem, block, size);
 }
 
 char *gb_mem_strdup(gb_mem *mem, const char *text)

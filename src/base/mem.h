@@ -10,9 +10,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Somebody else's allocator: as malloc (block NULL), free (size_new 0) or realloc. What it gives is
+ * aligned to 16 bytes; NULL: there is none. Any thread. */
+typedef void *gb_alloc_fn(void *user, void *block, size_t size_old, size_t size_new);
+
 typedef struct gb_mem {
     const char *name;        /* borrowed, for reports */
     struct gb_mem *parent;   /* also counted there, or NULL */
+    gb_alloc_fn *alloc;      /* the parent's; NULL: malloc */
+    void *alloc_user;
     _Atomic int64_t bytes;   /* now */
     _Atomic int64_t blocks;  /* now */
     int64_t bytes_max;       /* cap; 0: none */
@@ -21,16 +27,26 @@ typedef struct gb_mem {
 
 void gb_mem_init(gb_mem *mem, const char *name, gb_mem *parent, int64_t bytes_max);
 
+/* Where its blocks, and those of accounts opened below it from now on, come from. Before its first
+ * block. */
+void gb_mem_set_alloc(gb_mem *mem, gb_alloc_fn *alloc, void *user);
+
 /* Checks that the account is at zero. */
 void gb_mem_fini(gb_mem *mem);
 
 /* NULL when the system or a cap says no (GB_ENOMEM is set as the detail). Memory is not cleared. */
 void *gb_mem_alloc(gb_mem *mem, size_t size);
 void *gb_mem_zalloc(gb_mem *mem, size_t size);
-void *gb_mem_zalloc_lines(gb_mem *mem, size_t size); /* aligned to a cache line (64); freed alike */
-void *gb_mem_zalloc_lines(gb_mem *mem, size_t size); /* aligned to a cache line (64); freed alike */
 void *gb_mem_realloc(gb_mem *mem, void *block, size_t size_old, size_t size_new);
 void gb_mem_free(gb_mem *mem, void *block, size_t size);
+
+/* Aligned to a cache line (64). */
+void *gb_mem_zalloc_lines(gb_mem *mem, size_t size);
+void gb_mem_free_lines(gb_mem *mem, void *block, size_t size);
+
+/* The same without a count or a test's failure, for who charges by himself; not cleared. */
+void *gb_mem_take_lines(gb_mem *mem, size_t size);
+void gb_mem_give_lines(gb_mem *mem, void *block, size_t size);
 
 /* Counts bytes that are held outside (a mapped file, device memory): 0 or GB_ENOMEM over the cap.
  */

@@ -45,7 +45,12 @@ int gb_gpu_open(gb_gpu **out, const gb_gpu_config *config)
     if (!gpu->config.bound_ns) gpu->config.bound_ns = 300000000000u;
     for (int i = 0; i < TABLES; i++) {
         void *self = NULL;
-        if (tables[i]->open(&self, gpu) < 0) continue;
+        int rc = tables[i]->open(&self, gpu);
+        if (rc == GB_ENOGPU) continue;
+        if (rc < 0) {
+            gb_gpu_close(gpu);
+            return rc;
+        }
         gpu->backends[gpu->backend_count].table = tables[i];
         gpu->backends[gpu->backend_count++].self = self;
     }
@@ -133,6 +138,7 @@ static int probe(gb_gpu *gpu)
     int counts[GBI_BACKENDS_MAX] = {0}, total = 0;
     for (int b = 0; b < gpu->backend_count; b++) {
         int count = gpu->backends[b].table->device_count(gpu->backends[b].self);
+        if (count == GB_ENOMEM) return count;
         counts[b] = count > 0 ? count : 0; /* a driver that fails leaves its devices out */
         total += counts[b];
     }

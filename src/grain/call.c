@@ -349,7 +349,7 @@ void gbi_calls_free(gb_worker *worker)
             call_clear(&slab[k]);
             gb_buf_fini(&slab[k].bytes);
         }
-        gb_mem_free(&worker->mem, slab, CALLS_PER_SLAB * sizeof *slab);
+        gb_mem_free_lines(&worker->mem, slab, CALLS_PER_SLAB * sizeof *slab);
     }
     gb_mem_free(&worker->mem, worker->call_slabs,
                 worker->call_slab_room * sizeof *worker->call_slabs);

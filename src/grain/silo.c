@@ -8,14 +8,8 @@
 
 static int worker_open(gb_silo *silo, int index)
 {
-    void *memory = NULL;
-    if (gb_mem_charge(silo->mem, sizeof(gb_worker)) < 0) return GB_ENOMEM;
-    if (posix_memalign(&memory, 64, sizeof(gb_worker)) != 0) {
-        gb_mem_discharge(silo->mem, sizeof(gb_worker));
-        return gb_err_set(GB_ENOMEM, "out of memory: a worker");
-    }
-    gb_worker *worker = memory;
-    memset(worker, 0, sizeof *worker);
+    gb_worker *worker = gb_mem_zalloc_lines(silo->mem, sizeof *worker);
+    if (!worker) return GB_ENOMEM;
     silo->workers[index] = worker;
     worker->silo = silo;
     worker->index = index;
@@ -49,8 +43,7 @@ static void worker_close(gb_silo *silo, gb_worker *worker)
     gb_timers_fini(&worker->timers);
     if (worker->loop) silo->sys->door->loop_close(worker->loop);
     gb_mem_fini(&worker->mem);
-    gb_mem_discharge(silo->mem, sizeof *worker);
-    free(worker);
+    gb_mem_free_lines(silo->mem, worker, sizeof *worker);
 }
 
 int gb_silo_open(gb_silo **out, const gb_silo_config *config)

@@ -36,9 +36,13 @@ void gbi_host_ref(gb_host *host)
 void gbi_host_unref(gb_host *host)
 {
     if (atomic_fetch_sub_explicit(&host->refs, 1, memory_order_acq_rel) != 1) return;
+    gb_config config = host->config;
     gb_mem_fini(&host->mem);
     pthread_mutex_destroy(&host->handles_lock);
-    free(host);
+    if (config.alloc)
+        config.alloc(config.alloc_user, host, sizeof *host, 0);
+    else
+        free(host);
 }
 
 /* ---- inside ---- */
@@ -101,14 +105,8 @@ void gbi_drive_end(gb_host *host)
 
 int gbi_embed_open(gb_host *host)
 {
-    void *memory = NULL;
-    if (gb_mem_charge(&host->mem, sizeof(gbi_embed)) < 0) return GB_ENOMEM;
-    if (posix_memalign(&memory, 64, sizeof(gbi_embed)) != 0) {
-        gb_mem_discharge(&host->mem, sizeof(gbi_embed));
-        return gb_err_set(GB_ENOMEM, "out of memory: a host");
-    }
-    gbi_embed *embed = memory;
-    memset(embed, 0, sizeof *embed);
+    gbi_embed *embed = gb_mem_zalloc_lines(&host->mem, sizeof *embed);
+    if (!embed) return GB_ENOMEM;
     host->embed = embed;
     embed->host = host;
     embed->finding_end = &embed->finding;
@@ -182,7 +180,7 @@ void gbi_embed_deliver(gb_host *host, uint64_t until)
 void gbi_embed_abandon(gb_host *host)
 {
     gbi_embed_deliver(host, GB_FOREVER);
-    for (unsigned i = 0; i < GBI_CELLS; i++)
+    for (unsigned i = 0; host->embed->cells && i < GBI_CELLS; i++)
         if (atomic_load(&host->embed->cells[i].tag) != 0)
             gbi_request_close(host->embed->cells[i].request);
     gbi_embed_deliver(host, GB_FOREVER);
@@ -200,8 +198,7 @@ void gbi_embed_close(gb_host *host)
     gb_mem_free(&host->mem, embed->cells, GBI_CELLS * sizeof *embed->cells);
     gb_mem_free(&host->mem, embed->syms, syms * sizeof *embed->syms);
     pthread_mutex_destroy(&embed->lock);
-    gb_mem_discharge(&host->mem, sizeof *embed);
-    free(embed);
+    gb_mem_free_lines(&host->mem, embed, sizeof *embed);
     host->embed = NULL;
 }
 

@@ -53,9 +53,12 @@ int gbi_queue_finish(gb_queue *queue)
 
 /* ---- handles ---- */
 
-gb_device *gbi_device(gb_host *host, int index)
+int gbi_device(gb_device **out, gb_host *host, int index)
 {
-    return gb_gpu_device(host->gpu, index < 0 ? 0 : index);
+    int count = gb_gpu_device_count(host->gpu); /* the first use asks drivers, and may fail */
+    if (count < 0) return count;
+    *out = gb_gpu_device(host->gpu, index < 0 ? 0 : index);
+    return *out ? 0 : GB_EDEVICE;
 }
 
 void gbi_handle_add(gb_host *host, gb_list *list, gb_list *link)
@@ -124,7 +127,7 @@ static void kernels_free(gb_kernels *kernels)
 {
     kernels_drop(kernels);
     pthread_mutex_destroy(&kernels->lock);
-    free(kernels);
+    gb_mem_free(&kernels->host->mem, kernels, sizeof *kernels);
 }
 
 /* Starts the compiler: what gb_module_open returned, with a handle in *out; or negative. */
@@ -137,10 +140,10 @@ static int start(gb_host *host, const gb_kernels_options *given, gb_op *op, gb_k
     memcpy(&options, given, given->size < sizeof options ? given->size : sizeof options);
     if (!options.file == !options.source)
         return gb_err_set(GB_EINVAL, "options: either file or source");
-    gb_device *device = gbi_device(host, options.device);
-    if (!device) return GB_EDEVICE;
+    gb_device *device;
     char *text = NULL;
-    int rc = options.file ? read_file(options.file, &text) : 0;
+    int rc = gbi_device(&device, host, options.device);
+    if (rc >= 0 && options.file) rc = read_file(options.file, &text);
     if (rc < 0) return rc;
     const char *source = text ? text : options.source;
     gb_module_spec spec = {
@@ -153,7 +156,7 @@ static int start(gb_host *host, const gb_kernels_options *given, gb_op *op, gb_k
         .includes = options.includes,
         .instances = options.instances,
     };
-    gb_kernels *kernels = calloc(1, sizeof *kernels);
+    gb_kernels *kernels = gb_mem_zalloc(&host->mem, sizeof *kernels);
     if (kernels) {
         pthread_mutex_init(&kernels->lock, NULL);
         kernels->host = host;
@@ -161,7 +164,7 @@ static int start(gb_host *host, const gb_kernels_options *given, gb_op *op, gb_k
         if (rc >= 0) rc = gb_module_open(&kernels->module, device, &spec, op);
         if (rc < 0) kernels_free(kernels);
     } else {
-        rc = gb_err_set(GB_ENOMEM, "out of memory: kernels");
+        rc = GB_ENOMEM;
     }
     free(text);
     *out = kernels;
@@ -208,7 +211,7 @@ static void opened(gb_node *node, void *reader)
     }
     gbi_count_delivery(host);
     gb_op_fini(&o->op);
-    free(o);
+    gb_mem_free(&host->mem, o, sizeof *o);
 }
 
 static void opening_done(gb_op *op, int rc)
@@ -227,9 +230,9 @@ int gb_kernels_start(gb_host *host, const gb_kernels_options *options, gb_kernel
     if (!fn) return gb_err_set(GB_EINVAL, "gb_kernels_start: fn is NULL");
     int rc = gbi_enter(host, "gb_kernels_start");
     if (rc < 0) return rc;
-    opening *o = calloc(1, sizeof *o);
+    opening *o = gb_mem_zalloc(&host->mem, sizeof *o);
     if (!o) {
-        rc = gb_err_set(GB_ENOMEM, "out of memory: kernels");
+        rc = GB_ENOMEM;
     } else {
         gb_op_init(&o->op, opening_done);
         o->host = host;
@@ -241,7 +244,7 @@ int gb_kernels_start(gb_host *host, const gb_kernels_options *options, gb_kernel
             atomic_fetch_sub(&host->embed->ops, 1);
             if (o->op.detail) gb_err_set(rc, "%s", o->op.detail);
             gb_op_fini(&o->op);
-            free(o);
+            gb_mem_free(&host->mem, o, sizeof *o);
         }
     }
     gbi_leave(host);

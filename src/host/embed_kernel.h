@@ -39,8 +39,8 @@ int gbi_sync_wait(gbi_sync *sync, int started);
 /* Waits for what is in a queue. */
 int gbi_queue_finish(gb_queue *queue);
 
-/* -1: the first. NULL: GB_EDEVICE is the detail. */
-gb_device *gbi_device(gb_host *host, int index);
+/* -1: the first. GB_EDEVICE: there is no such device. */
+int gbi_device(gb_device **out, gb_host *host, int index);
 
 /* Links a handle into one of the lists, with a reference of the host. */
 void gbi_handle_add(gb_host *host, gb_list *list, gb_list *link);

@@ -136,7 +136,7 @@ static void launched(gb_node *node, void *reader)
     gbi_count_delivery(host);
     gb_module_unref(l->module);
     gb_op_fini(&l->op);
-    free(l);
+    gb_mem_free(&host->mem, l, sizeof *l);
 }
 
 static void launch_done(gb_op *op, int rc)
@@ -157,10 +157,10 @@ int gb_launch_start(gb_kernels *kernels, const char *kernel, const gb_shape *sha
     gb_host *host = kernels->host;
     int rc = gbi_enter(host, "gb_launch_start");
     if (rc < 0) return rc;
-    launching *l = calloc(1, sizeof *l);
+    launching *l = gb_mem_zalloc(&host->mem, sizeof *l);
     if (!l) {
         gbi_leave(host);
-        return gb_err_set(GB_ENOMEM, "out of memory: a launch");
+        return GB_ENOMEM;
     }
     gb_op_init(&l->op, launch_done);
     l->host = host;
@@ -176,7 +176,7 @@ int gb_launch_start(gb_kernels *kernels, const char *kernel, const gb_shape *sha
         if (l->op.detail) gb_err_set(rc, "%s", l->op.detail);
         gb_module_unref(l->module);
         gb_op_fini(&l->op);
-        free(l);
+        gb_mem_free(&host->mem, l, sizeof *l);
     }
     gbi_leave(host);
     return rc < 0 ? rc : 0;
@@ -198,9 +198,10 @@ int gb_buffer_create(gb_public_buffer **out, gb_host *host, size_t bytes, int de
         return gb_err_set(GB_EINVAL, "gb_buffer_create: %s", out ? "0 bytes" : "out is NULL");
     int rc = gbi_enter(host, "gb_buffer_create");
     if (rc < 0) return rc;
-    gb_device *at = gbi_device(host, device);
-    gb_public_buffer *buffer = calloc(1, sizeof *buffer);
-    rc = !at ? GB_EDEVICE : buffer ? 0 : gb_err_set(GB_ENOMEM, "out of memory: a buffer");
+    gb_device *at;
+    gb_public_buffer *buffer = NULL;
+    rc = gbi_device(&at, host, device);
+    if (rc >= 0 && !(buffer = gb_mem_zalloc(&host->mem, sizeof *buffer))) rc = GB_ENOMEM;
     if (rc >= 0) rc = gb_buffer_open(&buffer->inner, at, bytes, GB_BUFFER_DEVICE);
     if (rc >= 0) rc = gb_queue_open(&buffer->queue, at);
     if (rc >= 0) {
@@ -211,7 +212,7 @@ int gb_buffer_create(gb_public_buffer **out, gb_host *host, size_t bytes, int de
         *out = buffer;
     } else if (buffer) {
         buffer_drop(buffer);
-        free(buffer);
+        gb_mem_free(&host->mem, buffer, sizeof *buffer);
     }
     gbi_leave(host);
     return rc;
@@ -226,7 +227,7 @@ void gb_buffer_free(gb_public_buffer *buffer)
     buffer_drop(buffer);
     pthread_mutex_unlock(&host->handles_lock);
     pthread_mutex_destroy(&buffer->lock);
-    free(buffer);
+    gb_mem_free(&host->mem, buffer, sizeof *buffer);
     gbi_host_unref(host);
 }
 

@@ -39,9 +39,6 @@ static int check_config(gb_config *config)
         return gb_err_set(GB_EINVAL, "config.log_level: -1 to 4, not %d", config->log_level);
     if (config->deliver != GB_DELIVER_WORKER && config->deliver != GB_DELIVER_POLL)
         return gb_err_set(GB_EINVAL, "config.deliver: no such value: %d", (int)config->deliver);
-    if (config->alloc)
-        return gb_err_set(GB_ENOTYET, "config.alloc (an allocator of the program) is not in this "
-                                      "version yet");
     if (config->call_timeout_ms < 0 || config->stuck_ms < 0)
         return gb_err_set(GB_EINVAL, "config.call_timeout_ms and stuck_ms must not be negative");
     return 0;
@@ -122,7 +119,7 @@ typedef struct thread_start {
 static void *worker_main(void *argument)
 {
     thread_start start = *(thread_start *)argument;
-    free(argument);
+    gb_mem_free(&start.host->mem, argument, sizeof start);
     gb_worker *worker = start.host->silo->workers[start.index];
     if (open_state(start.host, start.index) < 0) return NULL;
     gb_worker_loop(worker, &start.host->stop);
@@ -134,11 +131,11 @@ static int start_workers(gb_host *host, int first)
     int count = host->silo->worker_count;
     host->thread_first = first;
     for (int i = first; i < count; i++) {
-        thread_start *start = malloc(sizeof *start);
-        if (!start) return gb_err_set(GB_ENOMEM, "out of memory: a worker");
+        thread_start *start = gb_mem_alloc(&host->mem, sizeof *start);
+        if (!start) return GB_ENOMEM;
         *start = (thread_start){host, i};
         if (pthread_create(&host->threads[i], NULL, worker_main, start) != 0) {
-            free(start);
+            gb_mem_free(&host->mem, start, sizeof *start);
             return gb_err_set(GB_ENOMEM, "the system starts no more threads (worker %d)", i);
         }
         host->thread_count++;
@@ -216,12 +213,15 @@ int gbi_host_open(gb_host **out, const gb_config *given, int driven)
     memcpy(&config, given, given->size < sizeof config ? given->size : sizeof config);
     int rc = check_config(&config);
     if (rc < 0) return rc;
-    gb_host *host = calloc(1, sizeof *host);
+    gb_host *host = config.alloc ? config.alloc(config.alloc_user, NULL, 0, sizeof *host)
+                                 : malloc(sizeof *host);
     if (!host) return gb_err_set(GB_ENOMEM, "out of memory: a host");
+    memset(host, 0, sizeof *host);
     host->config = config;
     atomic_init(&host->refs, 1);
     pthread_mutex_init(&host->handles_lock, NULL);
     gb_mem_init(&host->mem, "host", NULL, 0);
+    gb_mem_set_alloc(&host->mem, config.alloc, config.alloc_user);
     host->log.level = config.log_level < 0 ? GB_LOG_INFO : (gb_log_level)config.log_level;
     host->log.sink = config.log ? log_sink : NULL;
     host->log.user = host;
@@ -406,7 +406,7 @@ static void wind_down(gb_host *host, int drain_ms)
     atomic_int left = silo->worker_count;
     if (host->states && atomic_load(&host->open_rc) == 0 && drain_ms > 0) {
         uint64_t until = real_now() + (uint64_t)drain_ms * GB_MS;
-        drains = calloc((size_t)silo->worker_count, sizeof *drains);
+        drains = gb_mem_zalloc(&host->mem, (size_t)silo->worker_count * sizeof *drains);
         if (drains) {
             gbi_host_settle(host, (drain_ms + 1) / 2); /* hooks need time too */
             drain_all(host, until, drains, &left);
@@ -415,7 +415,7 @@ static void wind_down(gb_host *host, int drain_ms)
     stop_threads(host);
     for (int i = 0; drains && i < silo->worker_count; i++)
         gb_timer_stop(&silo->workers[i]->timers, &drains[i].timer);
-    free(drains);
+    gb_mem_free(&host->mem, drains, (size_t)silo->worker_count * sizeof *drains);
 }
 
 /* Callbacks that are owed run here, before the states whose arrays they may show are closed. */

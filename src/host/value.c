@@ -419,6 +419,7 @@ int gb_put_array(gb_value *value, const char *type, const void *data, int64_t co
 }
 
 typedef struct wrapped {
+    gb_mem *mem;
     void (*release)(void *user, void *data);
     void *user;
 } wrapped;
@@ -428,7 +429,7 @@ static void release_wrapped(void *user, void *data, size_t bytes)
     wrapped *w = user;
     (void)bytes;
     if (w->release) w->release(w->user, data);
-    free(w);
+    gb_mem_free(w->mem, w, sizeof *w);
 }
 
 int gb_array_wrap(gb_value *value, const char *type, void *data, int64_t count,
@@ -445,14 +446,14 @@ int gb_array_wrap(gb_value *value, const char *type, void *data, int64_t count,
     if ((rc = gb_buf_reserve(&value->bytes, 64 + strlen(type))) < 0) return ended(value, rc);
     gb_block **grown = realloc(value->blocks, (value->block_count + 1) * sizeof *value->blocks);
     if (grown) value->blocks = grown;
-    wrapped *w = malloc(sizeof *w);
+    wrapped *w = gb_mem_alloc(&value->host->mem, sizeof *w);
     gb_block *block = NULL;
     if (grown && w) {
-        *w = (wrapped){.release = release, .user = user};
+        *w = (wrapped){&value->host->mem, release, user};
         block = gb_block_wrap(&value->host->mem, data, bytes, release_wrapped, w);
     }
     if (!block) {
-        free(w);
+        gb_mem_free(&value->host->mem, w, sizeof *w);
         return fail(value, GB_ENOMEM, "out of memory: an array");
     }
     return put_block(value, type, block, count);

@@ -231,7 +231,7 @@ static int type_kind(lua_State *L)
         while (more <= number) more *= 2;
         kind *moved = gb_mem_realloc(room->mem, room->kinds, room->kinds_room * sizeof *moved,
                                      more * sizeof *moved);
-        if (!moved) return gbl_push_error(L, GB_ENOMEM, NULL);
+        if (!moved) return luaL_error(L, "%s", gb_err_detail()); /* callers rely on it */
         memset(moved + room->kinds_room, 0, (more - room->kinds_room) * sizeof *moved);
         room->kinds = moved;
         room->kinds_room = more;

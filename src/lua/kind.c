@@ -122,7 +122,7 @@ static void kind_close(gb_worker *worker, gb_act *act)
 
 /* ---- methods ---- */
 
-/* The registry reference of a method of a type, or -1. */
+/* The registry reference of a method of a type; -1: none; 0: out of memory. */
 int gbl_method(gbl_state *state, gbl_type *own, const gb_sym *sym)
 {
     if (sym->id >= own->fn_count) {
@@ -130,7 +130,7 @@ int gbl_method(gbl_state *state, gbl_type *own, const gb_sym *sym)
         while (count <= sym->id) count *= 2;
         int *refs = gb_mem_realloc(&state->mem, own->fn_refs, own->fn_count * sizeof *refs,
                                    count * sizeof *refs);
-        if (!refs) return -1;
+        if (!refs) return 0;
         memset(refs + own->fn_count, 0, (count - own->fn_count) * sizeof *refs);
         own->fn_refs = refs;
         own->fn_count = count;
@@ -174,7 +174,10 @@ static int unpack_protected(lua_State *L)
              : call->act->state == GB_ACT_STOPPING ? own->deactivate_ref
                                                    : own->activate_ref;
     if (fn <= 0) {
-        fail_no_method(state, call, own);
+        if (fn < 0)
+            fail_no_method(state, call, own);
+        else
+            gb_call_fail(call, GB_ENOMEM, "%s", gb_err_detail());
         return 0;
     }
     lua_rawgeti(co->L, LUA_REGISTRYINDEX, fn);

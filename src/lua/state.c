@@ -308,8 +308,11 @@ int gbl_state_open(gbl_state **out, gb_worker *worker, const gbl_config *config)
     state->L = new_lua(state);
     worker->body = state;
     int rc = state->L ? 0 : gb_err_set(GB_ENOMEM, "out of memory: a Lua state");
-    if (rc == 0 && lua_cpcall(state->L, open_all, NULL) != 0)
-        rc = gb_err_set(GB_EINVAL, "the Lua half does not load: %s", lua_tostring(state->L, -1));
+    if (rc == 0 && lua_cpcall(state->L, open_all, NULL) != 0) {
+        const char *why = lua_tostring(state->L, -1);
+        rc = gb_err_set(why && strstr(why, "memory") ? GB_ENOMEM : GB_EINVAL,
+                        "the Lua half does not load: %s", why ? why : "?");
+    }
     gb_type_options options;
     gb_type_options_init(&options);
     options.keep_alive = true;

@@ -159,7 +159,7 @@ void gbl_push_self(gbl_state *state, lua_State *L, const gb_act *act);
 void gbl_type_forget(gbl_state *state, gbl_type *own); /* looks methods and hooks up again */
 void gbl_type_complete(lua_State *L, gbl_type *own);   /* asks for the hooks; may raise */
 int gbl_method(gbl_state *state, gbl_type *own,
-               const gb_sym *sym); /* a registry reference, or -1 */
+               const gb_sym *sym); /* a registry reference; -1: none; 0: GB_ENOMEM */
 
 /* ---- grain.c ---- */
 

@@ -47,7 +47,12 @@ static void test_detail(void **unused)
 static void *other_thread(void *result)
 {
     *(int *)result = gb_err_detail()[0] == 0;
+    char text[1000];
+    memset(text, 't', sizeof text);
+    gb_err_set(GB_EINVAL, "%.999s", text); /* so long that it has memory of its own */
+    if (strlen(gb_err_detail()) != 999) *(int *)result = 0;
     gb_err_set(GB_EINVAL, "theirs");
+    if (strcmp(gb_err_detail(), "theirs") != 0) *(int *)result = 0;
     return NULL;
 }
 

@@ -302,11 +302,6 @@ static void test_virtual_time(void **state)
 
 /* ---- hooks ---- */
 
-static void *no_alloc(void *user, void *block, size_t size_old, size_t size_new)
-{
-    return NULL;
-}
-
 static void count_lines(void *user, int level, const char *line)
 {
     atomic_fetch_add((atomic_int *)user, strstr(line, "nobody waits") != NULL);
@@ -327,10 +322,6 @@ static void test_hooks(void **state)
     assert_int_equal(atomic_load(&lines), 1);
     config.deliver = (gb_deliver)9;
     assert_int_equal(gb_open(&host, &config), GB_EINVAL);
-    config.deliver = GB_DELIVER_POLL;
-    config.alloc = no_alloc;
-    assert_int_equal(gb_open(&host, &config), GB_ENOTYET);
-    assert_non_null(strstr(gb_err_detail(), "config.alloc"));
     assert_int_equal(gb_fail(GB_ENOENT, "no %s", "orc"), GB_ENOENT);
     assert_string_equal(gb_err_detail(), "no orc");
     assert_null(gb_panic_hook(NULL));
