@@ -5,7 +5,7 @@
 #   tsan      ThreadSanitizer
 #   joff      the Lua tests of dev with LuaJIT's compiler off
 #   hotloop   the Lua tests of dev with LuaJIT compiling at once (hotloop=1)
-# Tests with the label walk (every driver call failing in turn) are "make walk".
+# Tests with the label walk (driver calls failing at many counts) are "make walk".
 # A build that fails ends it. The last line sums up all runs: N passed, N failed[, N skipped].
 # GB_JOBS: how many compilers and tests at a time (default: one per core).
 set -euo pipefail

@@ -19,14 +19,6 @@ foreach(row "old 11080 none 0" "root 12000 none 0 FAKE_NO_ROOT" "function 12000 
   add_dependencies(test_gpu_cuda_api fake_cuda_${name})
 endforeach()
 
-# The conformance suite through the software driver: the code of the cuda backend, on the CPU.
-if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/softcuda/soft_nvrtc.c)
-  add_test(NAME gpu.conformance_software COMMAND test_gpu_conformance)
-  set_tests_properties(gpu.conformance_software PROPERTIES TIMEOUT 300 LABELS "gpu;walk" ENVIRONMENT
-    "GB_CUDA_LIBRARY=$<TARGET_FILE:softcuda>;GB_NVRTC_LIBRARY=$<TARGET_FILE:softcuda>;GB_NVML_LIBRARY=$<TARGET_FILE:softcuda>")
-  add_dependencies(test_gpu_conformance softcuda)
-endif()
-
 # Every source of the tree through the real NVRTC, for every architecture it knows: minutes.
 add_test(NAME gpu.cuda_sources COMMAND test_gpu_cuda_compile all)
 set_tests_properties(gpu.cuda_sources PROPERTIES TIMEOUT 900 LABELS "gpu;long")
