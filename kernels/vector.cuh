@@ -1,24 +1,39 @@
 // Element-wise work on vectors: one thread per element, O(n). out may be one of the inputs.
+// Each kernel is written out: one that a macro makes is not seen in the source when NVRTC compiles.
 #pragma once
 #include "gb/base.cuh"
 
 namespace gb {
 
-#define GB_MAP2(name, expression)                                                                  \
-    template <typename T> __global__ void name(const T *x, const T *y, T *out, int n)              \
-    {                                                                                              \
-        int i = blockIdx.x * blockDim.x + threadIdx.x;                                             \
-        if (i < n) {                                                                               \
-            T a = x[i], b = y[i];                                                                  \
-            out[i] = (T)(expression);                                                              \
-        }                                                                                          \
-    }
-GB_MAP2(add, a + b)
-GB_MAP2(subtract, a - b)
-GB_MAP2(multiply, a *b)
-GB_MAP2(minimum, b < a ? b : a)
-GB_MAP2(maximum, b > a ? b : a)
-#undef GB_MAP2
+template <typename T> __global__ void add(const T *x, const T *y, T *out, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) out[i] = (T)(x[i] + y[i]);
+}
+
+template <typename T> __global__ void subtract(const T *x, const T *y, T *out, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) out[i] = (T)(x[i] - y[i]);
+}
+
+template <typename T> __global__ void multiply(const T *x, const T *y, T *out, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) out[i] = (T)(x[i] * y[i]);
+}
+
+template <typename T> __global__ void minimum(const T *x, const T *y, T *out, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) out[i] = y[i] < x[i] ? y[i] : x[i];
+}
+
+template <typename T> __global__ void maximum(const T *x, const T *y, T *out, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) out[i] = y[i] > x[i] ? y[i] : x[i];
+}
 
 template <typename T> __global__ void divide(const T *x, const T *y, T *out, int n)
 {

@@ -16,6 +16,8 @@ enum { VARIABLE_MAX = 1 << 20 };
 static const int archs[] = {75, 80, 86, 89, 90, 100};
 enum { ARCHS = sizeof archs / sizeof archs[0] };
 
+#define GB_DEVICE_LAYOUT "-DGB_DEVICE_LAYOUT=1"
+
 typedef struct soft_program {
     soft_object object;
     soft_unit unit;
@@ -49,7 +51,7 @@ gb_nvrtc_rc nvrtcVersion(int *major, int *minor)
 {
     gb_nvrtc_rc rc = soft_injected(ROW_nvrtcVersion);
     *major = 12;
-    *minor = 4;
+    *minor = 5;
     return rc;
 }
 
@@ -103,6 +105,8 @@ gb_nvrtc_rc nvrtcCreateProgram(gb_nvrtc_program *out, const char *source, const 
     gb_buf_init(&program->image, &soft.mem);
     program->unit.source = strdup(source);
     program->unit.name = strdup(name ? name : "default_program");
+    /* the kernels of gb.lib work on blocks of many threads here, as on every device */
+    soft_unit_add(program->unit.options, GB_DEVICE_LAYOUT, sizeof GB_DEVICE_LAYOUT - 1);
     *out = soft_handle(&program->object);
     return GB_NVRTC_SUCCESS;
 }
