@@ -390,18 +390,37 @@ typedef void gb_done_fn(gb_host *host, int rc, const char *message, void *user);
 GB_API int gb_launch_start(gb_kernels *kernels, const char *kernel, const gb_shape *shape,
                            const gb_kernel_arg *args, int arg_count, gb_done_fn *fn, void *user);
 
+/* ---- device buffers ---- */
+
 /* Zeroed memory of a device (-1: the first). GB_ENOMEM, GB_EDEVICE. May block. */
 GB_API int gb_buffer_create(gb_buffer **out, gb_host *host, size_t bytes, int device);
-GB_API void gb_buffer_free(gb_buffer *buffer); /* after the last launch with it; NULL is allowed */
-GB_API size_t gb_buffer_size(const gb_buffer *buffer);
+
+/* A buffer on memory of the program, without a copy: address is as kernels of the device see it; on
+ * a cpu device a pointer of this process, aligned to 16 bytes. Kernels, uploads and downloads work
+ * on that memory in place. It is the program's, and must stay as it is until release has run:
+ * exactly once, on any thread, when gb_buffer_free was called (or gb_close) and the last launch
+ * with it has ended. release may be NULL; it must be short and not call into the host. It never
+ * runs when this fails, nor while a kernel that nothing can end holds the memory.
+ * GB_EINVAL: 0 bytes, no address, not aligned. GB_EDEVICE: no such device; so answers a launch on
+ * another device than the buffer's. GB_ENOTYET: device memory on a cuda device. */
+typedef void gb_release_fn(void *user, uint64_t address);
+GB_API int gb_buffer_wrap(gb_buffer **out, gb_host *host, uint64_t address, size_t bytes,
+                          int device, gb_release_fn *release, void *user);
+
+/* Launches with it that still run keep its memory until they end. Never blocks. NULL is allowed. */
+GB_API void gb_buffer_free(gb_buffer *buffer);
+GB_API size_t gb_buffer_size(const gb_buffer *buffer); /* bytes; 0 for NULL */
+
+/* Copies bytes between data and the buffer from offset (bytes) on, and waits. Block. GB_EINVAL:
+ * they do not fit. GB_EBUSY inside callbacks and on the host's threads. GB_ECLOSED. */
 GB_API int gb_buffer_upload(gb_buffer *buffer, size_t offset, const void *data, size_t bytes);
 GB_API int gb_buffer_download(gb_buffer *buffer, size_t offset, void *data, size_t bytes);
 
-/* Not in this version yet; all answer GB_ENOTYET and name the feature: device memory of the program
- * by its address, and memory and semaphores shared by another API (Vulkan, Direct3D 12). */
+/* Memory and semaphores that another API (Vulkan, Direct3D 12) shares by a file descriptor, which
+ * would be the host's after success. GB_ENOTYET always: on a cuda device they need the driver's
+ * external memory, which this version does not call; on a cpu device no other API shares memory, so
+ * map the descriptor (mmap) and give the address to gb_buffer_wrap. GB_EDEVICE: no such device. */
 typedef struct gb_semaphore gb_semaphore;
-GB_API int gb_buffer_wrap(gb_buffer **out, gb_host *host, uint64_t address, size_t bytes,
-                          int device);
 GB_API int gb_buffer_import_fd(gb_buffer **out, gb_host *host, int fd, size_t bytes, int device);
 GB_API int gb_semaphore_import_fd(gb_semaphore **out, gb_host *host, int fd, int device);
 

@@ -134,7 +134,9 @@ typedef struct gb_backend {
 
     /* any; may block. GB_ENOMEM with asked and free in the detail. Zeroed, aligned to 128. */
     int (*buffer_open)(gbi_memory *out, void *device, size_t bytes, gb_buffer_kind kind);
-    /* any, also a thread that ends a command. */
+    /* Optional; any. Can there be such memory of the program on this device: 0 or GB_EINVAL. */
+    int (*buffer_wrap)(gbi_memory *out, void *device, uint64_t address, size_t bytes);
+    /* any, also a thread that ends a command. Never for wrapped memory. */
     void (*buffer_close)(void *device, gbi_memory *memory, size_t bytes, gb_buffer_kind kind);
 
     /* A thread of the compile pool; blocks. The failure's text is malloc'd into *detail. */

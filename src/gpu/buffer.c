@@ -2,6 +2,17 @@
 #include "base/err.h"
 #include "gpu/front.h"
 
+static void keep(gb_buffer **out, gb_buffer *buffer, gb_device *device, size_t bytes,
+                 gb_buffer_kind kind)
+{
+    atomic_init(&buffer->count, 1);
+    buffer->device = device;
+    buffer->bytes = bytes;
+    buffer->kind = kind;
+    atomic_fetch_add(&device->gpu->buffers, 1);
+    *out = buffer;
+}
+
 int gb_buffer_open(gb_buffer **out, gb_device *device, size_t bytes, gb_buffer_kind kind)
 {
     if (kind != GB_BUFFER_DEVICE && kind != GB_BUFFER_PINNED && kind != GB_BUFFER_UNIFIED)
@@ -16,12 +27,31 @@ int gb_buffer_open(gb_buffer **out, gb_device *device, size_t bytes, gb_buffer_k
         gb_mem_free(&gpu->room, buffer, sizeof *buffer);
         return rc;
     }
-    atomic_init(&buffer->count, 1);
-    buffer->device = device;
-    buffer->bytes = bytes;
-    buffer->kind = kind;
-    atomic_fetch_add(&gpu->buffers, 1);
-    *out = buffer;
+    keep(out, buffer, device, bytes, kind);
+    return 0;
+}
+
+int gb_buffer_borrow(gb_buffer **out, gb_device *device, uint64_t address, size_t bytes,
+                     gb_buffer_release *release, void *user)
+{
+    if (!device->backend->buffer_wrap)
+        return gb_err_set(GB_ENOTYET,
+                          "memory of the program on a %s device is not in this version yet",
+                          device->backend->name);
+    if (address == 0 || bytes == 0 || bytes > INT64_MAX / 2 || address > UINT64_MAX - bytes)
+        return gb_err_set(GB_EINVAL, "no memory can be %zu bytes at address %#llx", bytes,
+                          (unsigned long long)address);
+    gb_buffer *buffer = gb_mem_zalloc(&device->gpu->room, sizeof *buffer);
+    if (!buffer) return GB_ENOMEM;
+    int rc = device->backend->buffer_wrap(&buffer->memory, device->impl, address, bytes);
+    if (rc < 0) {
+        gb_mem_free(&device->gpu->room, buffer, sizeof *buffer);
+        return rc;
+    }
+    buffer->wrapped = true;
+    buffer->release = release;
+    buffer->release_user = user;
+    keep(out, buffer, device, bytes, GB_BUFFER_DEVICE);
     return 0;
 }
 
@@ -45,7 +75,10 @@ void gb_buffer_unref(gb_buffer *buffer)
     GB_CHECK(before > 0);
     if (before > 1) return;
     gb_device *device = buffer->device;
-    device->backend->buffer_close(device->impl, &buffer->memory, buffer->bytes, buffer->kind);
+    if (!buffer->wrapped)
+        device->backend->buffer_close(device->impl, &buffer->memory, buffer->bytes, buffer->kind);
+    else if (buffer->release)
+        buffer->release(buffer->release_user, buffer->memory.address);
     gb_mem_free(&device->gpu->room, buffer, sizeof *buffer);
     atomic_fetch_sub(&device->gpu->buffers, 1);
 }

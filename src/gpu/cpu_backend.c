@@ -151,6 +151,7 @@ const gb_backend gbi_cpu_backend = {
     .device_close = device_close,
     .device_info = device_info,
     .buffer_open = gbi_cpu_buffer_open,
+    .buffer_wrap = gbi_cpu_buffer_wrap,
     .buffer_close = gbi_cpu_buffer_close,
     .module_open = gbi_cpu_module_open,
     .module_close = gbi_cpu_module_close,

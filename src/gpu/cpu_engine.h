@@ -70,6 +70,7 @@ typedef struct gbi_cpu_event {
 
 /* ---- cpu_memory.c: the table's buffer functions ---- */
 int gbi_cpu_buffer_open(gbi_memory *out, void *device, size_t bytes, gb_buffer_kind kind);
+int gbi_cpu_buffer_wrap(gbi_memory *out, void *device, uint64_t address, size_t bytes);
 void gbi_cpu_buffer_close(void *device, gbi_memory *memory, size_t bytes, gb_buffer_kind kind);
 void gbi_cpu_memory_fini(gbi_cpu_device *device);
 

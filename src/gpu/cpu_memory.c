@@ -25,6 +25,7 @@
 enum {
     PAGE = 4096,
     ALIGN = 128,
+    WRAP_ALIGN = 16,
     HUGE_PAGE = 2 << 20,
     GUARDED_SMALL = 4096, /* mappings up to which small buffers are guarded too */
     GUARDED_ALL = 24576,  /* mappings up to which large ones are */
@@ -175,6 +176,21 @@ int gbi_cpu_buffer_open(gbi_memory *out, void *self, size_t bytes, gb_buffer_kin
     if (rc < 0 && kind != GB_BUFFER_PINNED) atomic_fetch_sub(&device->memory_used, (int64_t)bytes);
     out->host = kind == GB_BUFFER_DEVICE ? NULL : (void *)(uintptr_t)out->address;
     return rc;
+}
+
+/* The host's memory is the device's here. Vectors are read as a whole, so it is aligned for them. */
+int gbi_cpu_buffer_wrap(gbi_memory *out, void *self, uint64_t address, size_t bytes)
+{
+    (void)self;
+    if (address % WRAP_ALIGN)
+        return gb_err_set(GB_EINVAL,
+                          "memory at %#llx is not aligned to %d bytes, as kernels need it",
+                          (unsigned long long)address, WRAP_ALIGN);
+    if (address > UINTPTR_MAX - bytes)
+        return gb_err_set(GB_EINVAL, "no address of this process: %#llx",
+                          (unsigned long long)address);
+    *out = (gbi_memory){.address = address};
+    return 0;
 }
 
 void gbi_cpu_buffer_close(void *self, gbi_memory *memory, size_t bytes, gb_buffer_kind kind)

@@ -58,6 +58,9 @@ struct gb_buffer {
     size_t bytes;
     gb_buffer_kind kind;
     gbi_memory memory;
+    bool wrapped; /* the memory is somebody else's */
+    gb_buffer_release *release;
+    void *release_user;
     gb_module *owner; /* a global: references are counted on the module */
 };
 

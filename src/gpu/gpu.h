@@ -88,6 +88,15 @@ int gb_buffer_open(gb_buffer **out, gb_device *device, size_t bytes, gb_buffer_k
 gb_buffer *gb_buffer_ref(gb_buffer *buffer);
 void gb_buffer_unref(
     gb_buffer *buffer); /* freed when the last holder and the last command using it are gone */
+/* A buffer on memory of somebody else, at an address as kernels of this device see it (the cpu
+ * backend: of this process). Not copied, not cleared, not counted. release (NULL: nothing to do)
+ * runs once, on any thread, when the last holder and the last command using it are gone; it must be
+ * short and not call back into this room. When this fails it never runs. GB_EINVAL: no such memory
+ * can be there. GB_ENOTYET: this backend cannot. */
+typedef void gb_buffer_release(void *user, uint64_t address);
+int gb_buffer_borrow(gb_buffer **out, gb_device *device, uint64_t address, size_t bytes,
+                     gb_buffer_release *release, void *user);
+
 size_t gb_buffer_bytes(const gb_buffer *buffer);
 gb_device *gb_buffer_device(const gb_buffer *buffer);
 gb_buffer_kind gb_buffer_get_kind(const gb_buffer *buffer);

@@ -192,28 +192,61 @@ static void buffer_drop(gb_public_buffer *buffer)
     buffer->inner = NULL;
 }
 
+/* What a buffer is made with: of its own memory, or on the program's. */
+typedef struct making {
+    size_t bytes;
+    uint64_t address; /* 0: of its own */
+    gb_release_fn *release;
+    void *user;
+} making;
+
+static int make(gb_public_buffer **out, gb_host *host, int index, const making *with)
+{
+    gb_device *device;
+    gb_public_buffer *buffer = gb_mem_zalloc(&host->mem, sizeof *buffer);
+    if (!buffer) return GB_ENOMEM;
+    int rc = gbi_device(&device, host, index);
+    /* the queue first: release must not run when anything fails */
+    if (rc >= 0) rc = gb_queue_open(&buffer->queue, device);
+    if (rc >= 0)
+        rc = with->address ? gb_buffer_borrow(&buffer->inner, device, with->address, with->bytes,
+                                              with->release, with->user)
+                           : gb_buffer_open(&buffer->inner, device, with->bytes, GB_BUFFER_DEVICE);
+    if (rc < 0) {
+        buffer_drop(buffer);
+        gb_mem_free(&host->mem, buffer, sizeof *buffer);
+        return rc;
+    }
+    buffer->host = host;
+    buffer->bytes = with->bytes;
+    pthread_mutex_init(&buffer->lock, NULL);
+    gbi_handle_add(host, &host->embed->buffers, &buffer->link);
+    *out = buffer;
+    return 0;
+}
+
 int gb_buffer_create(gb_public_buffer **out, gb_host *host, size_t bytes, int device)
 {
     if (!out || bytes == 0)
         return gb_err_set(GB_EINVAL, "gb_buffer_create: %s", out ? "0 bytes" : "out is NULL");
     int rc = gbi_enter(host, "gb_buffer_create");
     if (rc < 0) return rc;
-    gb_device *at;
-    gb_public_buffer *buffer = NULL;
-    rc = gbi_device(&at, host, device);
-    if (rc >= 0 && !(buffer = gb_mem_zalloc(&host->mem, sizeof *buffer))) rc = GB_ENOMEM;
-    if (rc >= 0) rc = gb_buffer_open(&buffer->inner, at, bytes, GB_BUFFER_DEVICE);
-    if (rc >= 0) rc = gb_queue_open(&buffer->queue, at);
-    if (rc >= 0) {
-        buffer->host = host;
-        buffer->bytes = bytes;
-        pthread_mutex_init(&buffer->lock, NULL);
-        gbi_handle_add(host, &host->embed->buffers, &buffer->link);
-        *out = buffer;
-    } else if (buffer) {
-        buffer_drop(buffer);
-        gb_mem_free(&host->mem, buffer, sizeof *buffer);
-    }
+    rc = make(out, host, device, &(making){.bytes = bytes});
+    gbi_leave(host);
+    return rc;
+}
+
+int gb_buffer_wrap(gb_public_buffer **out, gb_host *host, uint64_t address, size_t bytes,
+                   int device, gb_release_fn *release, void *user)
+{
+    if (!out || !address || bytes == 0)
+        return gb_err_set(GB_EINVAL, "gb_buffer_wrap: %s",
+                          !out      ? "out is NULL"
+                          : address ? "0 bytes"
+                                    : "the address is 0");
+    int rc = gbi_enter(host, "gb_buffer_wrap");
+    if (rc < 0) return rc;
+    rc = make(out, host, device, &(making){bytes, address, release, user});
     gbi_leave(host);
     return rc;
 }
@@ -278,26 +311,36 @@ int gb_buffer_download(gb_public_buffer *buffer, size_t offset, void *data, size
 
 /* ---- not yet ---- */
 
-static int not_yet(gb_host *host, const char *name, const char *feature)
+static int not_yet(gb_host *host, const char *name, int index, const char *needs, const char *mend)
 {
+    gb_device *device;
+    gb_device_info info;
     int rc = gbi_enter(host, name);
     if (rc < 0) return rc;
+    rc = gbi_device(&device, host, index);
+    if (rc >= 0) {
+        gb_device_get_info(device, &info);
+        bool cpu = strcmp(info.backend, "cpu") == 0;
+        rc = gb_err_set(GB_ENOTYET, "%s: device %d is a %s device; %s%s", name, info.index,
+                        info.backend, cpu ? mend : "this needs ", cpu ? "" : needs);
+    }
     gbi_leave(host);
-    return gb_err_set(GB_ENOTYET, "%s (%s) is not in this version yet", name, feature);
-}
-
-int gb_buffer_wrap(gb_public_buffer **out, gb_host *host, uint64_t address, size_t bytes,
-                   int device)
-{
-    return not_yet(host, "gb_buffer_wrap", "device memory of the program");
+    return rc;
 }
 
 int gb_buffer_import_fd(gb_public_buffer **out, gb_host *host, int fd, size_t bytes, int device)
 {
-    return not_yet(host, "gb_buffer_import_fd", "memory shared with another graphics API");
+    (void)out, (void)fd, (void)bytes;
+    return not_yet(host, "gb_buffer_import_fd", device,
+                   "the driver's cuImportExternalMemory, which is not called in this version yet",
+                   "no other API shares memory with it: map the descriptor (mmap) and give the "
+                   "address to gb_buffer_wrap");
 }
 
 int gb_semaphore_import_fd(gb_semaphore **out, gb_host *host, int fd, int device)
 {
-    return not_yet(host, "gb_semaphore_import_fd", "semaphores shared with another graphics API");
+    (void)out, (void)fd;
+    return not_yet(host, "gb_semaphore_import_fd", device,
+                   "the driver's cuImportExternalSemaphore, which is not called in this version yet",
+                   "no other API shares semaphores with it: wait for the other API, then launch");
 }
