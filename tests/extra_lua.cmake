@@ -17,3 +17,12 @@ if(TARGET gbrun)
   gb_pagerank_refuses(option "unknown option --chek; usage: pagerank.lua" --chek)
   gb_pagerank_refuses(two "one file at most, got a and b" a b)
 endif()
+
+# The fuzzer of decode.c needs a Lua state.
+foreach(target replay_value fuzz_value)
+  if(TARGET ${target})
+    target_sources(${target} PRIVATE lua/kit_state.c lua/kit_value.c)
+    target_include_directories(${target} PRIVATE lua)
+    target_compile_definitions(${target} PRIVATE GB_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  endif()
+endforeach()

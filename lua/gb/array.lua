@@ -173,9 +173,8 @@ local function handle_of(kind)
   handles[kind.id] = ct
   core.type_kind(tonumber(ct), ARRAY, kind.id)
   if kind.fields then
-    local sample = ffi.new(ffi.typeof("$[1]", kind.ct))
     core.type_kind(tonumber(kind.ct), ELEMENT, kind.id)
-    core.type_kind(tonumber(ffi.typeof(sample[0])), ELEMENT_REF, kind.id)
+    core.type_kind(tonumber(ffi.typeof("$ &", kind.ct)), ELEMENT_REF, kind.id)
   end
   return ct
 end
@@ -451,8 +450,8 @@ core.type_kind(tonumber(types.uint64), 2, 9)
 
 local sample = fresh(types.by_wire.double)
 core.array_setup({
-  fresh = function(wire) return fresh(assert(types.from_wire(wire))) end,
-  type_id = function(wire) return assert(types.from_wire(wire)).id end,
+  fresh = function(wire) return fresh(assert(types.from_message(wire))) end,
+  type_id = function(wire) return assert(types.from_message(wire)).id end,
   int64 = function() return types.int64() end,
   uint64 = function() return types.uint64() end,
   move = move_meta,

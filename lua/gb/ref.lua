@@ -161,9 +161,12 @@ local function closure(meta, methods, name)
 end
 
 local metas = { [false] = {}, [true] = {} }
+-- Those of types that nobody has defined: messages may bring any number of such names.
+local loose = { [false] = setmetatable({}, { __mode = "v" }),
+  [true] = setmetatable({}, { __mode = "v" }) }
 
 function make_meta(type_name, raise)
-  local meta = metas[raise][type_name]
+  local meta = metas[raise][type_name] or loose[raise][type_name]
   if meta then return meta end
   meta = { __gb = "ref", __type = type_name, __eq = equal, __tostring = base.id, raise = raise }
   local methods = {}
@@ -187,7 +190,8 @@ function make_meta(type_name, raise)
     error(("a reference cannot be changed (field '%s'); call its methods"):format(tostring(name)),
       2)
   end
-  metas[raise][type_name] = meta
+  local kept = core.type_id(type_name) and metas or loose
+  kept[raise][type_name] = meta
   return meta
 end
 

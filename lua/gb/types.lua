@@ -6,6 +6,7 @@
 local ffi = require "ffi"
 local core = require "gb.core"
 local near = require "gb.near"
+local bit = require "bit"
 
 local M = { by_id = {}, by_wire = {}, names = {} }
 local floor = math.floor
@@ -228,21 +229,36 @@ end
 
 -- A struct's wire name describes it fully: "struct SIZE ALIGN NAME\n" and "OFFSET COUNT FIELD
 -- TYPE\n" for each field, with the structs it holds before it. Equal texts are one type, in
--- whatever module or state they were met.
+-- whatever module or state they were met. The text may be a stranger's, and parts of it become a C
+-- declaration: names are names, and fields lie inside of the struct, one behind the other.
+local SIZE_MAX, MESSAGES_MAX = 2 ^ 30, 2 ^ 17
+
 local function define(header, lines, inner)
   local size, align, name = header:match("^struct (%d+) (%d+) (.+)$")
   size, align = tonumber(size), tonumber(align)
+  if size < 1 or size > SIZE_MAX or align < 1 or align > 4096 or bit.band(align, align - 1) ~= 0
+    or size % align ~= 0 then
+    return nil, ("struct %s: no struct has size %.14g and alignment %.14g"):format(name, size,
+      align)
+  end
   local kind = { name = name, lanes = 1, size = size, align = align, fields = {}, field_names = {} }
   local parts, types, at, largest = {}, {}, 0, 1
   for i, line in ipairs(lines) do
     local offset, count, field_name, type_name = line:match("^(%d+) (%d+) (%S+) (.+)$")
     offset, count = tonumber(offset), tonumber(count)
+    if not field_name:find("^[%a_][%w_]*$") or kind.fields[field_name] then
+      return nil, ("struct %s: '%s' is no name for a field of it"):format(name, field_name)
+    end
     local field = { name = field_name, type = inner[type_name] or M.by_wire[type_name],
       count = count }
     if not field.type then
       return nil, ("struct %s: field '%s' has type %s"):format(name, field_name, type_name)
     end
     kind.fields[i], kind.fields[field_name], kind.field_names[i] = field, field, field_name
+    if count < 1 or offset < at or offset + field.type.size * count > size then
+      return nil, ("struct %s: field '%s' lies outside of it or over another"):format(name,
+        field_name)
+    end
     if offset > at then parts[#parts + 1] = ("char gb_pad%d[%d];"):format(i, offset - at) end
     parts[#parts + 1] = ("$ %s%s;"):format(field_name, count > 1 and "[" .. count .. "]" or "")
     types[#types + 1] = field.type.ct
@@ -262,6 +278,24 @@ local function define(header, lines, inner)
   return kind
 end
 
+-- The text of a struct with those of the structs in it before it, each once, as the fields name
+-- them.
+local function with_inner(text, lines, inner)
+  local texts, seen = {}, {}
+  local function hold(kind)
+    if seen[kind] or not kind.text then return end
+    seen[kind] = true
+    for _, field in ipairs(kind.fields) do hold(field.type) end
+    texts[#texts + 1] = kind.text
+  end
+  for _, line in ipairs(lines) do
+    local kind = inner[line:match("^%d+ %d+ %S+ (.+)$")]
+    if kind then hold(kind) end
+  end
+  texts[#texts + 1] = text
+  return table.concat(texts)
+end
+
 --- The type of a wire name, made where this state does not know it: the type, or nil and why not.
 function M.from_wire(wire)
   local known = M.by_wire[wire]
@@ -270,11 +304,12 @@ function M.from_wire(wire)
   local header, lines, start = nil, nil, 1
   local function close(stop)
     if not header then return true end
-    local own = wire:sub(start, stop)
-    for name, kind in pairs(inner) do
-      if own:find(" " .. name .. "\n", 1, true) then own = kind.wire .. own end
-    end
+    local text, name = wire:sub(start, stop), header:match("^struct %d+ %d+ (.+)$")
+    local own = with_inner(text, lines, inner)
     local kind = M.by_wire[own]
+    if inner[name] and inner[name] ~= kind then
+      return nil, ("struct %s is told in two ways"):format(name)
+    end
     if not kind then
       local why
       kind, why = define(header, lines, inner)
@@ -282,6 +317,7 @@ function M.from_wire(wire)
       local id, message = core.type_define(kind.name, own, kind.size)
       if not id then return nil, message end
       kind.id = id
+      kind.text = text
       kind.set = set_fields(kind)
       add(kind, own)
       if M.on_define then M.on_define(kind) end
@@ -308,6 +344,20 @@ function M.from_wire(wire)
   local ok, why = close(#wire)
   if not ok then return nil, why end
   return last
+end
+
+local told = 0 -- bytes of names by which messages made types here: types stay for ever
+
+--- The same for a name that came with a message.
+function M.from_message(wire)
+  local known = M.by_wire[wire]
+  if known then return known end
+  if told + #wire > MESSAGES_MAX then
+    return nil, ("messages have brought too many types of structs (%d KiB of names)"):format(
+      MESSAGES_MAX / 1024)
+  end
+  told = told + #wire
+  return M.from_wire(wire)
 end
 
 --- The type that a user means: a name, or a type object. Raises at `level` for anything else.

@@ -463,6 +463,11 @@ int gbl_array_push(lua_State *L, gb_block *block, size_t offset, int64_t count, 
     gbl_array *array = gbl_array_at(L, -1);
     uint32_t type = array->type;
     size_t size = gbl_type_size(L, type);
+    if (size && offset % size) { /* as no array has it: elements would lie across their alignment */
+        lua_pop(L, 1);
+        return gb_err_set(GB_EINVAL, "elements of %s do not begin at byte %zu",
+                          gbl_type_name(L, type), offset);
+    }
     if (count < 0 || offset > block->bytes ||
         (size_t)count > (block->bytes - offset) / (size ? size : 1)) {
         lua_pop(L, 1);

@@ -72,7 +72,7 @@ static int transfer_values(lua_State *L)
     int rc = gbl_encode(L, 2, count, &to, t->what);
     if (rc >= 0)
         rc = gbl_decode(L, t->call->bytes.data, t->call->bytes.size, t->call->blocks,
-                        t->call->block_count);
+                        t->call->block_count, GBL_FROM_HERE);
     return hand_over(t, L, rc);
 }
 
@@ -81,7 +81,7 @@ static int decode_values(lua_State *L)
     transfer *t = lua_touserdata(L, 1);
     return hand_over(t, L,
                      gbl_decode(L, t->call->bytes.data, t->call->bytes.size, t->call->blocks,
-                                t->call->block_count));
+                                t->call->block_count, GBL_FROM_HERE));
 }
 
 /* Runs one of the two; the values end up on t->to, which may be the state's main thread. */

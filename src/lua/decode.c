@@ -19,6 +19,7 @@ typedef struct unpack {
     gb_cbor in;
     gb_block **blocks;
     uint32_t block_count;
+    gbl_from from;
     size_t room; /* items that tables may still be made for at once: never more than the bytes */
     int depth;
 } unpack;
@@ -77,6 +78,22 @@ static int decode_map(unpack *u, uint64_t pairs)
     return 0;
 }
 
+/* A text that is written as an integer is one, so that each key has one form (ref.lua). */
+static bool is_integer(const gb_cbor_token *text, int64_t *out)
+{
+    const uint8_t *at = text->bytes, *end = at + text->size;
+    bool negative = *at == '-';
+    at += negative;
+    if (end - at < 1 || end - at > 16 || (*at == '0' && (negative || end - at > 1))) return false;
+    int64_t value = 0;
+    for (; at < end; at++) {
+        if (*at < '0' || *at > '9') return false;
+        value = value * 10 + (*at - '0');
+    }
+    *out = negative ? -value : value;
+    return value < WHOLE_MAX;
+}
+
 /* As references keep it: a whole number that a double holds, or a text. */
 static int decode_key(unpack *u)
 {
@@ -84,7 +101,10 @@ static int decode_key(unpack *u)
     char text[24];
     int rc = gb_cbor_next(&u->in, &key);
     if (rc < 0) return rc;
-    if (key.kind == GB_CBOR_INT && key.integer < WHOLE_MAX && key.integer > -WHOLE_MAX)
+    int64_t integer;
+    if (key.kind == GB_CBOR_BYTES && key.size > 0 && is_integer(&key, &integer))
+        lua_pushnumber(u->L, (double)integer);
+    else if (key.kind == GB_CBOR_INT && key.integer < WHOLE_MAX && key.integer > -WHOLE_MAX)
         lua_pushnumber(u->L, (double)key.integer);
     else if (key.kind == GB_CBOR_INT)
         lua_pushlstring(u->L, text,
@@ -102,7 +122,8 @@ static int decode_ref(unpack *u)
     gb_cbor_token list, name;
     int rc = next_of_kind(u, &list, GB_CBOR_LIST);
     if (rc < 0 || (rc = next_of_kind(u, &name, GB_CBOR_TEXT)) < 0) return rc;
-    if (list.natural != 2 || name.size == 0) return broken("a reference of another shape");
+    if (list.natural != 2 || name.size == 0 || memchr(name.bytes, 0, name.size))
+        return broken("a reference of another shape");
     lua_rawgeti(L, LUA_REGISTRYINDEX, gbl_of(L)->core_ref);
     lua_getfield(L, -1, "make_ref");
     lua_remove(L, -2);
@@ -122,8 +143,10 @@ static int decode_block(unpack *u, uint64_t items, gb_block ***out, char *wire, 
         (rc = next_of_kind(u, &name, GB_CBOR_TEXT)) < 0)
         return rc;
     if (list.natural != items || index.integer < 0 || index.integer >= u->block_count ||
-        !u->blocks[index.integer] || name.size >= room)
+        !u->blocks[index.integer])
         return broken("an array without its bytes");
+    if (name.size == 0 || name.size >= room || memchr(name.bytes, 0, name.size))
+        return broken("an array whose type has no such name");
     memcpy(wire, name.bytes, name.size);
     wire[name.size] = 0;
     *out = &u->blocks[index.integer];
@@ -132,13 +155,14 @@ static int decode_block(unpack *u, uint64_t items, gb_block ***out, char *wire, 
 
 static int decode_array(unpack *u)
 {
-    char wire[4096];
+    char wire[GBL_WIRE_MAX + 1];
     gb_block **block;
     gb_cbor_token offset, count;
     int rc = decode_block(u, 4, &block, wire, sizeof wire);
     if (rc < 0 || (rc = next_of_kind(u, &offset, GB_CBOR_INT)) < 0 ||
         (rc = next_of_kind(u, &count, GB_CBOR_INT)) < 0)
         return rc;
+    if (gbl_holds_buffer(*block)) return broken("an array without its bytes");
     rc = gbl_array_push(u->L, *block, (size_t)offset.integer, count.integer, wire);
     if (rc >= 0) *block = NULL;
     return rc < 0 ? rc : 0;
@@ -146,15 +170,18 @@ static int decode_array(unpack *u)
 
 static int decode_buffer(unpack *u)
 {
-    char wire[4096];
+    char wire[GBL_WIRE_MAX + 1];
     gb_block **block;
+    if (u->from != GBL_FROM_HERE) return broken("a buffer of another process");
     int rc = decode_block(u, 2, &block, wire, sizeof wire);
     if (rc < 0) return rc;
-    if ((*block)->bytes != sizeof(gbl_buffer)) return broken("a buffer without its handle");
+    if (!gbl_holds_buffer(*block)) return broken("a buffer without its handle");
     gbl_buffer *sent = (*block)->data;
     rc = gbl_buffer_push(u->L, sent, wire);
     if (rc < 0) return rc;
     *sent = (gbl_buffer){0}; /* taken over */
+    gb_block_unref(*block);
+    *block = NULL;
     return 0;
 }
 
@@ -230,14 +257,13 @@ static int decode_value(unpack *u)
 }
 
 int gbl_decode(lua_State *L, const void *bytes, size_t size, gb_block **blocks,
-               uint32_t block_count)
+               uint32_t block_count, gbl_from from)
 {
-    unpack u = {.L = L, .blocks = blocks, .block_count = block_count, .room = size};
+    unpack u = {.L = L, .blocks = blocks, .block_count = block_count, .from = from, .room = size};
     gb_cbor_init(&u.in, bytes, size);
     int count = 0, base = lua_gettop(L);
     while (u.in.at < u.in.end) {
-        if (!lua_checkstack(L, 8)) return gb_err_set(GB_ENOMEM, "out of memory: the Lua stack");
-        int rc = decode_value(&u);
+        int rc = lua_checkstack(L, 8) ? decode_value(&u) : broken("too many values at once");
         if (rc < 0) {
             lua_settop(L, base);
             return rc;

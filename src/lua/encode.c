@@ -80,10 +80,13 @@ gbl_table_is gbl_table_at(lua_State *L, int index)
     if (!lua_getmetatable(L, index)) return GBL_TABLE_PLAIN;
     lua_pushliteral(L, "__gb");
     lua_rawget(L, -2);
-    const char *kind = lua_tostring(L, -1);
-    gbl_table_is is = kind && strcmp(kind, "ref") == 0 ? GBL_TABLE_REF : GBL_TABLE_REFUSED;
-    lua_pop(L, 2);
-    return is;
+    lua_pushliteral(L, "__type");
+    lua_rawget(L, -3);
+    lua_rawgeti(L, index, 1);
+    const char *kind = lua_tostring(L, -3);
+    bool whole = lua_type(L, -2) == LUA_TSTRING && lua_isstring(L, -1); /* anybody may write __gb */
+    lua_pop(L, 4);
+    return whole && kind && strcmp(kind, "ref") == 0 ? GBL_TABLE_REF : GBL_TABLE_REFUSED;
 }
 
 static const char *refusal_of_table(lua_State *L, int index)
@@ -167,13 +170,14 @@ static int encode_array(walk *w, gbl_array *array, bool move)
     uint32_t type = array->type, at;
     size_t offset;
     if (array->flags & (GBL_ARRAY_FREED | GBL_ARRAY_MOVED)) return refuse_dead(w, array);
+    const char *wire = gbl_type_wire(w->L, type);
+    if (strlen(wire) > GBL_WIRE_MAX) return refuse(w, "an array of a struct with too many fields");
     gb_block *block = gbl_array_send(w->L, array, move, &offset);
     if (!block) return GB_ENOMEM;
     int rc = attach(w, block, &at);
     if (rc < 0 || (rc = gb_cbor_put_tag(out, GBL_TAG_ARRAY)) < 0 ||
         (rc = gb_cbor_put_list(out, 4)) < 0 || (rc = gb_cbor_put_uint(out, at)) < 0 ||
-        (rc = put_name(out, gbl_type_wire(w->L, type))) < 0 ||
-        (rc = gb_cbor_put_uint(out, offset)) < 0)
+        (rc = put_name(out, wire)) < 0 || (rc = gb_cbor_put_uint(out, offset)) < 0)
         return rc;
     return gb_cbor_put_int(out, count);
 }
@@ -186,11 +190,18 @@ static void buffer_release(void *user, void *data, size_t bytes)
     free(data);
 }
 
+bool gbl_holds_buffer(const gb_block *block)
+{
+    return block->release == buffer_release;
+}
+
 static int encode_buffer(walk *w, gbl_buffer *buffer, bool move)
 {
+    uint32_t type = buffer->type, at;
+    if (strlen(gbl_type_wire(w->L, type)) > GBL_WIRE_MAX)
+        return refuse(w, "a buffer of a struct with too many fields");
     gbl_buffer *sent = calloc(1, sizeof *sent);
     if (!sent) return gb_err_set(GB_ENOMEM, "out of memory: a message");
-    uint32_t type = buffer->type, at;
     int rc = gbl_buffer_send(w->L, buffer, move, sent);
     if (rc < 0) {
         free(sent);
@@ -252,7 +263,9 @@ static int encode_ref(walk *w, int index)
     lua_getmetatable(L, index);
     lua_pushliteral(L, "__type");
     lua_rawget(L, -2);
-    rc = put_name(out, lua_tostring(L, -1));
+    size_t size;
+    const char *name = lua_tolstring(L, -1, &size);
+    rc = gb_cbor_put_text(out, name, size);
     lua_pop(L, 2);
     if (rc < 0) return rc;
     lua_rawgeti(L, index, 1);

@@ -27,7 +27,7 @@ static int call_export(lua_State *L)
     int count = 0;
     if (rc >= 0) {
         count = rc = gbl_decode(L, results.bytes.data, results.bytes.size, results.blocks,
-                                results.block_count);
+                                results.block_count, GBL_FROM_HERE);
         wrong = rc < 0;
     }
     message_free(&args);

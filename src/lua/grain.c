@@ -351,7 +351,7 @@ static int core_decode(lua_State *L)
 {
     size_t size;
     const char *bytes = luaL_checklstring(L, 1, &size);
-    int count = gbl_decode(L, bytes, size, NULL, 0);
+    int count = gbl_decode(L, bytes, size, NULL, 0, GBL_FROM_AFAR);
     return count < 0 ? gbl_push_failure(L, count, gb_err_detail()) : count;
 }
 

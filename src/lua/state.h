@@ -210,10 +210,14 @@ int gbl_encode_caller(gbl_packer *to, const gb_act *caller);
 size_t gbl_caller_size(const void *bytes, size_t size);
 int gbl_caller_push(lua_State *L, const void *bytes, size_t size);
 
-/* Pushes the values: how many, or negative. Never trusts the bytes. Blocks are taken over one by
- * one. */
+/* Who wrote the bytes. A buffer is a handle of this process, so only messages that began in it may
+ * carry one. */
+typedef enum { GBL_FROM_HERE, GBL_FROM_AFAR } gbl_from;
+
+/* Pushes the values: how many, or negative with the stack as it was. Never trusts the bytes. Blocks
+ * are taken over one by one. May raise when out of memory. */
 int gbl_decode(lua_State *L, const void *bytes, size_t size, gb_block **blocks,
-               uint32_t block_count);
+               uint32_t block_count, gbl_from from);
 
 /* Pushes deep copies of count values from index first on (positive) onto the same stack. False:
  * nothing is pushed, and gbl_encode will say why, or can do it. May raise when out of memory. */

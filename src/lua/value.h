@@ -23,6 +23,8 @@ enum {
 /* What one message may hold: values (keys do not count), bytes of its strings, tables in tables. */
 enum { GBL_DEPTH_MAX = 100, GBL_NODES_MAX = 1000000, GBL_BYTES_MAX = 64 << 20 };
 
+enum { GBL_WIRE_MAX = 4095 }; /* bytes of the wire name of a type */
+
 typedef struct gbl_measure {
     uint64_t nodes, bytes;
     int depth;
@@ -32,5 +34,9 @@ typedef enum { GBL_TABLE_PLAIN, GBL_TABLE_REF, GBL_TABLE_REFUSED } gbl_table_is;
 
 /* A table with a metatable is a reference, or refused. */
 gbl_table_is gbl_table_at(lua_State *L, int index);
+
+/* Is it one of the blocks that encode.c puts handles of buffers in? What they hold are pointers: no
+ * array may stand on one, and no other block is a handle, whatever the bytes of a message say. */
+bool gbl_holds_buffer(const gb_block *block);
 
 #endif

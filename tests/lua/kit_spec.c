@@ -1,9 +1,9 @@
 #include "kit_spec.h"
 
+#include "kit_state.h"
+
 #include "base/err.h"
-#include "gpu/gpu.h"
 #include "lua/script.h"
-#include "lua/state.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -62,42 +62,15 @@ void kit_run_spec(const char *path, const kit_spec *options)
 {
     static const kit_spec none;
     if (!options) options = &none;
-    gb_mem root, mem;
-    gb_mem_init(&root, "host", NULL, 0);
-    gb_mem_init(&mem, "tenant", &root, options->memory_max);
-    gb_log log = {.level = GB_LOG_WARN};
-    gb_sys *sys;
-    assert_int_equal(gb_sys_open(&sys, &root), 0);
-    gb_gpu *gpu;
-    gb_gpu_config gpu_config = {.mem = &root, .log = &log, .cpu_devices = options->cpu_devices};
-    assert_int_equal(gb_gpu_open(&gpu, &gpu_config), 0);
-    gb_silo *silo;
-    gb_silo_config silo_config = {.mem = &root,
-                                  .sys = sys,
-                                  .log = &log,
-                                  .workers = 1,
-                                  .spin_ns = 50000,
-                                  .call_timeout_ns = 120 * GB_SEC,
-                                  .stuck_ns = 120 * GB_SEC};
-    assert_int_equal(gb_silo_open(&silo, &silo_config), 0);
-    char folder[512];
-    snprintf(folder, sizeof folder, "%s/tests/lua", GB_SOURCE_DIR);
-    gbl_state *state;
-    gbl_config config = {.silo = silo, .gpu = gpu, .mem = &mem, .script_dir = folder};
-    if (gbl_state_open(&state, silo->workers[0], &config) < 0)
-        fail_msg("no state: %s", gb_err_detail());
-
-    lua_pushlightuserdata(state->L, &mem);
-    lua_pushcclosure(state->L, fail_at, 1);
-    lua_setglobal(state->L, "fail_at");
+    kit_state kit;
+    kit_state_open(&kit, options->cpu_devices, options->memory_max);
+    lua_State *L = kit.state->L;
+    lua_pushlightuserdata(L, &kit.mem);
+    lua_pushcclosure(L, fail_at, 1);
+    lua_setglobal(L, "fail_at");
     outcome out = {0};
-    drive(silo, state, path, &out);
-    gb_silo_stop(silo);
-    gbl_state_close(state);
-    gb_silo_close(silo);
-    gb_gpu_close(gpu);
-    gb_sys_close(sys);
+    drive(kit.silo, kit.state, path, &out);
+    kit_state_close(&kit);
     if (out.rc < 0) fail_msg("%s: %s", path, out.text ? out.text : gb_err_name(out.rc));
-    gb_mem_fini(&mem);
-    gb_mem_fini(&root);
+    kit_state_fini(&kit);
 }
