@@ -7,7 +7,8 @@
  * kernel with a range of blocks. Kernels without barriers run every thread of a block in a loop
  * inside `run` (so that it vectorises). Kernels with barriers (flag GB_CPU_SYNC) have `run` NULL
  * and `thread`, which runs ONE thread; the engine starts each thread of a block as a fiber and
- * switches between fibers inside the services below. All threads of one block run on one OS thread,
+ * switches between fibers inside the services below. Where the source allows it they also have
+ * `loops`, which needs no fibers. All threads of one block run on one OS thread,
  * so __shared__ variables are thread_local of the image. threadIdx is thread_local too and shared
  * by the fibers: the image's wrapper around every service that may switch saves it before and
  * restores it after (the engine never touches it).
@@ -17,7 +18,7 @@
 
 #include <stdint.h>
 
-#define GB_CPU_ABI 1
+#define GB_CPU_ABI 2
 
 typedef struct {
     uint32_t x, y, z;
@@ -81,6 +82,10 @@ typedef struct gb_cpu_kernel {
     void (*thread)(const gb_cpu_range *range, uint32_t index);
     /* Where threadIdx of the calling OS thread is now, for trap messages (valid in both modes). */
     void (*where)(gb_cpu_dim *block, gb_cpu_dim *thread);
+    /* GB_CPU_SYNC: runs blocks first .. first + count - 1 without fibers, as loops over the threads
+     * between barriers; 0: it did nothing, what threads keep over a barrier is too large here.
+     * NULL: only fibers will do. */
+    int (*loops)(const gb_cpu_range *range);
 } gb_cpu_kernel;
 
 typedef struct gb_cpu_global {

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 /* Changes when what is generated for the same source changes, headers aside (they are hashed). */
-enum { IMAGE_REVISION = 1, COMPILE_MS = 5 * 60 * 1000, ARGUMENTS_MAX = 512 };
+enum { IMAGE_REVISION = 2, COMPILE_MS = 5 * 60 * 1000, ARGUMENTS_MAX = 512 };
 static const int64_t cache_bytes_max = (int64_t)512 << 20;
 
 struct gb_cpu_object {
@@ -39,6 +39,7 @@ typedef struct {
     gbi_tool tool;
     gb_image_key key;
     bool keyed; /* the key covers everything */
+    bool loops; /* the text has kernels with barriers as loops too */
     gb_buf files, image, log, text;
     char *detail;
 } job;
@@ -377,13 +378,18 @@ static void check_files(job *j, const gb_source *source)
     }
 }
 
-static int make_text(job *j, const gb_buf *expanded)
+static int make_text(job *j, const gb_buf *expanded, bool loops)
 {
     gb_source *source;
     int rc = gb_source_open(&source, j->config->mem, (const char *)expanded->data, expanded->size);
     if (rc < 0) return rc;
     check_files(j, source);
-    rc = gb_buf_printf(&j->text, "#include \"cpu.cuda.h\"\n");
+    if (loops) rc = gb_source_split(source);
+    j->loops = false;
+    for (int i = 0; i < gb_source_kernel_count(source); i++)
+        j->loops |= gb_source_kernel_at(source, i)->loops;
+    j->text.size = 0;
+    if (rc == 0) rc = gb_buf_printf(&j->text, "#include \"cpu.cuda.h\"\n");
     if (rc == 0) rc = gb_source_rewrite(source, &j->text);
     if (rc == 0) rc = gbi_wrap(source, j->spec, &j->text);
     gb_source_close(source);
@@ -402,8 +408,16 @@ static int make(job *j)
                       j->tool.version);
     int rc = make_work(j);
     if (rc == 0) rc = preprocess(j, &expanded);
-    if (rc == 0) rc = make_text(j, &expanded);
+    if (rc == 0) rc = make_text(j, &expanded, true);
     if (rc == 0) rc = compile(j);
+    if (rc == GB_ECOMPILE && j->loops) {
+        /* the source's own mistake, which is then told once, or loops that C++ does not allow */
+        rc = make_text(j, &expanded, false);
+        if (rc == 0) rc = compile(j);
+        if (rc == 0)
+            rc = gb_buf_printf(&j->log, "note: kernels with barriers run as fibers: as loops over "
+                                        "threads this source does not compile\n");
+    }
     gb_buf_fini(&expanded);
     if (j->work[0]) remove_below(j->work, 0);
     if (rc < 0 || !j->keyed) return rc;

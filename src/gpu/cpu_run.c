@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -66,6 +67,8 @@ int gbi_runner_open(gbi_runner **out, gb_mem *mem)
     runner->fibers.on_deadlock = on_deadlock;
     runner->trap.leaving = leaving;
     runner->trap.arg = runner;
+    const char *fibers = getenv("GB_CPU_FIBERS");
+    runner->fibers_only = fibers && *fibers && strcmp(fibers, "0") != 0;
     gb_buf_init(&runner->print, mem);
     runner->services = (gb_cpu_services){
         .self = runner,
@@ -120,6 +123,21 @@ static void run_thread(void *arg, uint32_t index)
     runner->kernel->thread(&runner->range, index);
 }
 
+static void run_loops(void *arg)
+{
+    gbi_runner *runner = arg;
+    runner->ran_loops = runner->kernel->loops(&runner->range) != 0;
+}
+
+static void run_block(void *arg)
+{
+    gbi_runner *runner = arg;
+    const gb_cpu_range *range = &runner->range;
+    runner->kernel->begin_block(range, runner->progress);
+    gbi_fibers_run(&runner->fibers, range->block.x * range->block.y * range->block.z, run_thread,
+                   runner);
+}
+
 static void run_blocks(void *arg)
 {
     gbi_runner *runner = arg;
@@ -128,12 +146,17 @@ static void run_blocks(void *arg)
         runner->kernel->run(range);
         return;
     }
-    uint32_t threads = range->block.x * range->block.y * range->block.z;
     for (uint64_t i = 0; i < range->count && !__atomic_load_n(range->stop, __ATOMIC_RELAXED); i++) {
         runner->progress = range->first + i;
-        runner->kernel->begin_block(range, range->first + i);
-        gbi_fibers_run(&runner->fibers, threads, run_thread, runner);
+        run_block(runner);
     }
+}
+
+/* Stacks for the threads of a block. */
+static int reserve(gbi_runner *runner)
+{
+    const gb_cpu_dim *block = &runner->range.block;
+    return gbi_fibers_reserve(&runner->fibers, block->x * block->y * block->z);
 }
 
 static void run_singly(void *arg)
@@ -146,23 +169,27 @@ static void run_singly(void *arg)
 }
 
 /* A loop over threads that became vectors does not tell which thread failed. The block runs once
- * more, one thread at a time, until it fails again: what it writes meanwhile does not matter, the
- * launch has failed. If it does not fail again, the first report stands. */
+ * more, one thread at a time (as fibers, when it has barriers), until it fails again: what it
+ * writes meanwhile does not matter, the launch has failed. If it does not fail again, the first
+ * report stands. */
 static void find_thread(gbi_runner *runner)
 {
     const gb_cpu_kernel *kernel = runner->kernel;
-    if ((kernel->flags & GB_CPU_SYNC) || !kernel->begin_block || !kernel->thread) return;
+    bool sync = kernel->flags & GB_CPU_SYNC;
+    if ((sync && !runner->ran_loops) || !kernel->begin_block || !kernel->thread) return;
+    if (sync && reserve(runner) < 0) return;
     int signal = runner->trap.signal, code = runner->trap.code;
     void *address = runner->trap.address;
     size_t printed = runner->print.size;
     char text[GBI_TRAP_TEXT];
     memcpy(text, runner->trap_text, sizeof text);
-    if (gbi_trap_run(&runner->trap, run_singly, runner)) {
+    if (gbi_trap_run(&runner->trap, sync ? run_block : run_singly, runner)) {
         runner->trap.signal = signal;
         runner->trap.code = code;
         runner->trap.address = address;
         memcpy(runner->trap_text, text, sizeof text);
     }
+    if (runner->fibers.current) gbi_fibers_reset(&runner->fibers);
     if (runner->print.size > printed) runner->print.size = printed;
 }
 
@@ -189,23 +216,30 @@ static void explain(gbi_runner *runner, char *text, size_t room)
 static int prepare(gbi_runner *runner, const gbi_run *run)
 {
     gbi_trap_prepare();
-    if (run->kernel->flags & GB_CPU_SYNC) {
-        int rc = gbi_fibers_reserve(&runner->fibers, run->block.x * run->block.y * run->block.z);
-        if (rc < 0) return rc;
-    }
     return run->shared_bytes && !runner->shared ? map_shared(runner) : 0;
+}
+
+static int failed(gbi_runner *runner, char *text, size_t room)
+{
+    if (runner->fibers.current) gbi_fibers_reset(&runner->fibers);
+    find_thread(runner);
+    explain(runner, text, room);
+    return GB_ETRAP;
+}
+
+static int no_memory(const gbi_runner *runner, int rc, char *text, size_t room)
+{
+    snprintf(text, room, "kernel '%s': %s", runner->kernel->name, gb_err_detail());
+    return rc;
 }
 
 int gbi_runner_run(gbi_runner *runner, const gbi_run *run, uint64_t first, uint64_t count,
                    char *text, size_t text_room)
 {
-    int rc = prepare(runner, run);
-    if (rc < 0) {
-        snprintf(text, text_room, "kernel '%s': %s", run->kernel->name, gb_err_detail());
-        return rc;
-    }
-    size_t shared = ((size_t)run->shared_bytes + SHARED_ALIGN - 1) & ~(size_t)(SHARED_ALIGN - 1);
     runner->kernel = run->kernel;
+    int rc = prepare(runner, run);
+    if (rc < 0) return no_memory(runner, rc, text, text_room);
+    size_t shared = ((size_t)run->shared_bytes + SHARED_ALIGN - 1) & ~(size_t)(SHARED_ALIGN - 1);
     runner->range = (gb_cpu_range){
         .grid = run->grid,
         .block = run->block,
@@ -219,9 +253,11 @@ int gbi_runner_run(gbi_runner *runner, const gbi_run *run, uint64_t first, uint6
         .stop = (const volatile int32_t *)run->stop,
     };
     runner->trap_text[0] = 0;
-    if (gbi_trap_run(&runner->trap, run_blocks, runner)) return 0;
-    if (runner->fibers.current) gbi_fibers_reset(&runner->fibers);
-    find_thread(runner);
-    explain(runner, text, text_room);
-    return GB_ETRAP;
+    runner->ran_loops = run->kernel->loops && !runner->fibers_only;
+    if (runner->ran_loops && !gbi_trap_run(&runner->trap, run_loops, runner))
+        return failed(runner, text, text_room);
+    if (runner->ran_loops) return 0;
+    if (run->kernel->flags & GB_CPU_SYNC) rc = reserve(runner);
+    if (rc < 0) return no_memory(runner, rc, text, text_room);
+    return gbi_trap_run(&runner->trap, run_blocks, runner) ? 0 : failed(runner, text, text_room);
 }

@@ -26,6 +26,8 @@ struct gbi_runner {
     uint64_t progress;
     const gb_cpu_kernel *kernel;
     gb_cpu_range range;
+    bool fibers_only; /* $GB_CPU_FIBERS: no kernel with barriers runs as loops; for tests */
+    bool ran_loops;   /* the run that is on */
     char trap_text[GBI_TRAP_TEXT]; /* of the trap service; "" when it was a fault */
 };
 

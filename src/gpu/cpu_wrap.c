@@ -40,7 +40,7 @@ int gbi_put_escaped(gb_buf *out, const char *text)
 /* One kernel under one name. The typedef sits inside its namespaces, where instance arguments mean
  * what the user means. */
 static void put_kernel(wrapper *w, const gb_source_kernel *kernel, const char *expression,
-                       const char *shown, bool sync)
+                       const char *shown, bool sync, bool loops)
 {
     int n = w->kernels;
     PUT(w, "# 1 \"<gpubridge>\"\nstatic const char *const __gb_names_%d[] = {", n);
@@ -60,12 +60,18 @@ static void put_kernel(wrapper *w, const gb_source_kernel *kernel, const char *e
         (kernel->plain && !sync) | kernel->linear << 1 | kernel->strided << 2 |
             kernel->guarded << 3,
         n, kernel->close);
+    if (loops)
+        PUT(w,
+            "%s typedef __gb_blocks<decltype(&__gb_loops_%s), &__gb_loops_%s> __gb_blocks_%d; "
+            "%s\n",
+            kernel->open, expression, expression, n, kernel->close);
     FILL(w, "::%s%s__gb_entry_%d::fill(__gb_params_%d, __gb_names_%d);\n", kernel->scope,
          *kernel->scope ? "::" : "", n, n, n);
     w->kernels++;
 }
 
-static void put_row(wrapper *w, const gb_source_kernel *kernel, const char *shown, bool sync, int n)
+static void put_row(wrapper *w, const gb_source_kernel *kernel, const char *shown, bool sync,
+                    bool loops, int n)
 {
     const char *colons = *kernel->scope ? "::" : "";
     ROW(w, "{\"");
@@ -79,7 +85,10 @@ static void put_row(wrapper *w, const gb_source_kernel *kernel, const char *show
         ROW(w, "&::%s%s__gb_entry_%d::run, ", kernel->scope, colons, n);
     ROW(w, "&::%s%s__gb_entry_%d::begin_block, &::%s%s__gb_entry_%d::thread, ", kernel->scope,
         colons, n, kernel->scope, colons, n);
-    ROW(w, "&__gb_where},\n");
+    if (loops)
+        ROW(w, "&__gb_where, &::%s%s__gb_blocks_%d::loops},\n", kernel->scope, colons, n);
+    else
+        ROW(w, "&__gb_where, 0},\n");
 }
 
 static bool unique(const gb_source *source, const gb_source_kernel *kernel)
@@ -101,8 +110,8 @@ static void put_plain_kernels(wrapper *w)
         gb_buf_init(&shown, w->out->mem);
         gb_buf_printf(&shown, "%s%s%s", kernel->scope, *kernel->scope ? "::" : "", kernel->name);
         if (kernel->overloaded) gb_buf_printf(&shown, "(%s)", kernel->types);
-        put_kernel(w, kernel, kernel->name, gb_buf_text(&shown), kernel->sync);
-        put_row(w, kernel, gb_buf_text(&shown), kernel->sync, rows);
+        put_kernel(w, kernel, kernel->name, gb_buf_text(&shown), kernel->sync, kernel->loops);
+        put_row(w, kernel, gb_buf_text(&shown), kernel->sync, kernel->loops, rows);
         gb_buf_fini(&shown);
         rows++;
     }
@@ -111,7 +120,7 @@ static void put_plain_kernels(wrapper *w)
         const gb_source_kernel *kernel = gb_source_kernel_at(w->source, i);
         if (kernel->is_template) continue;
         if (*kernel->scope && !kernel->overloaded && unique(w->source, kernel)) {
-            put_row(w, kernel, kernel->name, kernel->sync, n);
+            put_row(w, kernel, kernel->name, kernel->sync, kernel->loops, n);
             rows++;
         }
         n++;
@@ -157,9 +166,10 @@ static void put_instances(wrapper *w, const gb_module_spec *spec)
         gb_buf_init(&expression, w->out->mem);
         gb_buf_printf(&expression, "%s%s", kernel->name, angle);
         bool sync = gb_source_instance_sync(w->source, kernel, instance);
+        bool loops = gb_source_instance_loops(w->source, kernel, instance);
         int n = w->kernels;
-        put_kernel(w, kernel, gb_buf_text(&expression), instance, sync);
-        put_row(w, kernel, instance, sync, n);
+        put_kernel(w, kernel, gb_buf_text(&expression), instance, sync, loops);
+        put_row(w, kernel, instance, sync, loops, n);
         gb_buf_fini(&expression);
     }
 }
@@ -226,7 +236,7 @@ int gbi_wrap(const gb_source *source, const gb_module_spec *spec, gb_buf *out)
     const char *rows = gb_buf_text(&w.table);
     PUT(&w, "}\n__attribute__((constructor)) static void __gb_fill() {\n%s}\n",
         gb_buf_text(&w.fill));
-    PUT(&w, "static const gb_cpu_kernel __gb_kernels[] = {\n%s{0, 0, 0, 0, 0, 0, 0, 0, 0}};\n",
+    PUT(&w, "static const gb_cpu_kernel __gb_kernels[] = {\n%s{0, 0, 0, 0, 0, 0, 0, 0, 0, 0}};\n",
         rows);
     PUT(&w,
         "extern \"C\" __attribute__((visibility(\"default\"), used)) const gb_cpu_image "

@@ -51,6 +51,7 @@ typedef struct gb_source_kernel {
     bool strided; /* ends in a grid-stride loop, which is rewritten to one round per call */
     bool
         guarded; /* begins with a test of its place that holds for all of a row when for its ends */
+    bool loops; /* has barriers, and gb_source_split found how to do without fibers */
     uint32_t chunk; /* room private */
 } gb_source_kernel;
 
@@ -87,6 +88,13 @@ const char *gb_source_file_at(const gb_source *source, int index);
 /* Whether a kernel that is instantiated with this text ("sum<Op, 256>") reaches a barrier. */
 bool gb_source_instance_sync(const gb_source *source, const gb_source_kernel *kernel,
                              const char *instance);
+
+/* Finds which kernels with barriers can run as loops over the threads of a block. The rewritten
+ * text then has a second form of each, `bool __gb_loops_NAME(parameters)`, which runs one block. */
+int gb_source_split(gb_source *source);
+/* Whether that form is right for a kernel that is instantiated with this text. */
+bool gb_source_instance_loops(const gb_source *source, const gb_source_kernel *kernel,
+                              const char *instance);
 
 /* Appends the text to compile to out. Line numbers stay. Pointers at dynamic shared memory that
  * live at namespace scope are listed for the wrapper to set. */

@@ -56,7 +56,7 @@ static const char *spell(maker *m, uint32_t at, uint32_t end, uint32_t skip)
 }
 
 /* The name in one parameter's tokens, or NONE. */
-static uint32_t param_name(const gb_source *source, uint32_t at, uint32_t end)
+uint32_t gbi_source_param_name(const gb_source *source, uint32_t at, uint32_t end)
 {
     const gb_token *tokens = source->tokens.at;
     uint32_t name = NONE;
@@ -85,7 +85,7 @@ static uint32_t param_name(const gb_source *source, uint32_t at, uint32_t end)
 }
 
 /* Behind one parameter: its comma or the end. *equals: where its default begins, or the same. */
-static uint32_t param_end(const gb_source *source, uint32_t at, uint32_t end, uint32_t *equals)
+uint32_t gbi_source_param_end(const gb_source *source, uint32_t at, uint32_t end, uint32_t *equals)
 {
     const gb_token *tokens = source->tokens.at;
     *equals = NONE;
@@ -111,8 +111,8 @@ static void kernel_params(maker *m, gb_source_kernel *kernel, uint32_t at, uint3
     const char *names[256], *types = "";
     int count = 0;
     while (at < end && count < 256 && m->rc == 0) {
-        uint32_t equals, close = param_end(m->source, at, end, &equals);
-        uint32_t name = param_name(m->source, at, equals);
+        uint32_t equals, close = gbi_source_param_end(m->source, at, end, &equals);
+        uint32_t name = gbi_source_param_name(m->source, at, equals);
         char made[24];
         snprintf(made, sizeof made, "arg%d", count + 1);
         names[count++] = name == NONE ? gbi_source_copy(m->source, made, strlen(made))

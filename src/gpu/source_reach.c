@@ -216,6 +216,7 @@ int gbi_source_close_over(gb_source *source)
         hidden_unplain |= !chunk->plain;
         hidden_index |= chunk->indexed;
     }
+    source->hidden_sync = hidden_sync;
     for (uint32_t i = 0; i < source->kernels.count; i++) {
         gb_source_kernel *kernel = &source->kernels.at[i];
         kernel->sync = hidden_sync || source->chunks.at[kernel->chunk].sync;
@@ -233,22 +234,48 @@ int gbi_source_close_over(gb_source *source)
     return 0;
 }
 
-bool gb_source_instance_sync(const gb_source *source, const gb_source_kernel *kernel,
-                             const char *instance)
+bool gbi_source_declares(const gb_source *source, uint32_t token)
 {
-    if (kernel->sync) return true;
+    return find(source, &source->tokens.at[token]) != NULL;
+}
+
+static bool named_waits(const gb_source *source, const gb_token *token, uint32_t own)
+{
+    const gbi_name *name = find(source, token), *first = name;
+    const gbi_name *end = source->names.at + source->names.count;
+    for (; name && name < end && compare_names(name, first) == 0; name++)
+        if (name->chunk != own && source->chunks.at[name->chunk].sync) return true;
+    return false;
+}
+
+bool gbi_source_waits(const gb_source *source, uint32_t token, uint32_t own)
+{
+    const gb_token *at = &source->tokens.at[token];
+    return starts(at, sync_prefixes) || named_waits(source, at, own);
+}
+
+static bool instance_waits(const gb_source *source, const char *instance, uint32_t own)
+{
     gb_source reader = {.mem = source->mem, .text = instance, .bytes = strlen(instance)};
     bool sync = gbi_source_tokens(&reader) < 0;
-    for (uint32_t i = 0; i < reader.tokens.count && !sync; i++) {
-        const gbi_name *name = find(source, &reader.tokens.at[i]), *first = name;
-        const gbi_name *end = source->names.at + source->names.count;
-        for (; name && name < end && compare_names(name, first) == 0; name++)
-            sync |= source->chunks.at[name->chunk].sync;
-    }
+    for (uint32_t i = 0; i < reader.tokens.count && !sync; i++)
+        sync = named_waits(source, &reader.tokens.at[i], own);
     while (reader.arena) {
         gbi_arena_block *next = reader.arena->next;
         gb_mem_free(reader.mem, reader.arena, reader.arena->size);
         reader.arena = next;
     }
     return sync;
+}
+
+bool gb_source_instance_sync(const gb_source *source, const gb_source_kernel *kernel,
+                             const char *instance)
+{
+    return kernel->sync || instance_waits(source, instance, NONE);
+}
+
+bool gb_source_instance_loops(const gb_source *source, const gb_source_kernel *kernel,
+                              const char *instance)
+{
+    return kernel->loops && !instance_waits(source, instance, kernel->chunk);
 }

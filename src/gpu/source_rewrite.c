@@ -1,31 +1,23 @@
 /* The text that is compiled: the preprocessed input without its #define lines, with dynamic shared
  * memory as pointers and macros in #pragma unroll resolved. Newlines stay, so lines stay. */
-#include "gpu/source_room.h"
+#include "gpu/source_write.h"
 
 #include "base/err.h"
 
 #include <ctype.h>
 #include <string.h>
 
-typedef struct {
-    gb_source *source;
-    gb_buf *out;
-    const char *done; /* input up to here is in out */
-    int rc;
-} writer;
-
-static void put(writer *w, const char *text, size_t size)
+void gbi_write(gbi_writer *w, const char *text, size_t size)
 {
     if (w->rc == 0) w->rc = gb_buf_put(w->out, text, size);
 }
 
-static void puts_text(writer *w, const char *text)
+void gbi_write_text(gbi_writer *w, const char *text)
 {
-    put(w, text, strlen(text));
+    gbi_write(w, text, strlen(text));
 }
 
-/* Copies the input up to `to`, but for #define and #undef lines. */
-static void copy_until(writer *w, const char *to)
+void gbi_write_until(gbi_writer *w, const char *to)
 {
     while (w->done < to) {
         const char *end = memchr(w->done, '\n', (size_t)(to - w->done));
@@ -34,31 +26,30 @@ static void copy_until(writer *w, const char *to)
         bool macro =
             whole && (strncmp(w->done, "#define", 7) == 0 || strncmp(w->done, "#undef", 6) == 0);
         if (macro)
-            puts_text(w, "\n");
+            gbi_write_text(w, "\n");
         else
-            put(w, w->done, (size_t)(end - w->done));
+            gbi_write(w, w->done, (size_t)(end - w->done));
         w->done = end;
     }
 }
 
-/* Drops the input up to `to`, keeping its line ends. */
-static void drop_until(writer *w, const char *to)
+void gbi_write_lines(gbi_writer *w, const char *to)
 {
     for (; w->done < to; w->done++)
-        if (*w->done == '\n') puts_text(w, "\n");
+        if (*w->done == '\n') gbi_write_text(w, "\n");
 }
 
-static void put_tokens(writer *w, uint32_t at, uint32_t end)
+static void put_tokens(gbi_writer *w, uint32_t at, uint32_t end)
 {
     for (; at < end; at++) {
-        put(w, w->source->tokens.at[at].text, w->source->tokens.at[at].size);
-        puts_text(w, " ");
+        gbi_write(w, w->source->tokens.at[at].text, w->source->tokens.at[at].size);
+        gbi_write_text(w, " ");
     }
 }
 
 /* extern __shared__ float name[]; with `at` at extern. Returns the token behind it, or `at` when it
  * is something else. */
-static uint32_t dynamic_shared(writer *w, uint32_t at, bool inside, const gbi_space *space)
+uint32_t gbi_write_shared(gbi_writer *w, uint32_t at, bool inside, const gbi_space *space)
 {
     gb_source *source = w->source;
     const gb_token *tokens = source->tokens.at;
@@ -72,8 +63,8 @@ static uint32_t dynamic_shared(writer *w, uint32_t at, bool inside, const gbi_sp
     }
     if (!shared || !open || !gbi_token_is(&tokens[open + 1], "]")) return at;
     uint32_t name = open - 1;
-    copy_until(w, tokens[at].text);
-    if (!inside) puts_text(w, "static thread_local ");
+    gbi_write_until(w, tokens[at].text);
+    if (!inside) gbi_write_text(w, "static thread_local ");
     for (uint32_t i = at; i < name; i++) {
         if (gbi_token_is(&tokens[i], "__shared__") || gbi_token_is(&tokens[i], "extern")) continue;
         if (gbi_token_is(&tokens[i], "__align__") || gbi_token_is(&tokens[i], "alignas") ||
@@ -83,14 +74,14 @@ static uint32_t dynamic_shared(writer *w, uint32_t at, bool inside, const gbi_sp
         }
         put_tokens(w, i, i + 1);
     }
-    puts_text(w, inside ? "(*const " : "(*");
+    gbi_write_text(w, inside ? "(*const " : "(*");
     put_tokens(w, name, name + 1);
-    puts_text(w, ") ");
+    gbi_write_text(w, ") ");
     put_tokens(w, open + 2, end);
-    if (inside) puts_text(w, "= (decltype(");
+    if (inside) gbi_write_text(w, "= (decltype(");
     if (inside) put_tokens(w, name, name + 1);
-    if (inside) puts_text(w, ")) __gb_shared");
-    drop_until(w, tokens[end].text);
+    if (inside) gbi_write_text(w, ")) __gb_shared");
+    gbi_write_lines(w, tokens[end].text);
     if (inside) return end;
     gb_source_name entry = {space->scope, space->open, space->close, NULL};
     entry.name = gbi_source_copy(source, tokens[name].text, tokens[name].size);
@@ -110,12 +101,12 @@ static const gbi_macro *macro_at(const gb_source *source, const char *name, size
     return found && found->value ? found : NULL;
 }
 
-static void expand(writer *w, const char *at, const char *end, size_t offset, int depth)
+static void expand(gbi_writer *w, const char *at, const char *end, size_t offset, int depth)
 {
     while (at < end) {
         const char *from = at;
         if (!isalpha((unsigned char)*at) && *at != '_') {
-            put(w, at++, 1);
+            gbi_write(w, at++, 1);
             continue;
         }
         while (at < end && (isalnum((unsigned char)*at) || *at == '_')) at++;
@@ -123,24 +114,24 @@ static void expand(writer *w, const char *at, const char *end, size_t offset, in
         if (macro && depth < 16)
             expand(w, macro->value, macro->value + macro->value_size, offset, depth + 1);
         else
-            put(w, from, (size_t)(at - from));
+            gbi_write(w, from, (size_t)(at - from));
     }
 }
 
 /* The preprocessor leaves #pragma unroll N as it is, and N is gone when the text is compiled. */
-static void pragma(writer *w, const gb_token *token)
+void gbi_write_pragma(gbi_writer *w, const gb_token *token)
 {
     const char *end = token->text + token->size;
     const char *word = memmem(token->text, token->size, "unroll", 6);
     if (!word) return;
-    copy_until(w, word + 6);
+    gbi_write_until(w, word + 6);
     expand(w, word + 6, end, (size_t)(token->text - w->source->text), 0);
     w->done = end;
 }
 
 /* for (int i = E; C; i += S) of a grid-stride loop becomes one round of it per call:
  * for (int i = (E) + __gb_round * (S), __gb_once = 1; __gb_once && __gb_note(C); __gb_once = 0) */
-static uint32_t grid_stride(writer *w, uint32_t at)
+static uint32_t grid_stride(gbi_writer *w, uint32_t at)
 {
     const gb_token *tokens = w->source->tokens.at;
     uint32_t equals = at, test, step, close;
@@ -150,41 +141,42 @@ static uint32_t grid_stride(writer *w, uint32_t at)
     }
     for (step = test + 1; !gbi_token_is(&tokens[step], ";"); step++) {
     }
-    copy_until(w, tokens[equals + 1].text);
-    puts_text(w, "(");
+    gbi_write_until(w, tokens[equals + 1].text);
+    gbi_write_text(w, "(");
     put_tokens(w, equals + 1, test);
-    puts_text(w, ") + __gb_round * (");
+    gbi_write_text(w, ") + __gb_round * (");
     put_tokens(w, step + 4, close);
-    puts_text(w, "), __gb_once = 1; __gb_once && __gb_note(");
+    gbi_write_text(w, "), __gb_once = 1; __gb_once && __gb_note(");
     put_tokens(w, test + 1, step);
-    puts_text(w, "); __gb_once = 0");
-    drop_until(w, tokens[close].text);
+    gbi_write_text(w, "); __gb_once = 0");
+    gbi_write_lines(w, tokens[close].text);
     return close;
 }
 
 /* if (i >= n) return;  becomes  if (__gb_outside(i >= n)) return;  and  if (i < n) ...  becomes
  * if (!__gb_outside(!(i < n))) ... */
-static uint32_t guard(writer *w, uint32_t at)
+static uint32_t guard(gbi_writer *w, uint32_t at)
 {
     const gb_token *tokens = w->source->tokens.at;
     uint32_t close = gbi_skip_pair(w->source, at + 1, w->source->tokens.count) - 1;
     uint32_t body = close + 1 + gbi_token_is(&tokens[close + 1], "{");
     bool leaves = gbi_token_is(&tokens[body], "return") && gbi_token_is(&tokens[body + 1], ";");
-    copy_until(w, tokens[at + 2].text);
-    puts_text(w, leaves ? "__gb_outside(" : "!__gb_outside(!(");
-    copy_until(w, tokens[close].text);
-    puts_text(w, leaves ? ")" : "))");
+    gbi_write_until(w, tokens[at + 2].text);
+    gbi_write_text(w, leaves ? "__gb_outside(" : "!__gb_outside(!(");
+    gbi_write_until(w, tokens[close].text);
+    gbi_write_text(w, leaves ? ")" : "))");
     return close;
 }
 
 int gb_source_rewrite(gb_source *source, gb_buf *out)
 {
-    writer w = {source, out, source->text, 0};
+    gbi_writer w = {source, out, source->text, 0};
     uint32_t chunk = 0;
     for (uint32_t at = 0; at < source->tokens.count && w.rc == 0; at++) {
         const gb_token *token = &source->tokens.at[at];
-        while (chunk < source->chunks.count && source->chunks.at[chunk].last <= at) chunk++;
-        if (token->kind == GB_TOKEN_PRAGMA) pragma(&w, token);
+        for (; chunk < source->chunks.count && source->chunks.at[chunk].last <= at; chunk++)
+            if (source->chunks.at[chunk].plan) gbi_write_loops(&w, &source->chunks.at[chunk]);
+        if (token->kind == GB_TOKEN_PRAGMA) gbi_write_pragma(&w, token);
         if (at && chunk < source->chunks.count && source->chunks.at[chunk].loop == at)
             at = grid_stride(&w, at);
         if (at && chunk < source->chunks.count && source->chunks.at[chunk].guard == at)
@@ -193,10 +185,10 @@ int gb_source_rewrite(gb_source *source, gb_buf *out)
         const gbi_chunk *within = chunk < source->chunks.count ? &source->chunks.at[chunk] : NULL;
         bool inside = within && within->has_body && within->first < at;
         const gbi_space *space = &source->spaces.at[within ? within->space : 0];
-        uint32_t next = dynamic_shared(&w, at, inside, space);
+        uint32_t next = gbi_write_shared(&w, at, inside, space);
         if (next > at) at = next - 1;
     }
-    copy_until(&w, source->text + source->bytes);
+    gbi_write_until(&w, source->text + source->bytes);
     if (w.rc == 0) w.rc = gb_buf_put(out, "\n", 1);
     return w.rc;
 }

@@ -27,6 +27,7 @@ typedef struct gbi_chunk {
     bool is_template, is_kernel, has_body, sync, plain, indexed;
     uint32_t loop;  /* kernels: token of the grid-stride loop's "for"; 0: none */
     uint32_t guard; /* kernels: token of the "if" that tests the place; 0: none */
+    struct gbi_loops *plan; /* kernels with barriers: how to run them as loops; NULL: as fibers */
 } gbi_chunk;
 
 /* A namespace as nested text; see gb_source_kernel. */
@@ -64,6 +65,7 @@ struct gb_source {
     GBI_LIST(gb_source_name) globals;
     GBI_LIST(gb_source_struct) structs;
     GBI_LIST(gb_source_name) shared;
+    bool hidden_sync; /* something that is called without its name reaches a barrier */
 };
 
 void *gbi_source_alloc(gb_source *source, size_t size);
@@ -89,6 +91,16 @@ int gbi_source_check(gb_source *source);      /* source_check.c: constructs that
 int gbi_source_walk(gb_source *source);       /* source_walk.c: chunks and spaces */
 int gbi_source_declare(gb_source *source);    /* source_walk.c: kernels, globals, structs */
 int gbi_source_close_over(gb_source *source); /* source_reach.c: sync and plain */
+
+/* source_declare.c: the end of the parameter at `at`, with the place of its default, and the name
+ * of parameter [at, end), UINT32_MAX: none. */
+uint32_t gbi_source_param_end(const gb_source *source, uint32_t at, uint32_t end, uint32_t *equals);
+uint32_t gbi_source_param_name(const gb_source *source, uint32_t at, uint32_t end);
+
+/* source_reach.c: does the module declare the name of this token; and may it lead to a barrier or
+ * a warp operation, other than by being the name of chunk `own`? */
+bool gbi_source_declares(const gb_source *source, uint32_t token);
+bool gbi_source_waits(const gb_source *source, uint32_t token, uint32_t own);
 
 /* source_index.c: how a kernel uses its place in the grid. */
 bool gbi_kernel_linear(const gb_source *source, const gbi_chunk *chunk);

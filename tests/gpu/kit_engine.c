@@ -253,11 +253,12 @@ static const gb_cpu_param one_int[] = {{"from", "int", I, 1, 0, 0, 4, 0}};
 
 #define PLAIN(name, count, params)                                                                 \
     {                                                                                              \
-        name##_text, 0, count, params, 0, name##_run, NULL, NULL, where                            \
+        name##_text, 0, count, params, 0, name##_run, NULL, NULL, where, NULL                      \
     }
 #define SYNC(name, count, params)                                                                  \
     {                                                                                              \
-        name##_text, GB_CPU_SYNC, count, params, 4096, NULL, begin_block, name##_thread, where     \
+        name##_text, GB_CPU_SYNC, count, params, 4096, NULL, begin_block, name##_thread, where,    \
+            NULL                                                                                   \
     }
 #define NAMED(name) static const char name##_text[] = #name
 NAMED(saxpy);
@@ -275,7 +276,7 @@ NAMED(overflow);
 
 static const gb_cpu_kernel kernels[] = {
     PLAIN(saxpy, 4, saxpy_params),
-    {poke_text, 0, 3, poke_params, 0, poke_run, begin_block, poke_thread, where},
+    {poke_text, 0, 3, poke_params, 0, poke_run, begin_block, poke_thread, where, NULL},
     PLAIN(divide, 2, int_params),
     PLAIN(assert, 2, int_params),
     PLAIN(gate, 1, int_params),

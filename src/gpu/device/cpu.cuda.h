@@ -10,3 +10,4 @@
 #include "cpu.atomic.h"
 #include "cpu.warp.h"
 #include "cpu.wrap.h"
+#include "cpu.loops.h"
