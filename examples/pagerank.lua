@@ -5,10 +5,8 @@
 --
 -- FILE is in the format of /var/lib/dpkg/status, which is also the default; where there is none,
 -- data/packages.txt beside this script. --check compares with plain Lua and fails past 1e-6.
---
--- An edge goes from a package to each one it needs: Depends and Pre-Depends, of alternatives
--- ("a | b") the first that is there, of virtual packages (Provides) the first provider.
 local gb = require "gb"
+local packages_of = require "packages"
 
 local DAMPING, TOLERANCE, ITERATIONS_MAX = 0.85, 1e-12, 1000
 
@@ -41,68 +39,13 @@ end
 
 -- ---- the graph ----
 
--- Packages in the order of the file: { name, needs = { { alternatives }, ... } }, and who provides
--- what.
-local function read_packages(path)
-  local file, message = io.open(path, "rb")
-  if not file then error(("cannot open the package list: %s"):format(message), 0) end
-  local text = file:read("*a")
-  file:close()
-  if not text then error(("%s cannot be read: is it a file?"):format(path), 0) end
-  local packages, providers, known = {}, {}, {}
-  for stanza in (text .. "\n\n"):gmatch("(.-)\n\n+") do
-    local fields = {}
-    for name, value in ("\n" .. stanza):gmatch("\n([%w-]+):[ \t]*([^\n]*)") do
-      fields[name] = value
-    end
-    local installed = not fields.Status or fields.Status:find(" installed$")
-    if fields.Package and installed and not known[fields.Package] then -- one per architecture
-      known[fields.Package] = true
-      local needs = {}
-      for _, field in ipairs { "Pre-Depends", "Depends" } do
-        for clause in (fields[field] or ""):gmatch("[^,]+") do
-          local alternatives = {}
-          for one in clause:gmatch("[^|]+") do
-            alternatives[#alternatives + 1] = one:match("^%s*([%w.+-]+)")
-          end
-          needs[#needs + 1] = alternatives
-        end
-      end
-      packages[#packages + 1] = { name = fields.Package, needs = needs }
-      for one in (fields.Provides or ""):gmatch("[^,]+") do
-        local virtual = one:match("^%s*([%w.+-]+)")
-        if virtual and not providers[virtual] then providers[virtual] = fields.Package end
-      end
-    end
-  end
-  if #packages == 0 then error(("%s names no installed packages"):format(path), 0) end
-  return packages, providers
-end
-
--- Which node a list of alternatives means, or nil when none is installed.
-local function resolve(alternatives, node_of, providers)
-  for _, name in ipairs(alternatives) do
-    local node = node_of[name] or node_of[providers[name]]
-    if node then return node end
-  end
-end
-
-local function build_graph(packages, providers)
-  local n, node_of = #packages, {}
-  for i, package in ipairs(packages) do node_of[package.name] = i - 1 end
-  local into, out_degree, edges = {}, gb.array("int32", n), 0
+-- The edges that come into each node, in compressed rows.
+local function build_graph(packages, edges)
+  local n, into, out_degree = #packages, {}, gb.array("int32", #packages)
   for i = 0, n - 1 do into[i] = {} end
   for i, package in ipairs(packages) do
-    local from, seen = i - 1, {}
-    for _, alternatives in ipairs(package.needs) do
-      local to = resolve(alternatives, node_of, providers)
-      if to and to ~= from and not seen[to] then
-        seen[to] = true
-        table.insert(into[to], from)
-        out_degree[from] = out_degree[from] + 1
-        edges = edges + 1
-      end
-    end
+    out_degree[i - 1] = #package.needs
+    for _, to in ipairs(package.needs) do table.insert(into[to], i - 1) end
   end
   local row, source, at = gb.array("int32", n + 1), gb.array("int32", edges), 0
   for i = 0, n - 1 do
@@ -139,12 +82,6 @@ end
 
 -- ---- the job ----
 
-local function exists(path)
-  local file = io.open(path, "rb")
-  if file then file:close() end
-  return file ~= nil
-end
-
 local function arguments(...)
   local path, check
   for _, one in ipairs { ... } do
@@ -159,14 +96,12 @@ local function arguments(...)
       path = one
     end
   end
-  if path then return path, check end
-  if exists("/var/lib/dpkg/status") then return "/var/lib/dpkg/status", check end
-  return (arg[0]:match("^(.*)/") or ".") .. "/data/packages.txt", check
+  return path or packages_of.default_path(), check
 end
 
 local path, check = arguments(...)
-local packages, providers = read_packages(path)
-local graph = build_graph(packages, providers)
+local packages, edges = packages_of.read(path)
+local graph = build_graph(packages, edges)
 local grain = gb.get("PageRank", path):with { timeout = "5m" }
 local ranks, iterations, device, seconds = assert(grain:rank(graph))
 

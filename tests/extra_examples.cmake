@@ -1,0 +1,38 @@
+# The examples that compute: each compares every device with plain Lua, and ends with an error when
+# they differ; spoil.lua sees to it that it would.
+if(TARGET gbrun)
+  set(examples ${CMAKE_SOURCE_DIR}/examples)
+  function(gb_example_test name)
+    add_test(NAME examples.${name} COMMAND gbrun ${ARGN} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}/examples)
+    set_tests_properties(examples.${name} PROPERTIES TIMEOUT 120 LABELS examples)
+  endfunction()
+  gb_example_test(vector ${examples}/vector.lua 100000)
+  gb_example_test(matrix ${examples}/matrix.lua 100)
+  gb_example_test(image ${examples}/image.lua)
+  gb_example_test(graph ${examples}/graph.lua ${examples}/data/packages.txt 5000)
+
+  function(gb_example_sees name function)
+    gb_example_test(${name}.sees.${function} ${CMAKE_CURRENT_SOURCE_DIR}/docs/spoil.lua ${function} ${name}.lua
+                    ${ARGN})
+  endfunction()
+  foreach(function add dot normalize)
+    gb_example_sees(vector ${function} 10000)
+  endforeach()
+  foreach(function transpose inverse)
+    gb_example_sees(matrix ${function} 50)
+  endforeach()
+  gb_example_sees(image sobel)
+  gb_example_sees(graph sssp data/packages.txt 1)
+
+  function(gb_example_refuses name text)
+    gb_example_test(${name} ${ARGN})
+    set_tests_properties(examples.${name} PROPERTIES PASS_REGULAR_EXPRESSION "${text}")
+  endfunction()
+  gb_example_refuses(vector.count "ELEMENTS is a whole number from 1, got many" vector.lua many)
+  gb_example_refuses(matrix.rows "ROWS is a whole number from 1 to 4096, got 0" matrix.lua 0)
+  gb_example_refuses(image.missing "cannot open the picture: /nowhere.ppm" image.lua /nowhere.ppm)
+  gb_example_refuses(image.other "is no PPM of 8 bits: it does not begin with P6" image.lua data/packages.txt)
+  gb_example_refuses(image.folder "cannot be read: is it a file" image.lua data)
+  gb_example_refuses(graph.vertices "VERTICES is a whole number from 1 to 1e7, got x" graph.lua
+                     data/packages.txt x)
+endif()
