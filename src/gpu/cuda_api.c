@@ -89,7 +89,7 @@ static int too_old(const gb_cuda_api *api)
 {
     return gb_err_set(GB_ENOGPU,
                       "the CUDA driver %s is for CUDA %d.%d; the oldest that works is for %d.%d "
-                      "(driver 525.60)",
+                      "(driver 525.60 or newer is to be installed)",
                       api->path, api->version / 1000, api->version % 1000 / 10,
                       GB_CUDA_VERSION_MIN / 1000, GB_CUDA_VERSION_MIN % 1000 / 10);
 }

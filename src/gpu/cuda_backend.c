@@ -180,10 +180,12 @@ static int count_devices(gbi_cuda *cuda)
     return count < GBI_CUDA_DEVICES_MAX ? count : GBI_CUDA_DEVICES_MAX;
 }
 
-static int attribute(gbi_cuda_device *device, gb_cu_device_attribute which)
+/* Keeps the first failure. */
+static int attribute(gbi_cuda_device *device, gb_cu_device_attribute which, gb_cu_result *failed)
 {
     int value = 0;
     gb_cu_result rc = device->cuda->api->cuDeviceGetAttribute(&value, which, device->handle);
+    if (rc != GB_CU_SUCCESS && *failed == GB_CU_SUCCESS) *failed = rc;
     return rc == GB_CU_SUCCESS ? value : 0;
 }
 
@@ -196,16 +198,17 @@ static int read_facts(gbi_cuda_device *device)
     if (rc == GB_CU_SUCCESS)
         rc = api->cuDeviceGetName(facts->name, sizeof facts->name, device->handle);
     if (rc == GB_CU_SUCCESS) rc = api->cuDeviceTotalMem(&bytes, device->handle);
-    if (rc != GB_CU_SUCCESS) return gbi_cuda_failed(device, rc, "reading what it is");
     device->software = strncasecmp(facts->name, "software", 8) == 0;
-    snprintf(facts->arch, sizeof facts->arch, "sm_%d%d", attribute(device, GB_CU_DEVICE_MAJOR),
-             attribute(device, GB_CU_DEVICE_MINOR));
+    int major = attribute(device, GB_CU_DEVICE_MAJOR, &rc);
+    snprintf(facts->arch, sizeof facts->arch, "sm_%d%d", major,
+             attribute(device, GB_CU_DEVICE_MINOR, &rc));
     facts->memory_total = facts->memory_free = (int64_t)bytes;
-    facts->threads_per_block_max = attribute(device, GB_CU_DEVICE_THREADS_MAX);
-    facts->units = attribute(device, GB_CU_DEVICE_UNITS);
-    facts->warp = attribute(device, GB_CU_DEVICE_WARP);
-    device->shared_plain = attribute(device, GB_CU_DEVICE_SHARED_MAX);
-    facts->shared_bytes_max = attribute(device, GB_CU_DEVICE_SHARED_OPTIN);
+    facts->threads_per_block_max = attribute(device, GB_CU_DEVICE_THREADS_MAX, &rc);
+    facts->units = attribute(device, GB_CU_DEVICE_UNITS, &rc);
+    facts->warp = attribute(device, GB_CU_DEVICE_WARP, &rc);
+    device->shared_plain = attribute(device, GB_CU_DEVICE_SHARED_MAX, &rc);
+    facts->shared_bytes_max = attribute(device, GB_CU_DEVICE_SHARED_OPTIN, &rc);
+    if (rc != GB_CU_SUCCESS) return gbi_cuda_failed(device, rc, "reading what it is");
     if (facts->shared_bytes_max < device->shared_plain)
         facts->shared_bytes_max = device->shared_plain;
     char id[32];

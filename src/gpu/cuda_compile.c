@@ -26,6 +26,7 @@ typedef struct work {
     int option_count;
     char arch[64], includes[INCLUDES_MAX][PATH_BYTES], folder[GB_IMAGE_PATH_MAX];
     bool cubin, keyed;
+    size_t own; /* of the log, at its start: about this run, and not to be stored */
     gb_image_key key;
 } work;
 
@@ -224,6 +225,28 @@ static int take_image(work *w)
     return rc > 0 || missed > 0 ? 1 : rc;
 }
 
+/* Headers of the toolkit, which we have no own ones for: what to do where one is missing. */
+static int put_hint(gb_buf *out)
+{
+    static const char *const ways[] = {"open source file", "file not found",
+                                       "No such file or directory"};
+    static const char *const theirs[] = {"cuda_fp16",     "cuda_bf16", "cuda_fp8", "mma.h",
+                                         "cooperative_g", "curand",    "cub/",     "thrust/",
+                                         "cuda/"};
+    char line[512] = "";
+    for (int i = 0; i < 3 && !*line; i++) {
+        const char *text = gb_buf_text(out), *at = strstr(text, ways[i]), *start = at;
+        while (start && start > text && start[-1] != '\n') start--;
+        if (at) snprintf(line, sizeof line, "%.*s", (int)strcspn(start, "\n"), start);
+    }
+    for (size_t i = 0; *line && i < sizeof theirs / sizeof *theirs; i++)
+        if (strstr(line, theirs[i]))
+            return gb_buf_printf(out, "note: this header comes with the CUDA toolkit: install "
+                                      "that, and name its include folder among the kernel's "
+                                      "include folders (such as /usr/local/cuda/include)\n");
+    return 0;
+}
+
 /* The failure's text: that of the source alone, for what stands behind it may have confused the
  * compiler. */
 static int report(work *w, gb_buf *raw)
@@ -234,6 +257,7 @@ static int report(work *w, gb_buf *raw)
     int rc = run(w, w->spec->source, false, &plain);
     if (rc == 0) rc = 1; /* it compiles alone: then the first text is all there is */
     if (rc == 1) rc = put_log(&w->out->log, gb_buf_text(plain.size > 1 ? &plain : raw));
+    if (rc == 0) rc = put_hint(&w->out->log);
     if (rc == 0 && w->out->log.size == 0)
         rc = gb_buf_printf(&w->out->log, "%s: error: NVRTC: %s, without a message\n",
                            w->spec->name ? w->spec->name : "kernel",
@@ -314,8 +338,9 @@ static void store(work *w)
 {
     gb_buf note;
     gb_buf_init(&note, w->out->bytes.mem);
-    int rc = gb_buf_printf(&note, "%zu\n", w->out->log.size);
-    if (rc == 0 && w->out->log.size) rc = gb_buf_put(&note, w->out->log.data, w->out->log.size);
+    size_t log = w->out->log.size - w->own;
+    int rc = gb_buf_printf(&note, "%zu\n", log);
+    if (rc == 0 && log) rc = gb_buf_put(&note, w->out->log.data + w->own, log);
     if (rc == 0) rc = gbi_cuda_names_store(&w->out->names, &note);
     if (rc == 0)
         rc = gb_image_cache_store(w->folder, w->key, "cuda", w->out->bytes.data, w->out->bytes.size,
@@ -353,6 +378,7 @@ static int load(work *w)
     if (rc != GB_ENOENT && rc != GB_ECONFLICT) return rc;
     if (rc == GB_ECONFLICT)
         gb_buf_printf(&w->out->log, "warning: compiled again: %s\n", gb_err_detail());
+    w->own = w->out->log.size;
     return GB_ENOENT;
 }
 

@@ -11,6 +11,7 @@
  *   GB_SOFTCUDA_DEVICES=2       how many devices (0: cuInit finds none)
  *   GB_SOFTCUDA_MEMORY=1G       memory of each
  *   GB_SOFTCUDA_VERSION=12040   what cuDriverGetVersion says; newer rows are not found
+ *   GB_SOFTCUDA_ARCH=90         compute capability of the devices: 9.0
  *   GB_SOFTCUDA_MISSING=A,B     rows that this driver does not have
  *   GB_SOFTCUDA_SEED=N          of delays and orders (printed when a test asks)
  *   GB_SOFTCUDA_DELAY_US=200    the longest delay before a command; 0: none
@@ -227,7 +228,7 @@ typedef struct soft_state {
     pthread_mutex_t lock;
     pthread_cond_t moved; /* something of a stream has ended */
     bool initialised, leaks, keys;
-    int device_count, version, misuses, delay_us;
+    int device_count, version, arch, misuses, delay_us;
     uint64_t seed;
     unsigned calls[SOFT_ROWS];
     soft_device devices[SOFT_DEVICES_MAX];

@@ -145,7 +145,7 @@ gb_cu_result soft_cuDeviceGetPCIBusId(char *out, int size, gb_cu_device device)
 
 gb_cu_result soft_cuDeviceGetAttribute(int *out, gb_cu_device_attribute which, gb_cu_device device)
 {
-    static const struct {
+    const struct {
         gb_cu_device_attribute which;
         int value;
     } rows[] = {
@@ -155,8 +155,8 @@ gb_cu_result soft_cuDeviceGetAttribute(int *out, gb_cu_device_attribute which, g
         {GB_CU_DEVICE_UNITS, 4},
         {GB_CU_DEVICE_COMPUTE_MODE, 0},
         {GB_CU_DEVICE_UNIFIED, 1},
-        {GB_CU_DEVICE_MAJOR, 9},
-        {GB_CU_DEVICE_MINOR, 0},
+        {GB_CU_DEVICE_MAJOR, soft.arch / 10},
+        {GB_CU_DEVICE_MINOR, soft.arch % 10},
         {GB_CU_DEVICE_MANAGED, 1},
         {GB_CU_DEVICE_CONCURRENT, 1},
         {GB_CU_DEVICE_SHARED_OPTIN, 227 << 10},

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEVICE_ARCH = 90, KEY_MAX = 32 };
+enum { KEY_MAX = 32 };
 
 static char **list_of(soft_unit *unit, const char *key)
 {
@@ -104,8 +104,8 @@ int soft_unit_compile(const soft_unit *unit, gb_cpu_object **out, char **text)
 /* A cubin runs on its own architecture, PTX on that and later ones. */
 static bool runs_here(const char *arch)
 {
-    if (strncmp(arch, "sm_", 3) == 0) return strtol(arch + 3, NULL, 10) == DEVICE_ARCH;
-    return strncmp(arch, "compute_", 8) == 0 && strtol(arch + 8, NULL, 10) <= DEVICE_ARCH;
+    if (strncmp(arch, "sm_", 3) == 0) return strtol(arch + 3, NULL, 10) == soft.arch;
+    return strncmp(arch, "compute_", 8) == 0 && strtol(arch + 8, NULL, 10) <= soft.arch;
 }
 
 static char *join_names(const soft_unit *unit)

@@ -89,6 +89,7 @@ __attribute__((constructor)) static void load(void)
     soft.device_count = (int)number_of("GB_SOFTCUDA_DEVICES", 2);
     if (soft.device_count > SOFT_DEVICES_MAX) soft.device_count = SOFT_DEVICES_MAX;
     soft.version = (int)number_of("GB_SOFTCUDA_VERSION", 12040);
+    soft.arch = (int)number_of("GB_SOFTCUDA_ARCH", 90);
     soft.seed = (uint64_t)number_of("GB_SOFTCUDA_SEED", 1);
     soft.delay_us = (int)number_of("GB_SOFTCUDA_DELAY_US", 200);
     soft.leaks = number_of("GB_SOFTCUDA_LEAKS", 0) != 0;

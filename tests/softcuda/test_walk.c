@@ -2,17 +2,14 @@
  * NVRTC and NVML, at a few of its calls, with an ordinary and a sticky error. Each case is a
  * process of its own, which has to end by itself, in time, with every error told, and with nothing
  * left in the driver. */
+#include "kit_case.h"
 #include "kit_scene.h"
 
 #include "gpu/cuda_api.h"
 
 #include <dlfcn.h>
-#include <errno.h>
 #include <ftw.h>
-#include <poll.h>
 #include <setjmp.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,14 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
-
-enum { CASE_MS = 20000, OUTPUT_BYTES = 64 << 10, ROWS_MAX = 160 };
-
-extern char **environ;
 
 #define NAME(name, need, level, type, parameters) #name,
 static const char *const driver_rows[] = {GB_CUDA_ROOTS(NAME) GB_CUDA_TABLE(NAME) NULL};
@@ -67,83 +59,19 @@ static int run_scene(void)
     return scene.complaints ? 4 : 0;
 }
 
-/* ---- running cases ---- */
-
-typedef struct outcome {
-    int status;
-    bool hung;
-    char output[OUTPUT_BYTES];
-} outcome;
-
-/* Until the process has closed its output, which its end does. */
-static void read_all(int from, outcome *out)
-{
-    size_t size = 0;
-    struct pollfd wait = {.fd = from, .events = POLLIN};
-    for (;;) {
-        int ready = poll(&wait, 1, CASE_MS);
-        if (ready < 0 && errno == EINTR) continue;
-        out->hung = ready == 0;
-        if (ready <= 0) break;
-        char piece[4096];
-        ssize_t got = read(from, piece, sizeof piece);
-        if (got <= 0) break;
-        size_t room = sizeof out->output - 1 - size;
-        size_t take = (size_t)got < room ? (size_t)got : room;
-        memcpy(out->output + size, piece, take);
-        size += take;
-    }
-    out->output[size] = 0;
-}
-
-static void run_case(const char *fail, outcome *out)
-{
-    int ends[2];
-    pid_t child;
-    char *argv[] = {"scene", NULL};
-    posix_spawn_file_actions_t actions;
-    memset(out, 0, sizeof *out);
-    setenv("GB_SOFTCUDA_FAIL", fail, 1);
-    assert_int_equal(pipe(ends), 0);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], 2);
-    posix_spawn_file_actions_addclose(&actions, ends[0]);
-    posix_spawn_file_actions_addclose(&actions, ends[1]);
-    assert_int_equal(posix_spawn(&child, "/proc/self/exe", &actions, NULL, argv, environ), 0);
-    posix_spawn_file_actions_destroy(&actions);
-    close(ends[1]);
-    read_all(ends[0], out);
-    close(ends[0]);
-    if (out->hung) kill(child, SIGKILL);
-    assert_int_equal(waitpid(child, &out->status, 0), child);
-}
-
-/* What is wrong with an outcome, or NULL. */
-static const char *verdict(const outcome *out)
-{
-    if (out->hung) return "it hangs";
-    if (WIFSIGNALED(out->status)) return "it crashes";
-    switch (WEXITSTATUS(out->status)) {
-    case 0:
-        return NULL;
-    case 4:
-        return "a wrong result or an error without a text";
-    case 86:
-        return "something is left in the driver";
-    case 87:
-        return "the driver is misused";
-    default:
-        return "it ends badly";
-    }
-}
+/* ---- the walk ---- */
 
 typedef struct walk {
-    unsigned calls[ROWS_MAX];
     int cases, bad;
 } walk;
 
-static unsigned calls_of(const outcome *out, const char *row)
+static void run_case(const char *fail, kit_outcome *out)
+{
+    setenv("GB_SOFTCUDA_FAIL", fail, 1);
+    kit_case_run("scene", out);
+}
+
+static unsigned calls_of(const kit_outcome *out, const char *row)
 {
     char mark[96];
     snprintf(mark, sizeof mark, "calls %s ", row);
@@ -153,11 +81,11 @@ static unsigned calls_of(const outcome *out, const char *row)
 
 static void try(walk *w, const char *row, unsigned call, int code)
 {
-    static outcome out;
+    static kit_outcome out;
     char fail[128];
     snprintf(fail, sizeof fail, "%s@%u=%d", row, call, code);
     run_case(fail, &out);
-    const char *wrong = verdict(&out);
+    const char *wrong = kit_case_verdict(&out);
     w->cases++;
     if (getenv("GB_WALK_SHOW"))
         printf("# %s: %.*s\n", fail, (int)strcspn(out.output, "\n"), out.output);
@@ -169,9 +97,9 @@ static void try(walk *w, const char *row, unsigned call, int code)
     fflush(stdout);
 }
 
-/* The first two calls of each row that is called at all, a middle one and its last; with GB_WALK=all
- * the first sixteen and then each that is an eighth further. How often a row is called differs from
- * run to run: a call that does not come fails nothing. */
+/* The first two calls of each row that is called at all, a middle one and its last; with
+ * GB_WALK=all the first sixteen and then each that is an eighth further. How often a row is called
+ * differs from run to run: a call that does not come fails nothing. */
 static void walk_row(walk *w, const char *row, unsigned calls, const int codes[2])
 {
     const char *how = getenv("GB_WALK");
@@ -192,10 +120,10 @@ static void walk_row(walk *w, const char *row, unsigned calls, const int codes[2
 
 static void walk_rows(const char *const *rows, const int codes[2])
 {
-    static outcome plain;
+    static kit_outcome plain;
     walk w = {.cases = 0};
     run_case("", &plain);
-    const char *wrong = verdict(&plain);
+    const char *wrong = kit_case_verdict(&plain);
     if (wrong) fail_msg("without a failure: %s\n%s", wrong, plain.output);
     if (!strstr(plain.output, ", 0 failures")) fail_msg("%s", plain.output);
     const char *only = getenv("GB_WALK_ROW");
@@ -241,34 +169,30 @@ static void management(void **state)
 /* Rows that a driver may lack: the backend does without. */
 static void optional_rows(void **state)
 {
-    static outcome out;
+    static kit_outcome out;
     setenv("GB_SOFTCUDA_MISSING",
            "cuDeviceGetPCIBusId,cuDevicePrimaryCtxReset,cuFuncGetParamInfo,cuDeviceCanAccessPeer,"
            "cuCtxEnablePeerAccess,cuGraphCreate,cuGraphLaunch,cuGraphInstantiate",
            1);
     run_case("", &out);
     unsetenv("GB_SOFTCUDA_MISSING");
-    if (verdict(&out) || !strstr(out.output, ", 0 failures")) fail_msg("%s", out.output);
+    if (kit_case_verdict(&out) || !strstr(out.output, ", 0 failures")) fail_msg("%s", out.output);
     setenv("GB_SOFTCUDA_VERSION", "12000", 1);
     run_case("", &out);
-    if (verdict(&out) || !strstr(out.output, ", 0 failures")) fail_msg("%s", out.output);
+    if (kit_case_verdict(&out) || !strstr(out.output, ", 0 failures")) fail_msg("%s", out.output);
     setenv("GB_SOFTCUDA_VERSION", "11080", 1);
     run_case("", &out);
     unsetenv("GB_SOFTCUDA_VERSION");
-    if (verdict(&out) || !strstr(out.output, "no device")) fail_msg("%s", out.output);
+    if (kit_case_verdict(&out) || !strstr(out.output, "no device")) fail_msg("%s", out.output);
     setenv("GB_SOFTCUDA_MISSING", "cuMemAlloc", 1);
     run_case("", &out);
     unsetenv("GB_SOFTCUDA_MISSING");
-    if (verdict(&out) || !strstr(out.output, "no device")) fail_msg("%s", out.output);
+    if (kit_case_verdict(&out) || !strstr(out.output, "no device")) fail_msg("%s", out.output);
 }
 
 int main(int argc, char **argv)
 {
-    setenv("GB_CUDA_LIBRARY", GB_SOFTCUDA, 1);
-    setenv("GB_NVRTC_LIBRARY", GB_SOFTCUDA, 1);
-    setenv("GB_NVML_LIBRARY", GB_SOFTCUDA, 1);
-    setenv("GB_SOFTCUDA_LEAKS", "1", 1);
-    setenv("GB_SOFTCUDA_CACHE", GB_BINARY_DIR "/softcuda-cache", 1);
+    kit_case_use_softcuda();
     if (strcmp(argv[0], "scene") == 0) return run_scene();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(optional_rows), cmocka_unit_test(management), cmocka_unit_test(compiler),
