@@ -58,6 +58,7 @@ for _ = 1, rounds do
   run(gbrun .. " bench/lua/workers.lua")
   if erlang then run("erl -noshell -pa " .. build .. "/peers -run calls main all") end
   run(gbrun .. " --workers 1 bench/lua/launch.lua")
+  run(gbrun .. " --workers 1 bench/lua/plan.lua")
 end
 for _ = 1, math.min(rounds, 3) do
   for _, what in ipairs { "integer 1e5", "string 1e5", "integer 1e6", "string 1e6" } do
@@ -105,6 +106,14 @@ show("idle silo, memory", median("idle_memory_mb"), "MB", "(bar 12)")
 show("cached launch from Lua, 1 thread", median("launch_1_thread_us"), "us",
   "(bar 5 beyond the work)")
 show("cached launch from Lua, 1000 threads", median("launch_1000_threads_us"), "us")
+local plan, fused = median("plan_us"), median("plan_fused_ms")
+show("ten small launches one by one", median("plan_launches_us"), "us")
+show("the same as a plan", plan, "us",
+  against(ratio(plan, median("plan_launches_us")), "at most 0.6", "of one by one:"))
+show("four maps over 10 M floats, unfused", median("plan_unfused_ms"), "ms")
+show("the same fused", fused, "ms",
+  against(ratio(median("plan_unfused_ms"), fused), "2.5", "times faster:") .. "; "
+  .. against(ratio(median("plan_by_hand_ms"), fused), "0.9", "of a loop by hand:"))
 for _, name in ipairs { "kernels", "codec", "calls_c", "embed" } do
   local program = build .. "/bench_" .. name
   local file = io.open(program)

@@ -131,6 +131,7 @@ local parts = {
   test = function() return require "gb.test" end,
   host = function() return require "gb.host" end,
   lib = function() return require "gb.lib" end,
+  plan = function() return require("gb.plan").plan end,
 }
 
 local function not_yet(name, feature)
@@ -139,7 +140,6 @@ local function not_yet(name, feature)
   end
 end
 
-parts.plan = function() return not_yet("plan", "plans and graphs") end
 parts.batch = function() return not_yet("batch", "batch grains") end
 parts.pipeline = function() return not_yet("pipeline", "pipelines") end
 parts.catalog = function()

@@ -169,6 +169,15 @@ function kernel_methods.async(kernel, shape, ...)
   return core.launch_async(handle, shape, ...)
 end
 
+function M.is_kernel(value) return getmetatable(value) == kernel_meta end
+
+--- The handle of a kernel, loaded on a device: handle, or nil, message, code.
+function M.handle(kernel, device)
+  local ok, message, code = load_on(kernel, device)
+  if not ok then return nil, message, code end
+  return kernel.gb_handle
+end
+
 kernel_meta.__index = setmetatable(kernel_methods, {
   __index = function(_, name)
     error(near.unknown("kernel method", name, { "run", "async", "signature", "name", "info" }), 2)
@@ -188,6 +197,8 @@ end
 -- ---- K ----
 
 local K_methods, K_meta = {}, { __gb = "kernels" }
+
+function M.is_kernels(value) return states[value] ~= nil end
 
 local function state_of(K, name)
   local state = states[K]

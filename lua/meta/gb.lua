@@ -400,9 +400,6 @@ function Test.near(array, expected, tolerance) end
 -- ---- not in this version yet ----
 
 ---@return nil, string message, "ENOTYET"
-function gb.plan(kernels) end
-
----@return nil, string message, "ENOTYET"
 function gb.batch(kernel_id) end
 
 ---@return nil, string message, "ENOTYET"

@@ -302,3 +302,72 @@ function Kernels:kernel(name) end
 ---@return string? message the compiler's own lines, each with its source line
 ---@return string? code "ECOMPILE", "ENOENT", "EINVAL"
 function gb.kernels(options) end
+
+---Device work recorded once and run many times. Strings name slots: what `run` binds, and what
+---stages make. Maps that follow one another, and a reduction behind them, become one kernel.
+---@class gb.Plan
+local Plan = {}
+
+---A launch; strings in the shape and among the arguments are slots.
+---@param kernel gb.Kernel|string a string: a kernel of gb.plan(K)
+---@param shape integer|string|gb.Shape
+---@param ... any arguments in the order of the CUDA signature
+---@return gb.Plan
+function Plan:launch(kernel, shape, ...) end
+
+---Sets every element of a slot to an expression in CUDA C++ over slots: numbers, and the elements
+---of arrays and buffers at the same place. A slot that is not there is made.
+---@param slot string
+---@param expression string "a * sqrtf(x) + 1.0f"
+---@param options? { type: string } the element type of a slot that is made; else the widest
+---@return gb.Plan
+function Plan:map(slot, expression, options) end
+
+---@param slot string
+---@param op "sum"|"min"|"max"|"argmin"|"argmax"
+---@param into string the result: a slot for later maps, and a number in what run gives
+---@return gb.Plan
+function Plan:reduce(slot, op, into) end
+
+---@param slot string its elements at this place of the plan are among what run gives
+---@return gb.Plan
+function Plan:download(slot) end
+
+---A slot of its own, zero before the first run.
+---@param slot string
+---@param type string|table
+---@param count integer|string elements; a string: the slot with the number
+---@return gb.Plan
+function Plan:make(slot, type, count) end
+
+---@param slot string
+---@param value any for every element
+---@return gb.Plan
+function Plan:fill(slot, value) end
+
+---@param from string
+---@param to string made where it is not there
+---@return gb.Plan
+function Plan:copy(from, to) end
+
+---Runs the plan and waits. A host array is uploaded and never changed, unless the plan downloads
+---its slot: then it is the target. A buffer is used in place.
+---@param slots table<string, gb.Array|gb.Buffer|number|boolean>
+---@return table? out by name: an array for each download, a number for each reduction
+---@return string? message
+---@return string? code "ECOMPILE", "ENOMEM", "ETRAP", "ETIMEDOUT", "EDEVICE"
+function Plan:run(slots) end
+
+---@class gb.PlanStats
+---@field stages integer
+---@field nodes integer of the graph that ran last
+---@field executions integer
+---@field graphs integer made so far: one for each shape of what was bound
+---@field seconds_saved number what making them took, once for each run that found its graph made
+
+---@return gb.PlanStats
+function Plan:stats() end
+
+---@param kernels? gb.Kernels lets launch take the names of its kernels
+---@return gb.Plan
+function gb.plan(kernels) end

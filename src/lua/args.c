@@ -61,7 +61,7 @@ static int refuse_type(const gbl_walk *w, int at)
         snprintf(text, sizeof text, "%s%s", name, param->pointer ? " array" : "");
     return gbl_refuse(w, at, "expected %s (%s), got %s", text,
                       param_text(expected, sizeof expected, param),
-                      value_text(w->L, GBL_FIRST_ARGUMENT + at, got, sizeof got));
+                      value_text(w->L, w->first + at, got, sizeof got));
 }
 
 /* ---- scalars ---- */
@@ -85,7 +85,7 @@ static const struct {
 static uint64_t integer_at(const gbl_walk *w, int at, gb_type_code code)
 {
     lua_State *L = w->L;
-    int index = GBL_FIRST_ARGUMENT + at;
+    int index = w->first + at;
     gbl_cdata_kind kind = gbl_cdata_at(L, index);
     double number;
     uint64_t bits = 0;
@@ -117,7 +117,7 @@ static void scalar(gbl_walk *w, int at, void *to)
 {
     const gb_param *param = &w->bound->params[at];
     lua_State *L = w->L;
-    int index = GBL_FIRST_ARGUMENT + at;
+    int index = w->first + at;
     if (param->code == GB_TYPE_BOOL) {
         if (!lua_isboolean(L, index)) refuse_type(w, at);
         *(uint8_t *)to = (uint8_t)lua_toboolean(L, index);
@@ -149,7 +149,7 @@ static void aggregate(gbl_walk *w, int at, void *to)
 {
     const gb_param *param = &w->bound->params[at];
     lua_State *L = w->L;
-    int index = GBL_FIRST_ARGUMENT + at;
+    int index = w->first + at;
     uint32_t type = 0, expect = w->bound->expect[at];
     if (!expect) gbl_refuse(w, at, "the layout of %s is not known", param->type);
     if (lua_type(L, index) == LUA_TTABLE) {
@@ -188,7 +188,7 @@ static void pointer(gbl_walk *w, int at)
 {
     const gb_param *param = &w->bound->params[at];
     lua_State *L = w->L;
-    int index = GBL_FIRST_ARGUMENT + at;
+    int index = w->first + at;
     gbl_use *use = &w->uses[at];
     use->written = !param->is_const;
     if (lua_isnil(L, index)) return; /* a null pointer */
@@ -216,6 +216,19 @@ static void pointer(gbl_walk *w, int at)
         gbl_refuse(w, at, "the buffer is shared read-only, and %s* is written", param->type);
 }
 
+void gbl_check_argument(gbl_walk *w, int at, void *to)
+{
+    const gb_param *param = &w->bound->params[at];
+    if (param->pointer) {
+        memset(to, 0, param->size);
+        pointer(w, at);
+    } else if (param->code == GB_TYPE_STRUCT || param->lanes > 1) {
+        aggregate(w, at, to);
+    } else {
+        scalar(w, at, to);
+    }
+}
+
 static int refuse_count(const gbl_walk *w, int got)
 {
     char text[1024] = "", one[160];
@@ -231,7 +244,7 @@ static int refuse_count(const gbl_walk *w, int got)
 void gbl_check_arguments(gbl_walk *w)
 {
     const gbl_bound *bound = w->bound;
-    int got = lua_gettop(w->L) - (GBL_FIRST_ARGUMENT - 1);
+    int got = lua_gettop(w->L) - (w->first - 1);
     if (got != bound->count) refuse_count(w, got);
     w->values_size = 0;
     memset(w->uses, 0, (size_t)bound->count * sizeof *w->uses);
@@ -242,14 +255,7 @@ void gbl_check_arguments(gbl_walk *w)
         w->values_size = at + param->size;
         char *to = w->values + at;
         w->args[i] = (gb_arg){NULL, 0, to, param->size};
-        if (param->pointer) {
-            memset(to, 0, param->size);
-            pointer(w, i);
-        } else if (param->code == GB_TYPE_STRUCT || param->lanes > 1) {
-            aggregate(w, i, to);
-        } else {
-            scalar(w, i, to);
-        }
+        gbl_check_argument(w, i, to);
     }
 }
 

@@ -84,6 +84,7 @@ void gbl_job_free(gbl_job *job); /* nothing was queued, or all of it has ended *
 void gbl_job_keep_block(gbl_job *job, gb_block *block);    /* takes a reference of its own */
 void gbl_job_keep_buffer(gbl_job *job, gb_buffer *buffer); /* takes a reference of its own */
 int gbl_job_temp(gbl_job *job, size_t bytes, gb_buffer **out);
+int gbl_job_lane(const gbl_job *job); /* which of the device's lanes it has; -1: none of them */
 
 /* Notes a failure of a command: later ones are pointless, but what was queued must end first. */
 void gbl_job_fail(gbl_job *job, int rc);
@@ -132,6 +133,7 @@ typedef struct gbl_use {
 typedef struct gbl_walk {
     lua_State *L;
     int level; /* of the user's line */
+    int first; /* stack index of the first argument */
     const gbl_bound *bound;
     gbl_use uses[GBL_ARGS_MAX];
     gb_arg args[GBL_ARGS_MAX];
@@ -141,11 +143,18 @@ typedef struct gbl_walk {
 
 enum { GBL_FIRST_ARGUMENT = 3 /* launch(kernel, shape, arguments...) */ };
 
+/* The shape at index 2, checked against a device; raises. False: there is nothing to run. */
+bool gbl_check_shape(gbl_walk *w, const gbl_device *device, gb_launch *out);
+
 /* The kernel at index 1; raises when there is none. */
 gbl_kernel *gbl_check_kernel(lua_State *L);
 
 /* Walks the arguments of a launch against w->bound; raises at w->level. Takes nothing. */
 void gbl_check_arguments(gbl_walk *w);
+
+/* One of them: a scalar's or aggregate's bytes go to `to` (as many as the parameter's), a pointer's
+ * array or buffer to w->uses[at]. */
+void gbl_check_argument(gbl_walk *w, int at, void *to);
 
 int gbl_refuse(const gbl_walk *w, int at, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -157,5 +166,6 @@ void *gbl_userdata_at(lua_State *L, int index, const char *key);
 void gbl_open_args(lua_State *L);
 void gbl_open_kernel(lua_State *L);
 void gbl_open_launch(lua_State *L);
+void gbl_open_plan(lua_State *L);
 
 #endif

@@ -133,14 +133,15 @@ static int device_info(lua_State *L)
     return 1;
 }
 
-/* device_in_place(index, flag): tests turn the short cut of the cpu device off. The old one. */
+/* device_in_place(index [, flag]): can its kernels work on host memory; tests turn this short cut
+ * of the cpu device off. The old one. */
 static int device_in_place(lua_State *L)
 {
     gbl_devices *room = gbl_devices_of(L);
     int index = (int)luaL_checkinteger(L, 1);
     luaL_argcheck(L, index >= 0 && index < room->count, 1, "no such device");
     lua_pushboolean(L, room->at[index].in_place);
-    room->at[index].in_place = lua_toboolean(L, 2);
+    if (!lua_isnoneornil(L, 2)) room->at[index].in_place = lua_toboolean(L, 2);
     return 1;
 }
 
@@ -477,4 +478,5 @@ void gbl_open_gpu(lua_State *L)
     gbl_open_args(L);
     gbl_open_kernel(L);
     gbl_open_launch(L);
+    gbl_open_plan(L);
 }

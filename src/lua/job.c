@@ -204,6 +204,11 @@ int gbl_job_temp(gbl_job *job, size_t bytes, gb_buffer **out)
     return 0;
 }
 
+int gbl_job_lane(const gbl_job *job)
+{
+    return job->lane ? (int)(job->lane - job->device->lanes) : -1;
+}
+
 void gbl_job_fail(gbl_job *job, int rc)
 {
     if (job->rc < 0) return;

@@ -103,7 +103,7 @@ static bool shape_at(gbl_walk *w, gb_launch *launch)
     return launch->grid.x && launch->grid.y && launch->grid.z;
 }
 
-static void check_shape(const gbl_walk *w, const gbl_device *device, const gb_launch *launch)
+static void check_limits(const gbl_walk *w, const gbl_device *device, const gb_launch *launch)
 {
     const gb_dim *grid = &launch->grid, *block = &launch->block;
     double threads = (double)block->x * block->y * block->z;
@@ -117,6 +117,13 @@ static void check_shape(const gbl_walk *w, const gbl_device *device, const gb_la
     if (launch->shared_bytes > (uint32_t)device->shared_max)
         gbl_raise_at(w->L, w->level, "shared: %d bytes at most on this device, got %f",
                      device->shared_max, (double)launch->shared_bytes);
+}
+
+bool gbl_check_shape(gbl_walk *w, const gbl_device *device, gb_launch *out)
+{
+    bool any = shape_at(w, out);
+    check_limits(w, device, out);
+    return any;
 }
 
 /* The queue of the shape, or NULL. */
@@ -279,10 +286,10 @@ static int launch_with(lua_State *L, bool future, int level)
     gb_launch launch;
     w.L = L;
     w.level = level;
+    w.first = GBL_FIRST_ARGUMENT;
     w.bound = &handle->at[device];
     if (!w.bound->module) return luaL_error(L, "the kernel is not loaded on device %d", device);
-    bool any = shape_at(&w, &launch);
-    check_shape(&w, &room->at[device], &launch);
+    bool any = gbl_check_shape(&w, &room->at[device], &launch);
     gbl_check_arguments(&w);
     check_devices(&w, device, queue);
 

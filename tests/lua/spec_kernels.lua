@@ -237,7 +237,4 @@ raised("unknown kernel 'gone'", function() return R.gone end)
 returned("ENOENT", "kernel 'gone' is no longer in", gone:run(1, r))
 os.remove(folder .. ".cu")
 returned("ENOENT", "cannot open", R:reload())
-
--- later
-returned("ENOTYET", "gb.plan", gb.plan(K))
 spec.done()
