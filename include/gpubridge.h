@@ -159,7 +159,22 @@ GB_API int gb_poll_fd(gb_host *host);
  * the thread that polls. */
 GB_API int gb_poll_timeout(gb_host *host);
 
-/* GB_ENOTYET: hot reload of grain modules and kernels. */
+/* Hot reload: reads changed files again while grains live on. module: a module as Lua names it
+ * ("npc", "npc.lua"), a file of kernels as gb.kernels was given it ("kernels/sort.cu"), or NULL for
+ * all that is loaded. Every worker first loads the modules aside and compiles the kernels; only
+ * when all of them could, all switch, each between two turns; else nothing has changed and the
+ * detail is the error at the user's line (GB_ERAISED) or the compiler's (GB_ECOMPILE). The number
+ * of modules and opened kernel files, or negative.
+ *
+ * Instances keep self.state and their fields. One takes its new methods when its next turn begins
+ * and no other turn of it is under way; on_reload(previous class) runs first in that turn. A turn
+ * that waits goes on in its old version, but for kernels, which are new at once. Variables of a
+ * module begin anew. What other modules took from one stays the old: NULL loads them all. Options
+ * of gb.grain cannot change. Types of the main script are not loaded anew.
+ *
+ * Blocks for as long as modules and compilers take; drives the host like gb_call_wait. GB_EBUSY
+ * inside callbacks, on the host's threads, and while another reload is under way. GB_ENOENT: no
+ * such module is loaded. */
 GB_API int gb_reload(gb_host *host, const char *module);
 
 /* ---- values: arguments and results ----

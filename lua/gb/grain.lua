@@ -176,13 +176,20 @@ function M.define(name, options, level)
   local source = debug.getinfo(level, "S").source
   local module, loading = loader.module_of(source)
   local meta = instance_meta(methods, name)
-  meta.__gb_options, meta.__gb_methods = options, methods
+  meta.__gb_options, meta.__gb_methods, meta.__gb_name, meta.__gb_class = options, methods, name,
+    class
   local file = module and module.file or ""
+  methods._gb_deliver = require("gb.subscribe").deliver
+  local version = { name = name, file = file, options = digested, methods = methods, meta = meta }
+  if loading and loading.session and M.by_name[name] then
+    require("gb.reload").stage_type(loading.session, class, version, level + 1)
+    return class
+  end
   local id, message = core.define(name, file, not module, digested, methods, meta)
   if not id then error(message, level) end
-  M.classes[class] = { name = name, type_id = id }
+  version.type_id = id
+  M.classes[class] = version
   M.by_name[name] = class
-  methods._gb_deliver = require("gb.subscribe").deliver
   if loading then
     loading.types[#loading.types + 1] = function() core.ready(id) end
   else

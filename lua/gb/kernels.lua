@@ -288,10 +288,9 @@ end
 
 local read_source
 
---- Compiles anew (a file is read again) wherever it was loaded: true, or nil, message, code and the
---- old kernels stay.
-function K_methods.reload(K)
-  local state = state_of(K, "reload")
+-- Compiles anew wherever it was loaded and changes nothing: the new spec and its modules, or nil,
+-- message, code.
+local function compile_anew(state)
   local old = state.spec
   local source, message, code = read_source(old.options_given)
   if not source then return nil, message, code end
@@ -305,14 +304,43 @@ function K_methods.reload(K)
     if not module then return nil, message, code end
     modules[#modules + 1] = module
   end
-  state.spec, state.version = trial.spec, state.version + 1
+  return trial.spec, modules
+end
+
+-- From here on the kernels are those: true, or nil, message, code.
+local function switch(K, state, spec, modules)
+  state.spec, state.version = spec, state.version + 1
   for i, module in ipairs(modules) do
-    local ok
-    ok, message, code = install(state, module, i == 1)
+    local ok, message, code = install(state, module, i == 1)
     if not ok then return nil, message, code end
   end
   publish(K, state)
   return true
+end
+
+--- Compiles anew (a file is read again) wherever it was loaded: true, or nil, message, code and the
+--- old kernels stay.
+function K_methods.reload(K)
+  local state = state_of(K, "reload")
+  local spec, modules, code = compile_anew(state)
+  if not spec then return nil, modules, code end
+  return switch(K, state, spec, modules)
+end
+
+--- For a reload of the host: compiles what came from files (from that one, when it is named), and
+--- gives functions that make the switch; nil, message, code.
+function M.stage(file)
+  local all, switches = {}, {}
+  for K, state in pairs(states) do -- compiling waits, and others may open kernels meanwhile
+    local from = state.spec.options_given.file
+    if from and (not file or from == file) then all[#all + 1] = { K = K, state = state } end
+  end
+  for i, one in ipairs(all) do
+    local spec, modules, code = compile_anew(one.state)
+    if not spec then return nil, modules, code end
+    switches[i] = function() return switch(one.K, one.state, spec, modules) end
+  end
+  return switches
 end
 
 -- ---- gb.kernels ----

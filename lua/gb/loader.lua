@@ -87,11 +87,29 @@ local function is_loop(name, turn)
   end
 end
 
+--- Runs a module once more, for a reload, and keeps what it returns and the types it defines in the
+--- session; modules of the same session that it requires are run first. Raises what it raises.
+function M.stage(session, name)
+  if session.results[name] ~= nil then return session.results[name] end
+  if session.running[name] then error(("loop while loading module '%s'"):format(name), 0) end
+  local turn = core.turn() or false
+  local state = { name = name, turn = turn, outer = innermost[turn], session = session,
+    types = session.ready }
+  session.running[name], innermost[turn] = true, state
+  local ok, result = pcall(find_loader, name)
+  if ok then ok, result = pcall(result, name) end
+  innermost[turn] = state.outer
+  if not ok then error(result, 0) end
+  session.results[name] = result == nil and true or result
+  return session.results[name]
+end
+
 function require(name)
   if type(name) ~= "string" then error("require takes the name of a module", 2) end
-  local module = loaded[name]
+  local module, turn = loaded[name], core.turn() or false
+  local session = innermost[turn] and innermost[turn].session
+  if session and session.set[name] then return M.stage(session, name) end
   if module ~= nil then return module end
-  local turn = core.turn() or false
   if in_progress[name] then
     if is_loop(name, turn) then error(("loop while loading module '%s'"):format(name), 2) end
     waits_for[turn] = name
@@ -116,10 +134,11 @@ function dofile(path)
 end
 
 --- The module whose chunk has this source, with the types it defines while it loads; nil for the
---- main script. A chunk that ends with `return gb.grain(...)` has left its frame: it is the one
---- that the running turn loads.
+--- main script. While a reload runs it: with the session. A chunk that ends with
+--- `return gb.grain(...)` has left its frame: it is the one that the running turn loads.
 function M.module_of(source)
   local module, loading = M.of_source[source], innermost[core.turn() or false]
+  if loading and loading.session then return M.of_name[loading.name], loading end
   if not module and loading and not source:find("^@") then module = M.of_name[loading.name] end
   return module, module and in_progress[module.name]
 end

@@ -20,6 +20,11 @@ end
 
 function methods.memory() return { core.memory() } end
 
+function methods.reload(_, name) return require("gb.reload").run(M.ask_all, name) end
+function methods.reload_stage(_, name) return require("gb.reload").stage(name) end
+function methods.reload_switch() return require("gb.reload").switch() end
+function methods.reload_drop() return require("gb.reload").drop() end
+
 function methods.add(_, ...) return subscribe.add(...) end
 function methods.remove(_, ...) return subscribe.remove(...) end
 function methods.spread(_, ...) return subscribe.spread(...) end

@@ -178,7 +178,7 @@ int gbi_cpu_buffer_open(gbi_memory *out, void *self, size_t bytes, gb_buffer_kin
     return rc;
 }
 
-/* The host's memory is the device's here. Vectors are read as a whole, so it is aligned for them. */
+/* The host's memory is the device's here. Vectors are read whole, so it is aligned for them. */
 int gbi_cpu_buffer_wrap(gbi_memory *out, void *self, uint64_t address, size_t bytes)
 {
     (void)self;

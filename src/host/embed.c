@@ -323,12 +323,3 @@ int gb_poll_timeout(gb_host *host)
     gbi_leave(host);
     return ms;
 }
-
-int gb_reload(gb_host *host, const char *module)
-{
-    int rc = gbi_enter(host, "gb_reload");
-    if (rc < 0) return rc;
-    gbi_leave(host);
-    return gb_err_set(GB_ENOTYET, "gb_reload (hot reload of '%s') is not in this version yet",
-                      module ? module : "everything");
-}

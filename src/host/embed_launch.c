@@ -332,7 +332,7 @@ int gb_buffer_import_fd(gb_public_buffer **out, gb_host *host, int fd, size_t by
 {
     (void)out, (void)fd, (void)bytes;
     return not_yet(host, "gb_buffer_import_fd", device,
-                   "the driver's cuImportExternalMemory, which is not called in this version yet",
+                   "the driver's cuImportExternalMemory, which this version does not call yet",
                    "no other API shares memory with it: map the descriptor (mmap) and give the "
                    "address to gb_buffer_wrap");
 }
@@ -341,6 +341,6 @@ int gb_semaphore_import_fd(gb_semaphore **out, gb_host *host, int fd, int device
 {
     (void)out, (void)fd;
     return not_yet(host, "gb_semaphore_import_fd", device,
-                   "the driver's cuImportExternalSemaphore, which is not called in this version yet",
+                   "the driver's cuImportExternalSemaphore, which this version does not call yet",
                    "no other API shares semaphores with it: wait for the other API, then launch");
 }

@@ -156,6 +156,31 @@ int gb_call_wait(gb_host *host, const char *type, const char *key, const char *m
     return rc;
 }
 
+/* Worker 0's own grain asks all workers (lua/gb/reload.lua). */
+int gb_reload(gb_host *host, const char *module)
+{
+    gbi_spec spec = {.to = {.type_name = "$worker0"}, .method = "reload", .timeout_ms = -1};
+    gb_value *out = NULL;
+    int64_t count = 0;
+    int rc = gbi_enter(host, "gb_reload");
+    if (rc < 0) return rc;
+    spec.to.type = gb_type_find(host->silo, spec.to.type_name); /* made when the host opened */
+    if (module) {
+        spec.args = gb_value_new(host);
+        rc = spec.args ? gb_put_text(spec.args, module) : GB_ENOMEM;
+    }
+    if (rc >= 0)
+        rc = gbi_call_wait(host, &spec, &out); /* leaves */
+    else
+        gbi_leave(host);
+    if (rc < 0)
+        gb_value_free(spec.args);
+    else
+        gb_as_int(gb_value_at(out, 0), &count);
+    gb_value_free(out);
+    return rc < 0 ? rc : (int)count;
+}
+
 int gb_ref_call_wait(gb_ref *ref, const char *method, gb_value *args, int64_t timeout_ms,
                      gb_value **out)
 {

@@ -249,7 +249,7 @@ static gbl_co *make_body(lua_State *L, target *to, int first, int last)
 {
     gbl_state *state = to->state;
     int fn = gbl_method(state, gbl_type_of(state, to->type), to->method), count = last - first + 1;
-    if (fn <= 0) return NULL;
+    if (fn <= 0 || gbl_stale(state, gbl_type_of(state, to->type), to->act)) return NULL;
     bool scalar = all_scalar(L, first, last);
     if (!scalar) {
         if (!gbl_copy(L, first, count)) return NULL;

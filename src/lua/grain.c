@@ -73,6 +73,20 @@ static int core_define(lua_State *L)
     return 1;
 }
 
+/* core.redefine(type, class, meta): a reload; instances follow one by one (gbl_stale). */
+static int core_redefine(lua_State *L)
+{
+    gbl_state *state = gbl_of(L);
+    gb_type *type = gb_type_at(state->worker->silo, (uint32_t)luaL_checknumber(L, 1));
+    gbl_type *own = gbl_type_of(state, type);
+    bool complete = own && own->complete;
+    bind_type(L, type, 2, 3);
+    own = gbl_type_of(state, type);
+    own->reloaded = true;
+    if (complete) gbl_type_complete(L, own); /* activations that there are end with the new hooks */
+    return 0;
+}
+
 /* core.ready(type): its methods are all there; calls may come on this worker. */
 static int core_ready(lua_State *L)
 {
@@ -470,6 +484,7 @@ static int core_list_dir(lua_State *L)
 void gbl_open_grain(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"define", core_define},
+                                         {"redefine", core_redefine},
                                          {"ready", core_ready},
                                          {"changed", core_changed},
                                          {"list_dir", core_list_dir},

@@ -164,23 +164,70 @@ static void fail_no_method(gbl_state *state, gb_call *call, gbl_type *own)
     lua_pop(L, 2);
 }
 
+bool gbl_stale(gbl_state *state, gbl_type *own, const gb_act *act)
+{
+    if (__builtin_expect(!own->reloaded, 1)) return false;
+    lua_State *L = state->L;
+    int top = lua_gettop(L);
+    gbl_push_self(state, L, act);
+    bool has = lua_getmetatable(L, -1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, own->meta_ref);
+    bool stale = has && !lua_rawequal(L, -1, -2);
+    lua_settop(L, top);
+    return stale;
+}
+
+/* Pushes the method of an instance that is older than its class, or nil; it may be brought up to
+ * date (lua/gb/reload.lua). */
+static void push_stale(gbl_state *state, lua_State *L, gb_call *call)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, state->core_ref);
+    lua_getfield(L, -1, "stale");
+    lua_remove(L, -2);
+    gbl_push_self(state, L, call->act);
+    if (call->flags & GB_CALL_HOOK)
+        lua_pushnil(L);
+    else
+        lua_pushstring(L, call->method->text);
+    lua_pushboolean(L, call->act->running > 1); /* this turn is one */
+    lua_call(L, 3, 1);
+}
+
+/* Pushes what runs onto the coroutine; false: the call has failed. */
+static bool push_method(gbl_state *state, lua_State *L, gb_call *call, gbl_type *own)
+{
+    lua_State *to = ((gbl_co *)call->body)->L;
+    bool hook = call->flags & GB_CALL_HOOK;
+    if (__builtin_expect(gbl_stale(state, own, call->act), 0)) {
+        push_stale(state, L, call);
+        if (lua_isfunction(L, -1)) {
+            lua_xmove(L, to, 1);
+            return true;
+        }
+        lua_pop(L, 1);
+        if (!hook) {
+            fail_no_method(state, call, own);
+            return false;
+        }
+    }
+    int fn = !hook                                 ? gbl_method(state, own, call->method)
+             : call->act->state == GB_ACT_STOPPING ? own->deactivate_ref
+                                                   : own->activate_ref;
+    if (fn > 0)
+        lua_rawgeti(to, LUA_REGISTRYINDEX, fn);
+    else if (fn < 0 || hook)
+        fail_no_method(state, call, own);
+    else
+        gb_call_fail(call, GB_ENOMEM, "%s", gb_err_detail());
+    return fn > 0;
+}
+
 static int unpack_protected(lua_State *L)
 {
     gb_call *call = lua_touserdata(L, 1);
     gbl_state *state = gbl_of(L);
     gbl_co *co = call->body;
-    gbl_type *own = gbl_type_of(state, call->type);
-    int fn = !(call->flags & GB_CALL_HOOK)         ? gbl_method(state, own, call->method)
-             : call->act->state == GB_ACT_STOPPING ? own->deactivate_ref
-                                                   : own->activate_ref;
-    if (fn <= 0) {
-        if (fn < 0)
-            fail_no_method(state, call, own);
-        else
-            gb_call_fail(call, GB_ENOMEM, "%s", gb_err_detail());
-        return 0;
-    }
-    lua_rawgeti(co->L, LUA_REGISTRYINDEX, fn);
+    if (!push_method(state, L, call, gbl_type_of(state, call->type))) return 0;
     gbl_push_self(state, co->L, call->act);
     co->pushed = 1;
     if (call->flags & GB_CALL_HOOK) {

@@ -40,6 +40,7 @@ typedef struct gbl_type {
     bool complete;                    /* hooks are looked up: with the first activation */
     int activate_ref, deactivate_ref; /* or 0 */
     int make_ref;                     /* makes an instance from a handle */
+    bool reloaded;                    /* instances of an older version may be there */
 } gbl_type;
 
 /* Permission to wake a turn that is parked now. */
@@ -157,6 +158,8 @@ static inline gb_act *gbl_act_of(gbl_state *state, double handle)
 
 void gbl_push_self(gbl_state *state, lua_State *L, const gb_act *act);
 void gbl_type_forget(gbl_state *state, gbl_type *own); /* looks methods and hooks up again */
+bool gbl_stale(gbl_state *state, gbl_type *own,
+               const gb_act *act); /* is its instance of the version before a reload? */
 void gbl_type_complete(lua_State *L, gbl_type *own);   /* asks for the hooks; may raise */
 int gbl_method(gbl_state *state, gbl_type *own,
                const gb_sym *sym); /* a registry reference; -1: none; 0: GB_ENOMEM */
