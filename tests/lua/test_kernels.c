@@ -38,18 +38,12 @@ static void test_no_memory(void **unused)
     kit_run_spec("spec_no_memory.lua", NULL);
 }
 
-static void test_plans(void **unused)
-{
-    kit_run_spec("spec_plan.lua", NULL);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kernels),     cmocka_unit_test(test_arguments),
         cmocka_unit_test(test_buffers),     cmocka_unit_test(test_two_devices),
         cmocka_unit_test(test_launch_cost), cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_plans),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
