@@ -244,6 +244,12 @@ void gb_call_abandon(gb_call *call, int rc, const char *message)
     gbi_act_settle(worker, act);
 }
 
+void gbi_call_print(char *out, size_t room, const gb_call *call)
+{
+    bool here = !call->away && call->act;
+    gb_key_print(out, room, call->type, here ? gb_act_key(call->act) : call->key);
+}
+
 static void deadline_passed(gb_timer *timer)
 {
     gb_call *call = GB_CONTAINER(timer, gb_call, timer);
@@ -255,10 +261,7 @@ static void deadline_passed(gb_timer *timer)
         gbi_call_answer(atomic_load_explicit(&call->at, memory_order_relaxed), call);
         return;
     }
-    if (!call->away && call->act)
-        gb_key_print(id, sizeof id, call->type, gb_act_key(call->act));
-    else
-        gb_key_print(id, sizeof id, call->type, call->key);
+    gbi_call_print(id, sizeof id, call);
     snprintf(text, sizeof text, "%s:%s did not answer in time", id,
              call->method ? call->method->text : "?");
     gb_call_abandon(call, GB_ETIMEDOUT, text);

@@ -25,6 +25,7 @@ gb_act *gbi_act_pick_stateless(gb_worker *worker, gb_type *type, gb_key key, boo
 
 /* call.c */
 void gbi_call_free(gb_call *call); /* at its origin */
+void gbi_call_print(char *out, size_t room, const gb_call *call); /* its target; at its origin */
 void gbi_call_answer(gb_worker *worker,
                      gb_call *call); /* a turn has ended, rc is set: done and freed, or home */
 void gbi_call_return(gb_call *call); /* home as mail, rc is set and the body is gone: done runs

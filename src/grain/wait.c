@@ -15,6 +15,8 @@
 
 #include "base/err.h"
 
+#include <stdio.h>
+
 enum { DEPTH_MAX = 1000 };
 
 typedef struct probe {
@@ -53,10 +55,15 @@ static void probe_send(gb_worker *worker, const probe *from, gb_worker *to)
 /* At home. */
 static void refuse(const probe *look)
 {
-    if (look->suspect->serial == look->suspect_serial)
-        gb_call_abandon(look->suspect, GB_EDEADLOCK,
-                        "the call would wait for itself: its target is busy with a turn that waits "
-                        "for the caller");
+    if (look->suspect->serial != look->suspect_serial) return;
+    const gb_call *call = look->suspect;
+    char id[256], text[400];
+    gbi_call_print(id, sizeof id, call);
+    snprintf(text, sizeof text,
+             "the call would wait for itself: %s (called for %s) is busy with a turn that waits "
+             "for the caller",
+             id, call->method ? call->method->text : "?");
+    gb_call_abandon(look->suspect, GB_EDEADLOCK, text);
 }
 
 /* At the target of the queued call. One that has not started yet, or is ending, admits nothing. */
