@@ -105,17 +105,21 @@ static int report(const gbrun_session *session)
     return GBRUN_FAILED;
 }
 
-/* What the script has spawned and queued goes on, for a while. */
-static void wait_quiet(gbrun_session *session, double drain_ms)
+/* What the script has spawned and queued goes on, for a while. Returns what is left of the time; a
+ * quarter of it stays for the hooks of the grains. */
+static double wait_quiet(gbrun_session *session, double drain_ms)
 {
-    for (double waited = 0; waited < drain_ms && !got && !atomic_load(&session->exited);
-         waited += SLICE_MS) {
-        if (gbi_host_settle(session->host, SLICE_MS)) return;
+    double most = drain_ms * 3 / 4, waited = 0;
+    while (waited < most && !got && !atomic_load(&session->exited)) {
+        double slice = most - waited < SLICE_MS ? most - waited : SLICE_MS;
+        if (gbi_host_settle(session->host, slice < 1 ? 1 : (int)slice)) break;
         if (waited == NOTICE_MS)
             fprintf(stderr,
                     "gbrun: the script has ended; what it started still runs, for %.0f s at most\n",
                     drain_ms / 1000);
+        waited += slice;
     }
+    return drain_ms - waited;
 }
 
 int gbrun_session_finish(gbrun_session *session, int started, double drain_ms)
@@ -133,7 +137,7 @@ int gbrun_session_finish(gbrun_session *session, int started, double drain_ms)
     alarm(0);
     if (session->ended) code = report(session);
     fflush(stdout);
-    if (session->ended && !host->config.virtual_time) wait_quiet(session, drain_ms);
+    if (session->ended && !host->config.virtual_time) drain_ms = wait_quiet(session, drain_ms);
     session->closing = true;
     gbl_script_end(host->states[0]);
     gb_close(host, started < 0 ? 0 : (int)drain_ms);

@@ -322,14 +322,15 @@ typedef struct drain {
     gb_node node;
     gb_timer timer;
     gb_worker *worker;
-    atomic_int *left;
-    bool done;
+    atomic_int *left; /* workers that are not done; the first one's counts for all */
+    atomic_int count;
+    bool over; /* no thread runs any more: mail that was not read in time means nothing */
 } drain;
 
 static void drain_look(drain *d)
 {
+    if (d->over) return;
     if (gb_worker_drain(d->worker)) {
-        d->done = true;
         atomic_fetch_sub(d->left, 1);
         return;
     }
@@ -348,18 +349,18 @@ static void drain_start(gb_node *node, void *reader)
 }
 
 /* Ends all activations with their hooks, on their own workers, within the time. */
-static void drain_all(gb_host *host, uint64_t until, drain *drains, atomic_int *left)
+static void drain_all(gb_host *host, uint64_t until, drain *drains)
 {
     int count = host->silo->worker_count;
     for (int i = 0; i < count; i++) {
         drain *d = &drains[i];
         d->worker = host->silo->workers[i];
-        d->left = left;
+        d->left = &drains->count;
         d->node.run = drain_start;
         gb_timer_init(&d->timer, drain_timer);
         gb_worker_post(d->worker, &d->node);
     }
-    while (atomic_load(left) > 0 && real_now() < until) {
+    while (atomic_load(&drains->count) > 0 && real_now() < until) {
         drive(host, GB_MS / 5);
         if (host->config.virtual_time) gbi_host_move_time(host);
     }
@@ -398,24 +399,27 @@ static bool wait_ops(gb_host *host)
     }
 }
 
-/* What is queued and the hooks of all grains, within the time; then no thread of ours runs. */
-static void wind_down(gb_host *host, int drain_ms)
+/* What is queued and the hooks of all grains, within the time; then no thread of ours runs. Returns
+ * what lies in mailboxes still: it is freed when their last mail has been read. */
+static drain *wind_down(gb_host *host, int drain_ms)
 {
     gb_silo *silo = host->silo;
     drain *drains = NULL;
-    atomic_int left = silo->worker_count;
     if (host->states && atomic_load(&host->open_rc) == 0 && drain_ms > 0) {
         uint64_t until = real_now() + (uint64_t)drain_ms * GB_MS;
         drains = gb_mem_zalloc(&host->mem, (size_t)silo->worker_count * sizeof *drains);
         if (drains) {
             gbi_host_settle(host, (drain_ms + 1) / 2); /* hooks need time too */
-            drain_all(host, until, drains, &left);
+            atomic_store(&drains->count, silo->worker_count);
+            drain_all(host, until, drains);
         }
     }
     stop_threads(host);
-    for (int i = 0; drains && i < silo->worker_count; i++)
+    for (int i = 0; drains && i < silo->worker_count; i++) {
         gb_timer_stop(&silo->workers[i]->timers, &drains[i].timer);
-    gb_mem_free(&host->mem, drains, (size_t)silo->worker_count * sizeof *drains);
+        drains[i].over = true;
+    }
+    return drains;
 }
 
 /* Callbacks that are owed run here, before the states whose arrays they may show are closed. */
@@ -435,13 +439,14 @@ void gb_close(gb_host *host, int drain_ms)
     if (!host) return;
     gbi_embed_begin_close(host);
     gb_silo *silo = host->silo;
-    if (silo) wind_down(host, drain_ms);
+    drain *drains = silo ? wind_down(host, drain_ms) : NULL;
     if (silo && host->states && !end_silo(host)) {
         /* a kernel that never ends holds them: better a leak than memory taken away under it */
-        gb_log_put(&host->log, GB_LOG_ERROR, 0, NULL,
+        gb_log_put(&host->log, GB_LOG_ERROR, gb_wall(host->sys), NULL,
                    "closed while a kernel still runs: its host's memory is kept");
         return;
     }
+    gb_mem_free(&host->mem, drains, silo ? (size_t)silo->worker_count * sizeof *drains : 0);
     gbi_embed_close(host);
     if (host->gpu) gb_gpu_close(host->gpu);
     if (silo) {

@@ -93,6 +93,24 @@ return {
     local gb = require "gb"
     gb.spawn(function() while true do gb.sleep(0.01) end end)
     print("done")]] }, run = "--drain 50ms a.lua", out = "done\n" },
+  { "the drain's time is all there is, with hooks and with mail that nobody reads", files = {
+    ["a.lua"] = [[
+    local gb = require "gb"
+    local T = gb.grain("T", {})
+    function T:x() gb.sleep(100) end
+    function T:on_deactivate() gb.sleep(100) end
+    gb.get("T", 1):tell("x")
+    gb.get("T", 2):async("x")
+    gb.spawn(function() while true do gb.sleep(0.001) end end)
+    print("done")]], ["b.lua"] = [[
+    for _, time in ipairs { "1ms", "2ms", "5ms", "1s" } do
+      local command = ("'%s' --drain %s a.lua; echo $? >rc"):format(os.getenv("GBRUN"), time)
+      local before = require("gb").monotonic()
+      os.execute(command)
+      local took = require("gb").monotonic() - before
+      assert(took < 1.9, "it took " .. took)
+      for line in io.lines("rc") do assert(line == "0", line) end
+    end]] }, run = "b.lua", out = ("done\n"):rep(4) },
   { "a wait that never ends, in virtual time", files = { ["a.lua"] = [[
     local gb = require "gb"
     gb.sleep("400h")
