@@ -11,7 +11,7 @@ typedef struct {
     size_t size;
     size_t file_size;
     long line;
-    bool note;
+    bool note, error;
 } head;
 
 enum { TEXT_MAX = 16 * 1024 - 64 };
@@ -36,7 +36,7 @@ static bool read_head(const char *at, size_t size, head *out)
             end = digits - 1;
         }
         if (!count) continue;
-        *out = (head){at, size, (size_t)(end - at), numbers[count - 1], i == 2};
+        *out = (head){at, size, (size_t)(end - at), numbers[count - 1], i == 2, i == 0 || i == 3};
         return true;
     }
     return false;
@@ -62,6 +62,7 @@ typedef struct {
     head open;        /* the message being shown */
     bool any, hidden; /* of it */
     bool own, line_done, caret;
+    bool told; /* an error at the user's place: what follows from it in our text says no more */
     int rc;
 } shower;
 
@@ -125,6 +126,10 @@ static void line(shower *s, const char *at, size_t size)
     bool tail = memmem(at, size < 40 ? size : 40, " generated.", 11) != NULL && isdigit(*at);
     if (tail) return;
     if (!read_head(at, size, &next)) {
+        size_t blank = strspn(at, " ");
+        bool from = starts(at + blank, size - blank, "from ");
+        if (starts(at, size, s->work) || (from && memmem(at, size, s->work, strlen(s->work))))
+            return;
         bool sentence = starts(at, size, "In file included") || memmem(at, size, ": In ", 5) ||
                         memmem(at, size, "ld: ", 4) || memmem(at, size, "undefined reference", 19);
         if (sentence) put_own_line(s), s->any = false;
@@ -140,9 +145,12 @@ static void line(shower *s, const char *at, size_t size)
     s->line_done = s->caret = false;
     s->own = next.file_size == name && name && memcmp(at, s->spec->name, name) == 0;
     bool generated = starts(at, size, "<gpubridge>") || starts(at, size, s->work);
-    s->hidden = generated && next.note;
+    bool about = starts(at, size, "kernel "); /* our check of a kernel's type */
+    s->hidden = (generated && next.note) || ((generated || about) && s->told);
+    if (!generated && next.error) s->told = true;
     if (!s->hidden) put_line(s, at, size);
-    if (generated || starts(at, size, "instance ")) s->hidden = true; /* what is below it */
+    /* what is below it */
+    if (generated || about || starts(at, size, "instance ")) s->hidden = true;
 }
 
 int gbi_messages(const char *text, const gb_module_spec *spec, const char *work, gb_buf *out)

@@ -51,6 +51,9 @@ static void put_kernel(wrapper *w, const gb_source_kernel *kernel, const char *e
         if (w->rc == 0) w->rc = gbi_put_escaped(w->out, shown);
         PUT(w, "\"\n");
     }
+    if (!kernel->is_template && !kernel->overloaded)
+        PUT(w, "# 1 \"kernel %s\"\n%s __GB_CHECK_KERNEL(decltype(&%s)) %s\n# 1 \"<gpubridge>\"\n",
+            shown, kernel->open, expression, kernel->close);
     PUT(w, "%s typedef __gb_entry<", kernel->open);
     if (kernel->overloaded)
         PUT(w, "void (*)(%s), &%s", kernel->types, expression);

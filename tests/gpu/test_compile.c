@@ -286,6 +286,15 @@ static void errors(void **state)
     refused("#include <cuda_fp16.h>\n", NULL, GB_ECOMPILE, "half precision");
     refused("#include \"/etc/hostname\"\n", NULL, GB_ECOMPILE, "absolute path");
     refused("#error told you\n", NULL, GB_ECOMPILE, "told you");
+    refused("extern \"C\" __global__ int k(int *p) { return *p; }", NULL, GB_ECOMPILE,
+            "a __global__ function returns void");
+    refused("namespace ns { __global__ void k(int &p) {} }", NULL, GB_ECOMPILE,
+            "a __global__ function takes its parameters by value");
+    assert_non_null(strstr(kit.detail, "kernel ns::k:"));
+    refused("__global__ void a() {}\n__global__ void a() {}", NULL, GB_ECOMPILE, "test.cu:2:");
+    assert_null(strstr(kit.detail, "kernel a"));
+    refused("__global__ void new(int *p) {}", NULL, GB_ECOMPILE, "test.cu:1:17: error: ");
+    assert_null(strstr(kit.detail, "kernel new"));
     refused("__device__ void f(); __global__ void k() { f(); }", NULL, GB_ECOMPILE, "undefined");
     refused("__global__ void k(int *p) { asm(\"exit;\"); }", NULL, GB_ECOMPILE, "inline PTX");
     refused("__global__ void k() {}\n__global__ void j() { k<<<1, 1>>>(); }", NULL, GB_ECOMPILE,

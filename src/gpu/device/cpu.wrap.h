@@ -249,6 +249,38 @@ enum {
 };
 template <typename T, T F, int Traits> struct __gb_entry;
 
+template <typename... A> struct __gb_values {
+    enum { value = 1 };
+};
+template <typename T, typename... A> struct __gb_values<T, A...> {
+    enum { value = __gb_values<A...>::value };
+};
+template <typename T, typename... A> struct __gb_values<T &, A...> {
+    enum { value = 0 };
+};
+template <typename T, typename... A> struct __gb_values<T &&, A...> {
+    enum { value = 0 };
+};
+template <typename T, typename U> struct __gb_same {
+    enum { value = 0 };
+};
+template <typename T> struct __gb_same<T, T> {
+    enum { value = 1 };
+};
+template <typename T> struct __gb_kernel_type;
+#define __GB_KERNEL_TYPE(exception)                                                                \
+    template <typename R, typename... A> struct __gb_kernel_type<R (*)(A...) exception> {          \
+        enum { returns_void = __gb_same<R, void>::value, values = __gb_values<A...>::value };      \
+    };
+__GB_KERNEL_TYPE()
+#ifdef __cpp_noexcept_function_type
+__GB_KERNEL_TYPE(noexcept)
+#endif
+#define __GB_CHECK_KERNEL(type)                                                                    \
+    static_assert(__gb_kernel_type<type>::returns_void, "a __global__ function returns void");     \
+    static_assert(__gb_kernel_type<type>::values,                                                  \
+                  "a __global__ function takes its parameters by value");
+
 #define __GB_ENTRY(exception)                                                                      \
     template <typename... A, void (*F)(A...) exception, int Traits>                                \
     struct __gb_entry<void (*)(A...) exception, F, Traits> {                                       \
