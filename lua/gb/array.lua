@@ -323,6 +323,12 @@ end
 -- Both are called by tail calls: level is that of error() here.
 local function from_list(kind, list, pinned, level)
   local n = #list
+  local most = table.maxn(list)
+  if most ~= n or n == 0 and next(list) ~= nil then
+    local what = most == 0 and "has named fields and no elements"
+      or ("has holes: %s is its last index, and some before it are nil"):format(types.show(most))
+    error("a list is wanted, and this table " .. what, level)
+  end
   local a, message, code = make(kind, n, pinned)
   if not a then return nil, message, code end
   local data, set = a.gb_data, kind.set

@@ -7,9 +7,6 @@ for name in pairs(package.preload) do
   if name:find("^gb") then own[name] = true end
 end
 
--- C functions that mean nothing to the user when our own code called them.
-local between = { error = true, assert = true, pcall = true, xpcall = true }
-
 --- Is this the name of a chunk of ours?
 function M.is_own(chunk) return own[chunk] == true end
 
@@ -27,6 +24,7 @@ local function table_text(value)
   for name, field in next, value do by_text[tostring(name)] = field end
   for i = 1, math.min(#names, 8) do parts[i] = names[i] .. " = " .. scalar(by_text[names[i]]) end
   if #names > 8 then parts[9] = "..." end
+  if #names == 0 then return "a table was raised as an error: {}" end
   return "a table was raised as an error: { " .. table.concat(parts, ", ") .. " }"
 end
 
@@ -43,14 +41,14 @@ function M.text(value)
   return tostring(value)
 end
 
---- A traceback without our frames, and without the C functions that stand only between them.
+--- A traceback without our frames, and without the C functions that they called.
 function M.frames(traceback)
   local kept = {}
   for line in (traceback or ""):gmatch("[^\n]+") do
-    local chunk = line:match("^%s+([%w_.]+):%d+:")
+    local chunk = line:match("^%s+([%w_.]+):")
     if chunk and own[chunk] then
       local last = kept[#kept]
-      if last and between[last:match("^%s+%[C%]: in function '([%w_]+)'$") or ""] then
+      if last and last:find("^%s+%[C%]:") then
         kept[#kept] = nil
       elseif last and chunk == "gb.script" then
         kept[#kept] = last:gsub("in function 'main'$", "in main chunk")
@@ -60,6 +58,15 @@ function M.frames(traceback)
     end
   end
   return table.concat(kept, "\n")
+end
+
+--- LuaJIT does not know the line where a coroutine died: the message does.
+function M.with_line(text, frames)
+  local chunk, line = text:match("^([^\n]-):(%d+): ")
+  if not chunk then return frames end
+  return (frames:gsub("^([^\n]*\n%s+)([^\n]-): in ", function(before, where)
+    if where == chunk then return ("%s%s:%s: in "):format(before, chunk, line) end
+  end))
 end
 
 --- A message that begins with a place in this library begins with the user's line instead.

@@ -20,7 +20,8 @@ function core.on_error(value, traceback, no_memory)
     local text = "not enough memory: Lua on this worker has reached its bound (lua_memory)"
     return text, "ENOMEM", frames
   end
-  return blame.message(blame.text(value), frames), "ERAISED", frames
+  local text = blame.text(value)
+  return blame.message(text, frames), "ERAISED", blame.with_line(text, frames)
 end
 
 function core.no_method(type_name, method, methods)

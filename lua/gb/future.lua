@@ -1,5 +1,6 @@
 -- Futures: results that come later. The table is made and filled in C (turn.c).
 local core = require "gb.core"
+local near = require "gb.near"
 local units = require "gb.units"
 
 local M = {}
@@ -7,7 +8,7 @@ local M = {}
 local meta = core.future_meta
 meta.__gb = "future"
 local methods = {}
-meta.__index = methods
+meta.__index = near.methods("future", methods)
 
 local function is(value) return type(value) == "table" and getmetatable(value) == meta end
 M.is = is
@@ -25,7 +26,7 @@ end
 
 function methods:done()
   check(self, "done")
-  return self.pending == nil
+  return rawget(self, "pending") == nil
 end
 
 --- Gives the result up: true when it was still to come.
@@ -34,7 +35,9 @@ function methods:cancel()
   return core.cancel(self)
 end
 
-function meta.__tostring(self) return self.pending and "future (pending)" or "future (done)" end
+function meta.__tostring(self)
+  return rawget(self, "pending") and "future (pending)" or "future (done)"
+end
 
 --- A future that has failed already.
 function M.failed(message, code)
@@ -79,7 +82,7 @@ function M.any(...)
   while #open > 0 do
     for i = #open, 1, -1 do
       local f = open[i]
-      if f.pending == nil then
+      if rawget(f, "pending") == nil then
         if not failed(f) then return unpack(f, 1, f.n) end
         last = f
         table.remove(open, i)

@@ -11,6 +11,7 @@ local M = { classes = {}, by_name = {} }
 
 local placements = { random = 0, hash = 1, ["local"] = 2, least = 3, stateless = 4 }
 local reentrancies = { [false] = 0, [true] = 1, chain = 2 }
+local hooks = { on_activate = true, on_deactivate = true, on_reload = true }
 local known_options = {
   placement = true, storage = true, save = true, kernels = true, reentrant = true,
   keep_alive = true, idle = true, max_queue = true, max_activations = true,
@@ -21,6 +22,7 @@ M.reserved = {
   tell = true, async = true, with = true, id = true, key = true, ref = true, timer = true,
   reminder = true, save_state = true, load_state = true, clear_state = true,
   deactivate = true, publish = true, device = true, kernels = true, state = true,
+  _gb_deliver = true,
 }
 
 -- ---- self ----
@@ -42,9 +44,14 @@ end
 function Base:deactivate() return core.self_deactivate(self) end
 
 local timer_meta = { __gb = "timer" }
-timer_meta.__index = {
-  stop = function(self) return core.self_timer_stop({ __act = self.act }, self.id) end,
-}
+local timer_methods = {}
+timer_meta.__index = near.methods("timer", timer_methods)
+
+--- No more ticks: true when there were some to come.
+function timer_methods:stop()
+  if getmetatable(self) ~= timer_meta then error("call it as timer:stop(), with a colon", 2) end
+  return core.self_timer_stop({ __act = self.act }, self.id)
+end
 
 local timer_options = { after = true, every = true, call = true, args = true }
 
@@ -59,12 +66,13 @@ function Base:timer(options)
   end
   if options.every and every < 1e-3 then error("self:timer: every is at least 1ms", 2) end
   local args = options.args or {}
-  if type(args) ~= "table" then error("self:timer: args is a list", 2) end
-  if type(self[options.call]) ~= "function" then
-    error(core.no_method(type_name, options.call, getmetatable(self).__gb_methods), 2)
+  local count = type(args) == "table" and table.maxn(args)
+  if not count or (count == 0 and next(args) ~= nil) then
+    error("self:timer: args is the list of the method's arguments: args = { 1, 2 }", 2)
   end
+  M.check_own(self, type_name, options.call, 2)
   local id, message, code = core.self_timer(self, options.call, after, every,
-    unpack(args, 1, table.maxn(args)))
+    unpack(args, 1, count))
   if not id then return nil, message, code end
   return setmetatable({ id = id, act = self.__act }, timer_meta)
 end
@@ -104,6 +112,23 @@ local function check_state(fn, name)
   end
 end
 
+-- Names with on_ are the user's own, but one that is a slip of the pen away from a hook would never
+-- be called.
+local function check_name(key, value, name)
+  if type(key) ~= "string" then
+    error(("the name of a method of %s is a string, got %s"):format(name, type(key)), 3)
+  end
+  if hooks[key] and value ~= nil and type(value) ~= "function" then
+    error(("%s:%s is a function, got %s"):format(name, key, type(value)), 3)
+  end
+  if key:find("^on_") and not hooks[key] and type(value) == "function" then
+    local near_one = near.nearest(key, near.keys(hooks), 1)
+    if near_one then
+      error(("%s:%s is no hook; did you mean '%s'?"):format(name, key, near_one), 3)
+    end
+  end
+end
+
 local function check_methods_guard(methods, name)
   return {
     __index = methods,
@@ -111,6 +136,7 @@ local function check_methods_guard(methods, name)
       if M.reserved[key] then
         error(("%s:%s is built in and cannot be redefined"):format(name, tostring(key)), 2)
       end
+      check_name(key, value, name)
       if type(value) == "function" then check_state(value, name) end
       methods[key] = value
       local own = M.classes[class]
@@ -135,11 +161,21 @@ end
 -- The options as numbers for the C half; raises at the line of gb.grain.
 local function digest(name, options, level)
   near.check_options("gb.grain", options, known_options)
-  local placement = options.placement or "random"
+  local placement = options.placement
+  if placement == nil then placement = "random" end
   if placement_of.is(placement) then
     placement = "random" -- among the workers; the device is chosen at activation
   elseif not placements[placement] then
-    error(near.unknown("placement", placement, near.keys(placements)), level + 1)
+    local known = near.keys(placements)
+    known[#known + 1] = "gb.gpu{ ... }"
+    error(near.unknown("placement", placement, known), level + 1)
+  end
+  if options.kernels ~= nil and type(options.kernels) ~= "string" then
+    error(("kernels is the name of a file: \"kernels/mine.cu\", got %s"):format(
+      type(options.kernels)), level + 1)
+  end
+  if options.keep_alive ~= nil and type(options.keep_alive) ~= "boolean" then
+    error("keep_alive is true or false, got " .. type(options.keep_alive), level + 1)
   end
   local reentrant = options.reentrant
   if reentrant == nil then reentrant = false end
@@ -150,25 +186,33 @@ local function digest(name, options, level)
   end
   local queue = options.max_queue or 1024
   if type(queue) ~= "number" or queue < 1 or queue > 1e6 or queue ~= math.floor(queue) then
-    error("max_queue is an integer from 1 to 1000000", level + 1)
+    error("max_queue is an integer from 1 to 1000000, got " .. tostring(queue), level + 1)
   end
   local most = options.max_activations or 16
   if type(most) ~= "number" or most < 1 or most > 1024 or most ~= math.floor(most) then
-    error("max_activations is an integer from 1 to 1024", level + 1)
+    error("max_activations is an integer from 1 to 1024, got " .. tostring(most), level + 1)
   end
   local idle = units.seconds(options.idle or "10m", "idle", level + 1)
   return { placement_code = placements[placement], reentrant_code = reentrancies[reentrant],
-    keep_alive = options.keep_alive and true or false, idle_s = idle,
+    keep_alive = options.keep_alive or false, idle_s = idle,
     max_queue = queue, stateless_max = most }
 end
+
+local NAME_MAX = 200
+
+local function is_name(name) return name:find("^%a[%w_.%-]*$") ~= nil end
 
 --- gb.grain(name, options): a class to put methods on.
 function M.define(name, options, level)
   level = level or 2
-  options = options or {}
-  if type(name) ~= "string" or not name:match("^[%a][%w_.%-]*$") then
-    error("gb.grain takes a name of letters, digits and _ . - : gb.grain(\"Counter\", { ... })",
-      level)
+  if options == nil then options = {} end
+  if type(name) ~= "string" or not is_name(name) then
+    local text = "gb.grain takes a name of letters, digits and _ . - that begins with a letter: "
+      .. "gb.grain(\"Counter\", { ... }), got %s"
+    error(text:format(type(name) == "string" and ("%q"):format(name) or type(name)), level)
+  end
+  if #name > NAME_MAX then
+    error(("the name of a grain type is at most %d bytes, got %d"):format(NAME_MAX, #name), level)
   end
   local digested = digest(name, options, level)
   local methods = setmetatable({}, { __index = Base })
@@ -200,11 +244,24 @@ end
 
 --- The name behind a class or a name; raises at `level`.
 function M.name_of(type_or_name, what, level)
-  if type(type_or_name) == "string" then return type_or_name end
+  if type(type_or_name) == "string" then
+    if type_or_name:find("^[^%c$]") and not type_or_name:find("%c") then return type_or_name end
+    error(("%s takes a grain type, and none can be called %q"):format(what, type_or_name),
+      level + 1)
+  end
   local own = type(type_or_name) == "table" and M.classes[type_or_name]
   if own then return own.name end
   error(("%s takes a grain type: its name or what gb.grain returned, got %s"):format(what,
-    type(type_or_name)), level + 1)
+    ref.is(type_or_name) and "reference" or type(type_or_name)), level + 1)
+end
+
+--- Raises at `level` unless a grain has a method of its own of that name: what timers and
+--- subscriptions call.
+function M.check_own(self, type_name, method, level)
+  local methods = getmetatable(self).__gb_methods
+  if type(rawget(methods, method)) ~= "function" then
+    error(core.no_method(type_name, method, methods), level + 1)
+  end
 end
 
 -- The hooks of a complete class and the function that makes its instances, asked for once by the C

@@ -145,7 +145,11 @@ parts.pipeline = function() return not_yet("pipeline", "pipelines") end
 parts.catalog = function()
   return { register = not_yet("catalog.register", "the kernel catalog") }
 end
-parts.label = function() return not_yet("label", "placement by label") end
+parts.label = function()
+  return function() -- raises, since nil for a placement would be any placement
+    error("gb.label (placement by label) is not in this version yet (ENOTYET)", 2)
+  end
+end
 
 setmetatable(gb, { __index = function(t, name)
   local part = parts[name]

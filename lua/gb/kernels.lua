@@ -146,10 +146,11 @@ function kernel_methods.run(kernel, shape, ...)
     if not future then return nil, message, code end
     local ok
     ok, message, code = future:await(timeout)
+    if ok then return true end
     if code == "ETIMEDOUT" then
       message = ("kernel '%s' did not end within its timeout; it runs on"):format(kernel.name)
     end
-    return ok, message, code
+    return nil, message, code
   end
   return core.launch(handle, shape, ...)
 end
@@ -219,10 +220,10 @@ local function publish(K, state)
     end
   end
   for name, kernel in pairs(short) do
-    if count[name] == 1 and not K_methods[name] then rawset(K, name, kernel) end
+    if count[name] == 1 and not K_methods[name] and name ~= "types" then rawset(K, name, kernel) end
   end
   for name, kernel in pairs(state.known) do
-    if not K_methods[name] then rawset(K, name, kernel) end
+    if not K_methods[name] and name ~= "types" then rawset(K, name, kernel) end
   end
   state.shown.types = setmetatable({}, {
     __index = function(_, name)

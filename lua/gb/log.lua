@@ -25,6 +25,12 @@ end
 -- The fields of a line that are ours; a user's of that name gets a "_" behind it.
 local ours = { time = true, level = true, text = true }
 
+local function is_list(t)
+  local count = 0
+  for _ in pairs(t) do count = count + 1 end
+  return count > 0 and count == #t
+end
+
 local function json(value, depth)
   local kind = type(value)
   if kind == "number" then
@@ -37,7 +43,7 @@ local function json(value, depth)
     return quoted((tostring(value):gsub("U?LL$", "")))
   elseif kind == "table" and depth < 4 and getmetatable(value) == nil then
     local parts = {}
-    if #value > 0 then
+    if is_list(value) then
       for i = 1, #value do parts[i] = json(value[i], depth + 1) end
       return "[" .. table.concat(parts, ",") .. "]"
     end
@@ -61,7 +67,7 @@ for level, name in ipairs { "debug", "info", "warn", "error" } do
         error(("gb.log.%s: the fields are a table"):format(name), 2)
       end
       inside = json(fields, 0):sub(2, -2)
-      if #fields > 0 then inside = '"fields":' .. json(fields, 0) end
+      if is_list(fields) then inside = '"fields":' .. json(fields, 0) end
     end
     core.log(level - 1, (text:gsub("%z", "\239\191\189")), inside)
     return true

@@ -25,10 +25,11 @@ local function distance(a, b, limit)
   return row[#b]
 end
 
---- The name of the list that is nearest to the given one, or nil when none is near.
-function M.nearest(name, names)
+--- The name of the list that is nearest to the given one, or nil when none is near (at most so many
+--- changes away).
+function M.nearest(name, names, limit)
   name = tostring(name)
-  local limit = math.max(1, math.min(3, math.ceil(#name / 3)))
+  limit = limit or math.max(1, math.min(3, math.ceil(#name / 3)))
   local best, best_distance = nil, limit + 1
   for _, known in ipairs(names) do
     local d = distance(name:lower(), known:lower(), limit)
@@ -44,6 +45,19 @@ function M.unknown(what, name, names)
   table.sort(names)
   if #names == 0 then return ("unknown %s '%s'; there are none"):format(what, tostring(name)) end
   return ("unknown %s '%s'; known: %s"):format(what, tostring(name), table.concat(names, ", "))
+end
+
+--- The __index of an object: its methods; other names raise at the user's line.
+function M.methods(what, methods)
+  return setmetatable(methods, { __index = function(_, name)
+    if type(name) == "string" then
+      local known = {}
+      for own, value in pairs(methods) do
+        if type(value) == "function" then known[#known + 1] = own end
+      end
+      error(M.unknown(what .. " method", name, known), 2)
+    end
+  end })
 end
 
 --- The keys of a table that are strings, sorted.

@@ -19,14 +19,19 @@ function M.gpu(options)
   near.check_options("gb.gpu", options, known, 2)
   local policy = options.policy or "score"
   if not policies[policy] then error(near.unknown("policy", policy, near.keys(policies)), 2) end
+  for _, name in ipairs { "required", "prefer_local" } do
+    if options[name] ~= nil and type(options[name]) ~= "boolean" then
+      error(("gb.gpu: %s is true or false, got %s"):format(name, type(options[name])), 2)
+    end
+  end
   local device = options.device
   if device ~= nil and (type(device) ~= "number" or device < 0 or device ~= math.floor(device)) then
     error("gb.gpu: device is the index of a device, from 0", 2)
   end
   return setmetatable({
     memory = options.memory and units.bytes(options.memory, "memory", 2) or 0,
-    device = device, policy = policy, required = options.required and true or false,
-    prefer_local = options.prefer_local and true or false,
+    device = device, policy = policy, required = options.required or false,
+    prefer_local = options.prefer_local or false,
   }, meta)
 end
 

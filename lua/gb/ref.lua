@@ -60,11 +60,32 @@ end
 
 local base = {}
 
-function base:id() return getmetatable(self).__type .. "/" .. key_text(self[KEY]) end
+function M.is(value)
+  if type(value) ~= "table" then return false end
+  local meta = getmetatable(value)
+  return type(meta) == "table" and rawget(meta, "__gb") == "ref"
+end
+local is = M.is
+
+-- level 3: who called the method
+local function check_colon(self, what)
+  if not is(self) then
+    error(("call '%s' on a reference with a colon: ref:%s(...)"):format(what, what), 3)
+  end
+end
+
+function base:id()
+  check_colon(self, "id")
+  return getmetatable(self).__type .. "/" .. key_text(self[KEY])
+end
 
 local private = "%s:%s is private (names with _ or on_ cannot be called from outside)"
 
 local function check_method(self, method, what)
+  local meta = type(self) == "table" and getmetatable(self)
+  if not meta or meta.__gb ~= "ref" then
+    error(("call '%s' on a reference with a colon: ref:%s(\"name\", ...)"):format(what, what), 3)
+  end
   if type(method) ~= "string" then
     error(("%s takes the name of a method: ref:%s(\"name\", ...)"):format(what, what), 3)
   end
@@ -97,6 +118,7 @@ local known_options = { timeout = true, priority = true, raise = true, bag = tru
 local make_meta
 
 function base:with(options)
+  check_colon(self, "with")
   near.check_options("with", options, known_options, true)
   local meta, old, merged = getmetatable(self), self[OPTIONS], {}
   if old then
@@ -119,17 +141,19 @@ function base:with(options)
     merged[BAG] = bytes
   end
   local raise = options.raise
-  if raise == nil then raise = meta.raise end
-  return setmetatable({ self[KEY], false, merged }, make_meta(meta.__type, raise and true or false))
+  if raise == nil then raise = meta.raise or false end
+  if type(raise) ~= "boolean" then error("raise is true or false, got " .. type(raise), 2) end
+  return setmetatable({ self[KEY], false, merged }, make_meta(meta.__type, raise))
 end
 
 -- ---- metatables ----
 
-local function raise_or_return(first, message, code, ...)
+local function raise_or_return(...)
+  local first, message, code = ...
   if first == nil and type(code) == "string" then
     error(("%s (%s)"):format(tostring(message), code), 2)
   end
-  return first, message, code, ...
+  return ... -- as many as there were
 end
 
 local function raising(fn)
@@ -234,12 +258,6 @@ function M.get(type_name, key, level)
     error("gb.get takes a type and a key: gb.get(\"Counter\", \"basket-7\")", level + 1)
   end
   return setmetatable({ canonical(key, level + 1), false }, make_meta(type_name, false))
-end
-
-function M.is(value)
-  if type(value) ~= "table" then return false end
-  local meta = getmetatable(value)
-  return type(meta) == "table" and rawget(meta, "__gb") == "ref"
 end
 
 M.key_text, M.syms, M.type_id, M.unknown_type = key_text, syms, type_id, unknown_type

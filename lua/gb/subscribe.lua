@@ -2,6 +2,7 @@
 -- grain's key belongs to, so it outlives activations. A message goes to each subscriber as a
 -- one-way call of its own grain or script.
 local core = require "gb.core"
+local near = require "gb.near"
 local ref = require "gb.ref"
 
 local M = {}
@@ -95,14 +96,19 @@ end
 -- ---- who subscribes ----
 
 local subscription = { __gb = "subscription" }
-subscription.__index = {
-  close = function(self)
-    if self.closed then return true end
-    self.closed = true
-    handlers[self.number] = nil
-    return worker_ref(self.home):remove(self.id, self.topic, self.number)
-  end,
-}
+local methods = {}
+subscription.__index = near.methods("subscription", methods)
+
+--- No more messages; a second close does nothing.
+function methods:close()
+  if getmetatable(self) ~= subscription then
+    error("call it as subscription:close(), with a colon", 2)
+  end
+  if rawget(self, "closed") then return true end
+  self.closed = true
+  handlers[self.number] = nil
+  return worker_ref(self.home):remove(self.id, self.topic, self.number)
+end
 
 --- gb.subscribe(ref, topic, function or method name): a subscription with close().
 function M.subscribe(target, topic, handler, level)
@@ -118,6 +124,9 @@ function M.subscribe(target, topic, handler, level)
   local self = core.self()
   if kind == "string" and not self then
     error("gb.subscribe: only a grain can name a method; a script gives a function", level)
+  elseif kind == "string" then
+    local _, own = core.self_key(self)
+    require("gb.grain").check_own(self, own, handler, level)
   end
   local type_name = getmetatable(target).__type
   if not ref.type_id(getmetatable(target)) then return ref.unknown_type(type_name) end

@@ -3,8 +3,9 @@ local core = require "gb.core"
 
 local M = {}
 
-local seconds = { ns = 1e-9, us = 1e-6, ms = 1e-3, s = 1, m = 60, h = 3600, d = 86400 }
-local bytes = { B = 1, KB = 2 ^ 10, MB = 2 ^ 20, GB = 2 ^ 30, TB = 2 ^ 40 }
+local seconds = { ns = 1e-9, us = 1e-6, ms = 1e-3, s = 1, m = 60, h = 3600, d = 86400,
+  all = "ns us ms s m h d" }
+local bytes = { B = 1, KB = 2 ^ 10, MB = 2 ^ 20, GB = 2 ^ 30, TB = 2 ^ 40, all = "B KB MB GB TB" }
 
 -- Raises at the user's line.
 local function parse(value, units, what, example)
@@ -18,10 +19,10 @@ local function parse(value, units, what, example)
     local number, unit = value:match("^%s*([%d.]+)%s*(%a*)%s*$")
     number = tonumber(number)
     local factor = unit == "" and 1 or units[unit]
-    if number and factor then return number * factor end
+    if number and tonumber(factor) then return number * factor end
   end
   core.raise(("%s must be a number or a text like %s, got %s"):format(what, example,
-    type(value) == "string" and ("'%s'"):format(value) or type(value)))
+    type(value) == "string" and ("'%s' (units: %s)"):format(value, units.all) or type(value)))
 end
 
 --- Seconds from a number of seconds or "250ms", "5s", "10m", "1h", "1d".

@@ -405,7 +405,7 @@ function gb.batch(kernel_id) end
 ---@return nil, string message, "ENOTYET"
 function gb.pipeline(kernel_id) end
 
----@return nil, string message, "ENOTYET"
+---Raises.
 function gb.label(labels) end
 
 ---@class gb.Catalog

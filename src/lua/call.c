@@ -170,6 +170,17 @@ static void no_reference(lua_State *L, const gb_sym *method)
     gbl_raise(L, "call '%s' on a reference with a colon: ref:%s(...)", name, name);
 }
 
+/* A table of the user's could hold what looks like a key. Asked where no handle has answered it. */
+static bool is_reference(lua_State *L, int index)
+{
+    if (!lua_getmetatable(L, index)) return false;
+    lua_pushliteral(L, "__type");
+    lua_rawget(L, -2);
+    bool is = lua_type(L, -1) == LUA_TSTRING;
+    lua_pop(L, 2);
+    return is;
+}
+
 /* Looks the activation up here, by the handle that the reference keeps or by key (borrowed from the
  * reference). */
 static void find_act(lua_State *L, int ref, target *to)
@@ -185,9 +196,8 @@ static void find_act(lua_State *L, int ref, target *to)
         }
     }
     lua_pop(L, 1);
+    if (__builtin_expect(!is_reference(L, ref), 0)) no_reference(L, to->method);
     lua_rawgeti(L, ref, REF_KEY);
-    if (__builtin_expect(lua_type(L, -1) != LUA_TNUMBER && lua_type(L, -1) != LUA_TSTRING, 0))
-        no_reference(L, to->method);
     to->key = key_at(L, -1);
     to->act = NULL;
     if (to->type->options.placement == GB_PLACE_STATELESS) return;

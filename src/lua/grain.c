@@ -185,7 +185,7 @@ static gb_act *check_self(lua_State *L, gbl_state *state)
         if (lua_isnumber(L, -1)) act = gbl_act_of(state, lua_tonumber(L, -1));
         lua_pop(L, 1);
     }
-    if (!act) luaL_error(L, "expected self (a grain that is active)");
+    if (!act) gbl_raise(L, "expected self (a grain that is active), as in self:name(...)");
     return act;
 }
 

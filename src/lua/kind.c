@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/err.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static gbl_state *state_of(gb_call *call)
@@ -150,6 +151,22 @@ int gbl_method(gbl_state *state, gbl_type *own, const gb_sym *sym)
     return own->fn_refs[sym->id];
 }
 
+/* A failure of a turn that nobody waits for. */
+static void log_unheard(gbl_state *state, gb_call *call, const char *how, const char *message,
+                        const char *traceback)
+{
+    const char *method = call->method ? call->method->text : "?";
+    bool script = call->act->type->name->text[0] == '$'; /* the worker's own grain */
+    bool handler = script || strcmp(method, "_gb_deliver") == 0;
+    char id[256];
+    gb_key_print(id, sizeof id, call->type, gb_act_key(call->act));
+    if (script) snprintf(id, sizeof id, "the script");
+    gb_log_put(state->worker->silo->config.log, GB_LOG_WARN, gb_wall(state->worker->silo->sys),
+               NULL, "%s%s%s %s and nobody waits for it: %s%s%s", id, handler ? ", " : ":",
+               handler ? "a handler of gb.subscribe" : method, how, message ? message : "?",
+               traceback ? "\n" : "", traceback ? traceback : "");
+}
+
 static void fail_no_method(gbl_state *state, gb_call *call, gbl_type *own)
 {
     lua_State *L = state->L;
@@ -161,6 +178,8 @@ static void fail_no_method(gbl_state *state, gb_call *call, gbl_type *own)
     const char *text = "no such method";
     if (lua_pcall(L, 3, 1, 0) == 0 && lua_isstring(L, -1)) text = lua_tostring(L, -1);
     gb_call_fail(call, GB_ENOMETHOD, "%s", text);
+    if (call->flags & (GB_CALL_ONEWAY | GB_CALL_TICK))
+        log_unheard(state, call, "failed", text, NULL);
     lua_pop(L, 2);
 }
 
@@ -292,15 +311,8 @@ static int turn_failed(gbl_state *state, gb_call *turn, gbl_co *dead, int why)
     turn->body = NULL;
     const char *message = lua_tostring(L, -3);
     if (turn->flags & (GB_CALL_HOOK | GB_CALL_ONEWAY | GB_CALL_TICK)) {
-        const char *traceback = lua_tostring(L, -1);
-        char id[256];
-        gb_key_print(id, sizeof id, turn->type, gb_act_key(turn->act));
         if (!(turn->flags & GB_CALL_HOOK))
-            gb_log_put(state->worker->silo->config.log, GB_LOG_WARN,
-                       gb_wall(state->worker->silo->sys), NULL,
-                       "%s:%s raised and nobody waits for it: %s\n%s", id,
-                       turn->method ? turn->method->text : "?", message ? message : "?",
-                       traceback ? traceback : "");
+            log_unheard(state, turn, "raised", message, lua_tostring(L, -1));
         rc = lua_isstring(L, -2) ? gb_err_code(lua_tostring(L, -2))
                                  : 0; /* gb.fail with one of ours */
         if (rc == 0) rc = GB_ERAISED;

@@ -195,9 +195,11 @@ void gbl_future_finish(gbl_state *state, gbl_pending *pending, lua_State *L, int
 
 static gbl_pending *pending_at(lua_State *L, int index)
 {
-    lua_getfield(L, index, "pending");
+    lua_pushvalue(L, index);
+    lua_pushliteral(L, "pending");
+    lua_rawget(L, -2);
     gbl_pending *pending = lua_touserdata(L, -1);
-    lua_pop(L, 1);
+    lua_pop(L, 2);
     return pending;
 }
 

@@ -148,6 +148,7 @@ local function check(in_place)
   local fresh = gb.array("int32", 1)
   assert(K.slow:run({ grid = 1, block = 1, timeout = "1m" }, fresh, 1000))
   equal(fresh[0], 1)
+  equal(select("#", K.slow:run({ grid = 1, block = 1, timeout = "1m" }, fresh, 1000)), 1)
   core.device_in_place(gb.device().index, true)
   return K
 end
@@ -170,6 +171,15 @@ local t = gb.array("float", { 1, 2 })
 assert(T["scale<float,2>"]:run({ grid = 1, block = 2 }, t))
 assert(T["scale<float, 2>"]:run({ grid = 1, block = 2 }, t))
 list(t:totable(), { 4, 8 })
+
+-- a kernel that is called like a field of K does not hide it
+local N = assert(gb.kernels { name = "names", source = [==[
+struct Body { float x; };
+extern "C" __global__ void types(Body *b) { b[threadIdx.x].x = 5; }
+]==] })
+local bodies = gb.array(N.types.Body, 1)
+assert(N:kernel("types"):run({ grid = 1, block = 1 }, bodies))
+equal(bodies[0].x, 5)
 
 -- options
 local O = assert(gb.kernels { name = "options", options = { "-DN=4" }, source =

@@ -230,7 +230,6 @@ kit.case("wrong definitions raise at the line", function()
 end)
 
 kit.case("what is not there yet says so", function()
-  kit.fails("ENOTYET", "gb.plan (plans and graphs) is not in this version yet", gb.plan())
   kit.fails("ENOTYET", "~^gb.batch", gb.batch("x"))
   kit.fails("ENOTYET", "~^gb.pipeline", gb.pipeline("x"))
   kit.fails("ENOTYET", "~^gb.catalog.register", gb.catalog.register("x", {}))

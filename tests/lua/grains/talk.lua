@@ -209,11 +209,18 @@ kit.case("log lines are JSON, whatever is in them", function()
   kit.eq(by_text.reserved.level_, "mine")
   kit.eq(by_text["from a grain"].n, 5)
   kit.eq(by_text.reserved.level, "info", "fields do not replace ours")
-  local raised
-  for _, line in ipairs(lines) do if line.text:find("raised and nobody waits for it", 1, true)
-    then raised = line end end
-  kit.ok(raised and raised.text:find("log_lines.lua:%d+: told"),
-    "a told method that raises is in the log")
+  kit.eq(by_text.mixed["1"], "first")
+  kit.eq(by_text.mixed.name, "Ann")
+  kit.eq(by_text.mixed.inner.x, 2)
+  local function unheard(text)
+    for _, line in ipairs(lines) do if line.text:find(text) == 1 then return end end
+    error("not in the log: " .. text, 2)
+  end
+  unheard("Logger/1:told raised and nobody waits for it: log_lines.lua:%d+: told")
+  unheard("Logger/1:tald failed and nobody waits for it: Logger: unknown method 'tald'; did you "
+    .. "mean 'told'%?")
+  unheard("Logger/2, a handler of gb.subscribe raised .*: log_lines.lua:%d+: in a grain's handler")
+  unheard("the script, a handler of gb.subscribe raised .*%.lua:%d+: in the script's handler")
 end)
 
 kit.finish()
