@@ -3,9 +3,9 @@
 
 #include "gbrun/build.h"
 #include "gpu/cpu_tool.h"
+#include "gpu/cuda_compile.h"
 #include "gpu/gpu.h"
 #include "gpu/image_cache.h"
-#include "gpu/nvrtc.h"
 
 #include <dirent.h>
 #include <dlfcn.h>
@@ -22,8 +22,16 @@ const char *gbrun_commit(void)
 
 int gbrun_version(gbrun_options *options)
 {
+    gb_cuda_api driver;
+    char text[64] = "no CUDA driver here";
     (void)options;
-    printf("gpubridge %s (commit %s)\nbackends: cpu\n", GB_BUILD_VERSION, gbrun_commit());
+    if (gbi_cuda_load(&driver) >= 0) {
+        snprintf(text, sizeof text, "driver for CUDA %d.%d", driver.version / 1000,
+                 driver.version % 1000 / 10);
+        gbi_cuda_unload(&driver);
+    }
+    printf("gpubridge %s (commit %s)\nbackends: cpu, cuda (%s)\n", GB_BUILD_VERSION,
+           gbrun_commit(), text);
     return 0;
 }
 
@@ -70,6 +78,14 @@ static void row(const char *name, const char *text)
     printf("%-14s %s\n", name, text);
 }
 
+/* Why something is not there, without its name in front. */
+static void missing(const char *name)
+{
+    const char *why = gb_err_detail();
+    size_t size = strlen(name);
+    row(name, strncmp(why, name, size) == 0 && why[size] == ':' ? why + size + 2 : why);
+}
+
 static void remedy(const char *text)
 {
     printf("%-14s -> %s\n", "", text);
@@ -89,6 +105,17 @@ static void show_machine(void)
     const char *(*uv_version)(void) =
         (const char *(*)(void))dlsym(RTLD_DEFAULT, "uv_version_string");
     row("libuv", uv_version ? uv_version() : "built in");
+}
+
+static bool can_write(const char *folder)
+{
+    char path[GB_IMAGE_PATH_MAX + 32];
+    snprintf(path, sizeof path, "%s/doctor.XXXXXX", folder);
+    int file = mkstemp(path);
+    if (file < 0) return false;
+    close(file);
+    unlink(path);
+    return true;
 }
 
 static bool show_cache(gbrun_options *options, char *folder)
@@ -115,7 +142,9 @@ static bool show_cache(gbrun_options *options, char *folder)
              st.st_uid == geteuid() ? "you" : "another user", (unsigned)st.st_mode & 07777, files,
              (double)bytes / (1 << 20));
     row("cache", text);
-    return true;
+    if (can_write(folder)) return true;
+    remedy("no file can be written there: name a folder of your own with --cache DIR");
+    return false;
 }
 
 static bool show_compiler(gbrun_options *options, const char *folder)
@@ -135,50 +164,88 @@ static bool show_compiler(gbrun_options *options, const char *folder)
     return true;
 }
 
-static void show_driver(void)
+static void version_row(const char *name, const char *what, int version, const char *path)
 {
-    char text[128];
-    void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-    int (*version)(int *) = driver ? (int (*)(int *))dlsym(driver, "cuDriverGetVersion") : NULL;
-    int number = 0;
-    if (version && version(&number) == 0) {
-        snprintf(text, sizeof text, "CUDA %d.%d", number / 1000, number % 1000 / 10);
-        row("CUDA driver", text);
-    } else {
-        row("CUDA driver", "not found: kernels run on the CPU");
-        remedy("on a machine with an NVIDIA GPU: install its driver (libcuda.so.1)");
+    char text[GB_CUDA_PATH_MAX + 64];
+    snprintf(text, sizeof text, "%s%d.%d (%s)", what, version / 1000, version % 1000 / 10, path);
+    row(name, text);
+}
+
+/* True: the driver is there and works. */
+static bool show_driver(void)
+{
+    gb_cuda_api driver;
+    const char *why = NULL;
+    char text[512];
+    if (gbi_cuda_load(&driver) < 0) {
+        row("CUDA driver", gb_err_detail());
+        remedy("kernels run on the CPU; for an NVIDIA GPU install its driver (libcuda.so.1, 525.60 "
+               "or newer), in a container with --gpus all");
+        return false;
     }
-    if (driver) dlclose(driver);
-    void *nvml = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
-    row("NVML", nvml ? "found" : "not found");
-    if (nvml) dlclose(nvml);
+    version_row("CUDA driver", "for CUDA ", driver.version, driver.path);
+    gb_cu_result rc = driver.cuInit(0);
+    if (rc != GB_CU_SUCCESS) {
+        if (driver.cuGetErrorString(rc, &why) != GB_CU_SUCCESS || !why) why = "?";
+        snprintf(text, sizeof text, "it does not start: error %u, %s: see nvidia-smi; in a "
+                 "container give it the GPUs (--gpus all)", rc, why);
+        remedy(text);
+    }
+    gbi_cuda_unload(&driver);
+    return rc == GB_CU_SUCCESS;
+}
+
+static void show_nvml(bool driver)
+{
+    gb_nvml_api nvml;
+    if (gbi_nvml_load(&nvml) >= 0) {
+        row("NVML", nvml.path);
+        gbi_nvml_unload(&nvml);
+        return;
+    }
+    missing("NVML");
+    remedy(driver ? "temperature, power and use of GPUs are not shown: install libnvidia-ml.so.1, "
+                    "which comes with the driver"
+                  : "it comes with the driver; nothing is missing without a GPU");
 }
 
 static void show_nvrtc(void)
 {
-    char text[5000];
-    gb_nvrtc *nvrtc;
-    if (gb_nvrtc_open(&nvrtc) < 0) {
-        row("NVRTC", "not found");
-        remedy("to compile for NVIDIA GPUs: install the CUDA toolkit, or name libnvrtc.so in "
-               "GB_NVRTC_LIBRARY");
+    gb_nvrtc_api nvrtc;
+    int archs[64];
+    char text[128];
+    if (gbi_nvrtc_load(&nvrtc) < 0) {
+        missing("NVRTC");
+        remedy("to compile for NVIDIA GPUs: install the CUDA toolkit or the wheel "
+               "nvidia-cuda-nvrtc, or name libnvrtc.so in GB_NVRTC_LIBRARY");
         return;
     }
-    snprintf(text, sizeof text, "%s (%s)", gb_nvrtc_version(nvrtc), gb_nvrtc_path(nvrtc));
-    row("NVRTC", text);
-    gb_nvrtc_close(nvrtc);
+    version_row("NVRTC", "", nvrtc.version, nvrtc.path);
+    int count = gbi_nvrtc_archs(&nvrtc, archs, 64);
+    if (count > 0) {
+        snprintf(text, sizeof text, "sm_%d to sm_%d", archs[0], archs[count - 1]);
+        row("", text);
+    }
+    gbi_nvrtc_unload(&nvrtc);
 }
 
-static void show_devices(gbrun_options *options)
+/* False: there is not one. */
+static bool show_devices(gbrun_options *options, bool driver)
 {
     gb_gpu *gpu;
-    if (open_devices(options, &gpu) < 0) {
-        row("devices", gb_err_detail());
-        return;
-    }
-    for (int i = 0; i < gb_gpu_device_count(gpu); i++)
+    int rc = open_devices(options, &gpu), count = rc < 0 ? rc : gb_gpu_device_count(gpu);
+    bool gpus = false;
+    if (count < 0) row("devices", gb_err_detail());
+    for (int i = 0; i < count; i++) {
+        gb_device_info info;
+        gb_device_get_info(gb_gpu_device(gpu, i), &info);
+        gpus |= strcmp(info.backend, "cuda") == 0;
         print_device(gpu, i, i ? "               " : "devices        ");
-    gb_gpu_close(gpu);
+    }
+    if (driver && !gpus)
+        remedy("the CUDA driver shows no device: see nvidia-smi, and CUDA_VISIBLE_DEVICES");
+    if (rc >= 0) gb_gpu_close(gpu);
+    return count > 0;
 }
 
 static void show_busted(void)
@@ -202,9 +269,10 @@ int gbrun_doctor(gbrun_options *options)
     show_machine();
     bool cache = show_cache(options, folder);
     bool usable = cache && show_compiler(options, folder);
-    show_driver();
+    bool driver = show_driver();
+    show_nvml(driver);
     show_nvrtc();
-    show_devices(options);
+    usable &= show_devices(options, driver);
     show_busted();
     row("verdict",
         usable ? "usable: kernels run here" : "kernels cannot run here: see the remedies above");

@@ -6,6 +6,7 @@
 #define GB_GBRUN_GBRUN_H
 
 #include "base/buf.h"
+#include "gpu/gpu.h"
 #include "host/host.h"
 
 #include <stdbool.h>
@@ -115,6 +116,7 @@ int gbrun_not_yet(const char *name);
 int gbrun_script(gbrun_options *options);
 int gbrun_test(gbrun_options *options);
 int gbrun_kernel(gbrun_options *options);
+int gbrun_kernel_gpu(gbrun_options *options, const gb_module_spec *spec, const char *arch);
 int gbrun_config(gbrun_options *options);
 int gbrun_doctor(gbrun_options *options);
 int gbrun_devices(gbrun_options *options);

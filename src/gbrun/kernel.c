@@ -1,10 +1,9 @@
-/* gbrun kernel FILE.cu: compiles for the CPU, and for a GPU where NVRTC is, and prints what the
+/* gbrun kernel FILE.cu: compiles for the CPU, or for a GPU (kernel_gpu.c), and prints what the
  * kernels are. */
 #include "gbrun/gbrun.h"
 
 #include "gpu/gpu.h"
 #include "gpu/image_cache.h"
-#include "gpu/nvrtc.h"
 
 #include <errno.h>
 #include <libgen.h>
@@ -93,11 +92,26 @@ static void print_kernel(const gb_kernel *kernel)
     printf("; barriers: %s\n", info.barriers ? "yes" : "no");
 }
 
+/* A kernel of a namespace is found by the last part of its name too: that is shown once. */
+static bool is_short(const gb_module *module, int at)
+{
+    const char *name = gb_kernel_name(gb_module_kernel_at(module, at));
+    size_t size = strlen(name);
+    for (int i = 0; i < gb_module_kernel_count(module); i++) {
+        const char *other = gb_kernel_name(gb_module_kernel_at(module, i));
+        size_t more = strlen(other);
+        if (more > size + 2 && strcmp(other + more - size, name) == 0 &&
+            memcmp(other + more - size - 2, "::", 2) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void print_module(const gb_module *module)
 {
     const char *log = gb_module_log(module);
     for (int i = 0; i < gb_module_kernel_count(module); i++)
-        print_kernel(gb_module_kernel_at(module, i));
+        if (!is_short(module, i)) print_kernel(gb_module_kernel_at(module, i));
     if (gb_module_kernel_count(module) == 0)
         printf("no kernels (templates need an instance, see gb.kernels{ instances = ... })\n");
     if (*log) fputs(log, stderr);
@@ -133,58 +147,10 @@ static int compile_cpu(gbrun_options *options, unit *u, gb_gpu *gpu)
     return rc < 0 ? GBRUN_FAILED : 0;
 }
 
-/* ---- a GPU ---- */
-
-/* The lines of ptxas that say what each kernel takes; other lines are the compiler's own. */
-static void print_resources(char *log)
-{
-    char name[256] = "";
-    for (char *line = strtok_r(log, "\n", &log); line; line = strtok_r(NULL, "\n", &log)) {
-        char *start = strstr(line, "Compiling entry function '"), *used = strstr(line, "Used ");
-        if (start) {
-            start = strchr(start, '\'') + 1;
-            snprintf(name, sizeof name, "%.*s", (int)strcspn(start, "'"), start);
-        } else if (used && strstr(line, "registers")) {
-            printf("  %s: %s\n", *name ? name : "a kernel", used);
-        } else if (!strstr(line, "ptxas info") && !strstr(line, "bytes stack frame")) {
-            fprintf(stderr, "%s\n", line);
-        }
-    }
-}
-
-static int compile_gpu(gbrun_options *options, unit *u, const char *arch)
-{
-    gb_nvrtc *nvrtc;
-    gb_nvrtc_result result;
-    if (gb_nvrtc_open(&nvrtc) < 0) {
-        fprintf(stderr, "gbrun: --arch %s: %s\n", arch, gb_err_detail());
-        return GBRUN_FAILED;
-    }
-    gb_buf_init(&result.log, &options->mem);
-    gb_buf_init(&result.image, &options->mem);
-    int rc = gb_nvrtc_compile(nvrtc, &u->spec, arch, &result);
-    if (rc < 0) {
-        fprintf(stderr, "%s%s\n", rc == GB_ECOMPILE ? "" : "gbrun: ", gb_err_detail());
-    } else {
-        printf("%s by NVRTC %s: %zu bytes of %s\n", arch, gb_nvrtc_version(nvrtc),
-               result.image.size, strncmp(arch, "sm_", 3) == 0 ? "machine code" : "PTX");
-        char *log = strdup(gb_buf_text(&result.log));
-        if (log) print_resources(log);
-        free(log);
-    }
-    gb_buf_fini(&result.log);
-    gb_buf_fini(&result.image);
-    gb_nvrtc_close(nvrtc);
-    return rc < 0 ? GBRUN_FAILED : 0;
-}
-
 int gbrun_kernel(gbrun_options *options)
 {
     const char *arch = gbrun_given(options, "--arch");
-    if (arch && gbrun_given(options, "--cpu")) {
-        fprintf(stderr, "gbrun: --arch and --cpu exclude each other\n");
-        return GBRUN_USAGE;
-    }
+    bool cpu = !arch || gbrun_given(options, "--cpu");
     gb_gpu_config config = {.mem = &options->mem,
                             .cache_dir = options->config.cache_dir,
                             .compiler = options->config.compiler,
@@ -192,12 +158,12 @@ int gbrun_kernel(gbrun_options *options)
     gb_gpu *gpu = NULL;
     unit *u = calloc(1, sizeof *u);
     int code = u ? read_unit(options, u) : GBRUN_FAILED;
-    if (code == 0 && gb_gpu_open(&gpu, &config) < 0) {
+    if (code == 0 && cpu && gb_gpu_open(&gpu, &config) < 0) {
         fprintf(stderr, "gbrun: %s\n", gb_err_detail());
         code = GBRUN_FAILED;
     }
-    if (code == 0) code = compile_cpu(options, u, gpu);
-    if (code == 0 && arch) code = compile_gpu(options, u, arch);
+    if (code == 0 && cpu) code = compile_cpu(options, u, gpu);
+    if (code == 0 && arch) code = gbrun_kernel_gpu(options, &u->spec, arch);
     if (gpu) gb_gpu_close(gpu);
     if (u) gb_buf_fini(&u->source);
     free(u);

@@ -34,6 +34,25 @@ static void find_folders(const char *dir, gb_config *config, char *root, char *a
     if (!config->app_dir) config->app_dir = app;
 }
 
+/* Is there a device that is no CPU? The software driver of tests is none. Negative: it was told. */
+static int has_gpu(gbrun_options *options)
+{
+    gb_gpu *gpu;
+    gb_gpu_config config = {.mem = &options->mem,
+                            .cache_dir = options->config.cache_dir,
+                            .compiler = options->config.compiler,
+                            .threads = options->config.kernel_threads};
+    int rc = gb_gpu_open(&gpu, &config), count = rc < 0 ? rc : gb_gpu_device_count(gpu), found = 0;
+    if (count < 0) fprintf(stderr, "gbrun: %s (%s)\n", gb_err_detail(), gb_err_name(count));
+    for (int i = 0; i < count; i++) {
+        gb_device_info info;
+        gb_device_get_info(gb_gpu_device(gpu, i), &info);
+        found |= strcmp(info.backend, "cpu") != 0 && strcmp(info.backend, "software") != 0;
+    }
+    if (rc >= 0) gb_gpu_close(gpu);
+    return count < 0 ? count : found;
+}
+
 int gbrun_test(gbrun_options *options)
 {
     gb_config config = options->config;
@@ -41,6 +60,13 @@ int gbrun_test(gbrun_options *options)
     if (!is_dir(options->file) && access(options->file, R_OK) != 0) {
         fprintf(stderr, "gbrun: cannot open %s: no such folder or file\n", options->file);
         return GBRUN_FAILED;
+    }
+    if (gbrun_given(options, "--gpu")) {
+        int found = has_gpu(options);
+        if (found == 0)
+            printf("0 passed, 0 failed, all skipped: not run, there is no GPU here (see gbrun "
+                   "doctor)\n");
+        if (found <= 0) return found < 0 ? GBRUN_FAILED : 0;
     }
     char path[PATH_BYTES];
     snprintf(path, sizeof path, "%s", options->file);

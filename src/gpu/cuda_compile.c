@@ -36,6 +36,7 @@ void gbi_cuda_image_init(gbi_cuda_image *image, gb_mem *mem)
     gb_buf_init(&image->log, mem);
     gbi_cuda_names_init(&image->names, mem);
     image->cached = false;
+    image->verbose = false;
 }
 
 void gbi_cuda_image_fini(gbi_cuda_image *image)
@@ -80,6 +81,7 @@ static void set_options(work *w)
     w->options[w->option_count++] = gbi_options_standard(spec);
     /* functions and lambdas without a mark are the device's, as on the cpu backend */
     w->options[w->option_count++] = "--device-as-default-execution-space";
+    if (w->out->verbose) w->options[w->option_count++] = "--ptxas-options=-v";
     for (int i = 0; spec->options && spec->options[i] && w->option_count < OPTIONS_MAX - 20; i++)
         if (!strstr(spec->options[i], "-std=")) w->options[w->option_count++] = spec->options[i];
     for (int i = 0; spec->includes && spec->includes[i] && i < INCLUDES_MAX; i++) {
@@ -394,6 +396,7 @@ int gbi_cuda_compile(gbi_cuda_image *out, const gb_nvrtc_api *nvrtc, const char 
     if (rc == 0) rc = choose_arch(w, arch);
     if (rc == 0) rc = gb_image_cache_folder(cache_dir, w->folder);
     if (rc == 0) rc = make_key(w);
+    if (out->verbose) w->keyed = false;
     if (rc == 0) {
         set_options(w);
         rc = w->keyed ? load(w) : GB_ENOENT;

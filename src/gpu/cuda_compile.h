@@ -15,6 +15,8 @@ typedef struct gbi_cuda_image {
     gb_buf log;   /* warnings, as text; of a failure: the whole message */
     gbi_cuda_names names;
     bool cached;
+    bool verbose; /* set before compiling: the log has what each kernel takes (ptxas -v), and the
+                     cache is left alone */
 } gbi_cuda_image;
 
 void gbi_cuda_image_init(gbi_cuda_image *image, gb_mem *mem);

@@ -2,7 +2,7 @@
 -- exit code, standard output and standard error. CASES is a file that returns a list of
 --     { "name", files = { ["a.lua"] = "text" }, run = "a.lua ARG", code = 0, out = "exact" or nil,
 --       has = { "part of the output" }, err = { "part of standard error" }, lacks = { "in neither"
--- }, env = "A=b" } DIR is emptied; each case has a folder of its own in it.
+-- }, env = "A=b", nvrtc = true (it needs NVRTC) } DIR is emptied; each case has its own folder there.
 local gbrun, cases_file, dir = arg[1], arg[2], arg[3]
 
 local function read(path)
@@ -75,8 +75,18 @@ local function run(number, case)
     case.run, table.concat(problems, "\n  "), out, err))
 end
 
+-- Cases that compile for GPUs need NVRTC, and are reported where there is none.
+local function has_nvrtc()
+  local path = dir .. "/doctor"
+  shell(("'%s' doctor --cache '%s/cache' >'%s' 2>&1"):format(gbrun, dir, path))
+  return read(path):find("NVRTC +%d") ~= nil
+end
+local nvrtc = has_nvrtc()
+
 for number, case in ipairs(dofile(cases_file)) do
-  if case.sanitize and thread_build then
+  if case.nvrtc and not nvrtc then
+    print("not run, there is no NVRTC: " .. case[1])
+  elseif case.sanitize and thread_build then
     print("left out: " .. case[1])
   else
     run(number, case)
