@@ -2,7 +2,7 @@
 -- exit code, standard output and standard error. CASES is a file that returns a list of
 --     { "name", files = { ["a.lua"] = "text" }, run = "a.lua ARG", code = 0, out = "exact" or nil,
 --       has = { "part of the output" }, err = { "part of standard error" }, lacks = { "in neither"
--- }, env = "A=b", nvrtc = true (it needs NVRTC) } DIR is emptied; each case has its own folder there.
+-- }, env = "A=b", nvrtc = true (it needs NVRTC) } DIR is emptied; each case has a folder there.
 local gbrun, cases_file, dir = arg[1], arg[2], arg[3]
 
 local function read(path)
