@@ -23,7 +23,7 @@ end
 
 -- Counts as busted's own program counts.
 local function count_results(busted)
-  local count = { passed = 0, failures = 0, errors = 0 }
+  local count = { passed = 0, failures = 0, errors = 0, pending = 0 }
   busted.subscribe({ "error" }, function()
     count.errors = count.errors + 1
     return nil, true
@@ -35,6 +35,7 @@ local function count_results(busted)
   end)
   busted.subscribe({ "test", "end" }, function(_, _, status)
     if status == "success" then count.passed = count.passed + 1 end
+    if status == "pending" then count.pending = count.pending + 1 end
     return nil, true
   end)
   return count
@@ -82,6 +83,11 @@ function M.run(target, dir, seed, terminal, filter)
   renew_for_files(busted, seed)
   execute(busted, target, seed)
   local failed = count.failures + count.errors
+  if count.passed + failed + count.pending == 0 then
+    failed = 1
+    io.write(("no test ran: %s has none%s\n"):format(target,
+      filter and (" whose name has the pattern '%s'"):format(filter) or ""))
+  end
   io.write(("%d passed, %d failed\n"):format(count.passed, failed))
   io.flush()
   if failed > 0 then os.exit(math.min(failed, 100)) end
