@@ -6,6 +6,8 @@
 #   make bench                  every number we publish, and the machine's cores
 #   make sim SEED=7 STEPS=100000    the simulated worlds, for longer
 #   make fuzz SECONDS=60        each fuzzer for so long
+#   make device-pack            build/device-pack: a folder that tests and measures another machine
+#   make device-pack-test       builds it, and runs a copy in a fresh folder
 #   make walk                   every call of a software CUDA driver fails in turn
 #   make packages               installs every package of packages.txt that is missing
 #   make clean                  removes build/
@@ -20,7 +22,7 @@ SECONDS ?= 60
 
 export GB_JOBS = $(JOBS)
 
-.PHONY: help build demo test bench sim fuzz walk packages clean
+.PHONY: help build demo test bench sim fuzz walk packages clean device-pack device-pack-test
 .NOTPARALLEL:
 
 help:
@@ -52,6 +54,14 @@ walk:
 	@scripts/packages.sh build test
 	@scripts/build.sh dev
 	@ctest --test-dir build/dev -L walk --output-on-failure
+
+device-pack:
+	@scripts/packages.sh build test
+	@scripts/device-pack.sh
+
+device-pack-test:
+	@scripts/packages.sh build test
+	@scripts/device-pack-test.sh
 
 packages:
 	@scripts/packages.sh

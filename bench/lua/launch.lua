@@ -1,5 +1,5 @@
 -- What a launch from Lua costs beyond its work: a cached small kernel on a device buffer, in
--- microseconds.
+-- microseconds; and one that is not waited for. $GB_BENCH_QUICK: few launches, for self-checks.
 local gb = require "gb"
 
 local K = assert(gb.kernels { name = "launch", source = [==[
@@ -21,5 +21,19 @@ local function launch_us(threads, count)
   return us
 end
 
-print(("R launch_1_thread_us %.3f"):format(launch_us(1, 200000)))
-print(("R launch_1000_threads_us %.3f"):format(launch_us(1000, 200000)))
+-- Futures of one queue end in order, so the last stands for all.
+local function async_us(threads, count)
+  local x = assert(gb.buffer("float", threads))
+  local start, last = gb.monotonic(), nil
+  for i = 1, count do
+    last = K.touch:async(threads, x, threads)
+    if i % 256 == 0 then assert(last:await()) end
+  end
+  assert(last:await())
+  return (gb.monotonic() - start) / count * 1e6
+end
+
+local count = (os.getenv "GB_BENCH_QUICK" or "") ~= "" and 500 or 200000
+print(("R launch_1_thread_us %.3f"):format(launch_us(1, count)))
+print(("R launch_1000_threads_us %.3f"):format(launch_us(1000, count)))
+print(("R launch_async_us %.3f"):format(async_us(1000, count)))

@@ -1,0 +1,412 @@
+/* What do we cost beside raw driver calls? The same launches and copies twice, by turns: straight
+ * to the driver (dlopen of libcuda.so.1, or what $GB_CUDA_LIBRARY names) and through our queues.
+ * Medians of ROUNDS rounds. Lines: "F name text" are facts, "R name value" are figures; without a
+ * driver or a device "F not_run why", and exit code 77. $GB_BENCH_QUICK: small counts, for
+ * self-checks. Times over a software driver are no figures of any GPU: backend says which it is. */
+#include "base/err.h"
+#include "gpu/gpu.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { ROUNDS = 5, SKIPPED = 77, THREADS = 256, LEVEL = 12000 };
+
+static const char source[] =
+    "extern \"C\" __global__ void touch(float *x, int n)\n"
+    "{\n"
+    "    int i = blockIdx.x * blockDim.x + threadIdx.x;\n"
+    "    if (i < n) x[i] = x[i] * 2.0f + 1.0f;\n"
+    "}\n";
+
+static int count, copy_bytes, device_bytes;
+
+static double now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
+}
+
+static void skip(const char *why)
+{
+    printf("F not_run %s\n", why);
+    exit(SKIPPED);
+}
+
+static void fail(const char *what, const char *why)
+{
+    fprintf(stderr, "cuda_raw: %s: %s\n", what, why);
+    exit(1);
+}
+
+/* ---- raw: the driver ---- */
+
+static struct {
+    int (*cuGetProcAddress)(const char *name, void **out, int level, unsigned long long flags,
+                            int *found);
+    int (*cuInit)(unsigned flags);
+    int (*cuDriverGetVersion)(int *out);
+    int (*cuDeviceGet)(int *out, int ordinal);
+    int (*cuDeviceGetCount)(int *out);
+    int (*cuDeviceGetName)(char *out, int size, int device);
+    int (*cuDeviceGetAttribute)(int *out, int attribute, int device);
+    int (*cuDevicePrimaryCtxRetain)(void **out, int device);
+    int (*cuCtxSetCurrent)(void *context);
+    int (*cuModuleLoadDataEx)(void **out, const void *image, unsigned n, int *o, void **v);
+    int (*cuModuleGetFunction)(void **out, void *module, const char *name);
+    int (*cuMemAlloc)(unsigned long long *out, size_t bytes);
+    int (*cuMemHostAlloc)(void **out, size_t bytes, unsigned flags);
+    int (*cuMemcpyAsync)(unsigned long long to, unsigned long long from, size_t bytes, void *st);
+    int (*cuMemsetD8Async)(unsigned long long to, unsigned char byte, size_t bytes, void *stream);
+    int (*cuStreamCreate)(void **out, unsigned flags);
+    int (*cuStreamSynchronize)(void *stream);
+    int (*cuLaunchKernel)(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                          unsigned bz, unsigned shared, void *stream, void **params, void **extra);
+} cu;
+
+static void *stream, *function, *pinned;
+static unsigned long long x_raw, a_raw, b_raw;
+static int arch;
+
+static void good(int rc, const char *what)
+{
+    char text[32];
+    snprintf(text, sizeof text, "CUresult %d", rc);
+    if (rc != 0) fail(what, text);
+}
+
+static void find(void *where, const char *name)
+{
+    int found = 0;
+    void *address = NULL;
+    good(cu.cuGetProcAddress(name, &address, LEVEL, 0, &found), name);
+    if (!address) fail(name, "the driver has no such function");
+    memcpy(where, &address, sizeof address);
+}
+
+static void find_all(void)
+{
+#define FIND(name) find(&cu.name, #name)
+    FIND(cuInit), FIND(cuDriverGetVersion), FIND(cuDeviceGet), FIND(cuDeviceGetCount);
+    FIND(cuDeviceGetName), FIND(cuDeviceGetAttribute), FIND(cuDevicePrimaryCtxRetain);
+    FIND(cuCtxSetCurrent), FIND(cuModuleLoadDataEx), FIND(cuModuleGetFunction);
+    FIND(cuMemAlloc), FIND(cuMemHostAlloc), FIND(cuMemcpyAsync), FIND(cuMemsetD8Async);
+    FIND(cuStreamCreate), FIND(cuStreamSynchronize), FIND(cuLaunchKernel);
+#undef FIND
+}
+
+static void open_raw(void)
+{
+    int devices = 0, device, version, major = 0, minor = 0;
+    char name[128] = "";
+    void *context;
+    const char *asked = getenv("GB_CUDA_LIBRARY");
+    void *library = dlopen(asked && *asked ? asked : "libcuda.so.1", RTLD_NOW);
+    if (!library) skip(dlerror());
+    *(void **)&cu.cuGetProcAddress = dlsym(library, "cuGetProcAddress_v2");
+    *(void **)&cu.cuDriverGetVersion = dlsym(library, "cuDriverGetVersion");
+    if (!cu.cuGetProcAddress || !cu.cuDriverGetVersion) skip("the driver is older than 12.0");
+    good(cu.cuDriverGetVersion(&version), "cuDriverGetVersion");
+    if (version < LEVEL) skip("the driver is older than 12.0");
+    find_all();
+    if (cu.cuInit(0) != 0 || cu.cuDeviceGetCount(&devices) != 0 || devices == 0) skip("no device");
+    good(cu.cuDeviceGet(&device, 0), "cuDeviceGet");
+    good(cu.cuDeviceGetName(name, sizeof name, device), "cuDeviceGetName");
+    good(cu.cuDeviceGetAttribute(&major, 75, device), "cuDeviceGetAttribute");
+    good(cu.cuDeviceGetAttribute(&minor, 76, device), "cuDeviceGetAttribute");
+    arch = major * 10 + minor;
+    good(cu.cuDevicePrimaryCtxRetain(&context, device), "cuDevicePrimaryCtxRetain");
+    good(cu.cuCtxSetCurrent(context), "cuCtxSetCurrent");
+    printf("F device %s\nF arch sm_%d\nF cuda_version %d.%d\n", name, arch, version / 1000,
+           version % 1000 / 10);
+}
+
+/* PTX by NVRTC, which may be newer than the driver: then the driver says so. */
+static char *compile(void)
+{
+    static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", NULL};
+    const char *asked = getenv("GB_NVRTC_LIBRARY");
+    void *library = asked && *asked ? dlopen(asked, RTLD_NOW) : NULL;
+    for (int i = 0; names[i] && !library && !(asked && *asked); i++)
+        library = dlopen(names[i], RTLD_NOW);
+    if (!library) skip("NVRTC is not there: name libnvrtc.so in GB_NVRTC_LIBRARY");
+    int (*create)(void **, const char *, const char *, int, const char **, const char **);
+    int (*run)(void *, int, const char **);
+    int (*get_size)(void *, size_t *);
+    int (*get)(void *, char *);
+    *(void **)&create = dlsym(library, "nvrtcCreateProgram");
+    *(void **)&run = dlsym(library, "nvrtcCompileProgram");
+    *(void **)&get_size = dlsym(library, "nvrtcGetPTXSize");
+    *(void **)&get = dlsym(library, "nvrtcGetPTX");
+    if (!create || !run || !get_size || !get) fail("NVRTC", "a function is missing");
+    char option[64];
+    snprintf(option, sizeof option, "--gpu-architecture=compute_%d", arch);
+    const char *options[] = {option};
+    void *program;
+    size_t size;
+    good(create(&program, source, "touch.cu", 0, NULL, NULL), "nvrtcCreateProgram");
+    good(run(program, 1, options), "nvrtcCompileProgram");
+    good(get_size(program, &size), "nvrtcGetPTXSize");
+    char *image = calloc(1, size + 1);
+    good(get(program, image), "nvrtcGetPTX");
+    return image;
+}
+
+static void open_raw_data(void)
+{
+    void *module;
+    char *image = compile();
+    good(cu.cuModuleLoadDataEx(&module, image, 0, NULL, NULL), "cuModuleLoadDataEx");
+    free(image);
+    good(cu.cuModuleGetFunction(&function, module, "touch"), "cuModuleGetFunction");
+    good(cu.cuStreamCreate(&stream, 1), "cuStreamCreate"); /* 1: not with the default stream */
+    good(cu.cuMemAlloc(&x_raw, THREADS * sizeof(float)), "cuMemAlloc");
+    good(cu.cuMemAlloc(&a_raw, (size_t)device_bytes), "cuMemAlloc");
+    good(cu.cuMemAlloc(&b_raw, (size_t)device_bytes), "cuMemAlloc");
+    good(cu.cuMemHostAlloc(&pinned, (size_t)copy_bytes, 0), "cuMemHostAlloc");
+    memset(pinned, 1, (size_t)copy_bytes);
+    good(cu.cuMemsetD8Async(x_raw, 0, THREADS * sizeof(float), stream), "cuMemsetD8Async");
+    good(cu.cuMemsetD8Async(a_raw, 1, (size_t)device_bytes, stream), "cuMemsetD8Async");
+    good(cu.cuStreamSynchronize(stream), "cuStreamSynchronize");
+}
+
+static void raw_wait(void)
+{
+    good(cu.cuStreamSynchronize(stream), "cuStreamSynchronize");
+}
+
+static void raw_launch(void)
+{
+    int n = THREADS;
+    void *params[] = {&x_raw, &n};
+    good(cu.cuLaunchKernel(function, 1, 1, 1, THREADS, 1, 1, 0, stream, params, NULL),
+         "cuLaunchKernel");
+}
+
+static void raw_launches(void)
+{
+    for (int i = 0; i < count; i++) raw_launch();
+    raw_wait();
+}
+
+static void raw_waits(void)
+{
+    for (int i = 0; i < count; i++) raw_launch(), raw_wait();
+}
+
+static void raw_upload(void)
+{
+    unsigned long long host = (unsigned long long)(uintptr_t)pinned;
+    good(cu.cuMemcpyAsync(a_raw, host, (size_t)copy_bytes, stream), "cuMemcpyAsync");
+    raw_wait();
+}
+
+static void raw_download(void)
+{
+    unsigned long long host = (unsigned long long)(uintptr_t)pinned;
+    good(cu.cuMemcpyAsync(host, a_raw, (size_t)copy_bytes, stream), "cuMemcpyAsync");
+    raw_wait();
+}
+
+static void raw_copy(void)
+{
+    good(cu.cuMemcpyAsync(b_raw, a_raw, (size_t)device_bytes, stream), "cuMemcpyAsync");
+    raw_wait();
+}
+
+/* ---- ours ---- */
+
+static gb_mem mem;
+static gb_gpu *gpu;
+static gb_device *device;
+static gb_queue *queue;
+static gb_module *module;
+static gb_kernel *kernel;
+static gb_buffer *x, *a, *b, *host;
+
+typedef struct wait_op {
+    gb_op op;
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    int rc, done;
+} wait_op;
+
+static void on_done(gb_op *op, int rc)
+{
+    wait_op *self = (wait_op *)op;
+    pthread_mutex_lock(&self->lock);
+    self->rc = rc;
+    self->done = 1;
+    pthread_cond_signal(&self->ended);
+    pthread_mutex_unlock(&self->lock);
+}
+
+static void await(wait_op *self, int rc, const char *what)
+{
+    pthread_mutex_lock(&self->lock);
+    while (rc == GB_OP_PENDING && !self->done) pthread_cond_wait(&self->ended, &self->lock);
+    if (rc == GB_OP_PENDING) rc = self->rc;
+    pthread_mutex_unlock(&self->lock);
+    if (rc < 0) fail(what, self->op.detail ? self->op.detail : gb_err_detail());
+    gb_op_fini(&self->op);
+}
+
+static void init_op(wait_op *self)
+{
+    memset(self, 0, sizeof *self);
+    gb_op_init(&self->op, on_done);
+    pthread_mutex_init(&self->lock, NULL);
+    pthread_cond_init(&self->ended, NULL);
+}
+
+static void our_wait(void)
+{
+    wait_op op;
+    init_op(&op);
+    await(&op, gb_queue_signal(queue, &op.op), "waiting");
+}
+
+static void check(int rc, const char *what)
+{
+    if (rc < 0) fail(what, gb_err_detail());
+}
+
+static void open_ours(void)
+{
+    gb_mem_init(&mem, "bench", NULL, 0);
+    gb_gpu_config config = {.mem = &mem};
+    gb_device_info info;
+    check(gb_gpu_open(&gpu, &config), "opening devices");
+    device = gb_gpu_device(gpu, 0);
+    gb_device_get_info(device, &info);
+    if (strcmp(info.backend, "cpu") == 0) fail("our device 0", "the cpu: the driver is not used");
+    printf("F backend %s\n", info.backend);
+    gb_module_spec spec = {
+        .name = "touch.cu", .source = source, .source_bytes = sizeof source - 1};
+    wait_op op;
+    init_op(&op);
+    await(&op, gb_module_open(&module, device, &spec, &op.op), "compiling");
+    kernel = gb_module_kernel(module, "touch");
+    check(gb_queue_open(&queue, device), "a queue");
+    check(gb_buffer_open(&x, device, THREADS * sizeof(float), GB_BUFFER_DEVICE), "a buffer");
+    check(gb_buffer_open(&a, device, (size_t)device_bytes, GB_BUFFER_DEVICE), "a buffer");
+    check(gb_buffer_open(&b, device, (size_t)device_bytes, GB_BUFFER_DEVICE), "a buffer");
+    check(gb_buffer_open(&host, device, (size_t)copy_bytes, GB_BUFFER_PINNED), "pinned memory");
+    memset(gb_buffer_host(host), 1, (size_t)copy_bytes);
+}
+
+static void our_launch(void)
+{
+    int n = THREADS;
+    gb_launch shape = {.grid = {1, 1, 1}, .block = {THREADS, 1, 1}};
+    gb_arg args[] = {{.buffer = x}, {.value = &n, .size = sizeof n}};
+    int rc = gb_queue_launch(queue, kernel, &shape, args, 2);
+    while (rc == GB_EBUSY) our_wait(), rc = gb_queue_launch(queue, kernel, &shape, args, 2);
+    check(rc, "a launch");
+}
+
+static void our_launches(void)
+{
+    for (int i = 0; i < count; i++) our_launch();
+    our_wait();
+}
+
+static void our_waits(void)
+{
+    for (int i = 0; i < count; i++) our_launch(), our_wait();
+}
+
+static void our_upload(void)
+{
+    check(gb_queue_copy(queue, a, 0, host, 0, (size_t)copy_bytes), "an upload");
+    our_wait();
+}
+
+static void our_download(void)
+{
+    check(gb_queue_copy(queue, host, 0, a, 0, (size_t)copy_bytes), "a download");
+    our_wait();
+}
+
+static void our_copy(void)
+{
+    check(gb_queue_copy(queue, b, 0, a, 0, (size_t)device_bytes), "a copy");
+    our_wait();
+}
+
+static void close_ours(void)
+{
+    gb_buffer_unref(x), gb_buffer_unref(a), gb_buffer_unref(b), gb_buffer_unref(host);
+    gb_queue_close(queue);
+    gb_module_unref(module);
+    gb_gpu_close(gpu);
+    gb_mem_fini(&mem);
+}
+
+/* ---- rounds ---- */
+
+static int compare(const void *p, const void *q)
+{
+    double left = *(const double *)p, right = *(const double *)q;
+    return (left > right) - (left < right);
+}
+
+typedef struct pair {
+    const char *name;
+    void (*raw)(void), (*ours)(void);
+    double work; /* what one call moves or does; bytes give GB/s, launches give us */
+    bool is_time;
+} pair;
+
+/* The ratio is time of ours over raw for launches, speed of ours over raw for copies: as the bars
+ * are stated. */
+static void measure(const pair *p)
+{
+    double raw[ROUNDS], ours[ROUNDS];
+    p->raw();
+    p->ours();
+    for (int round = 0; round < ROUNDS; round++) {
+        double start = now_us();
+        p->raw();
+        double middle = now_us();
+        p->ours();
+        raw[round] = middle - start;
+        ours[round] = now_us() - middle;
+    }
+    qsort(raw, ROUNDS, sizeof *raw, compare);
+    qsort(ours, ROUNDS, sizeof *ours, compare);
+    double r = raw[ROUNDS / 2], o = ours[ROUNDS / 2];
+    if (p->is_time)
+        printf("R %s_raw_us %.3f\nR %s_ours_us %.3f\nR %s_ratio %.3f\n", p->name, r / p->work,
+               p->name, o / p->work, p->name, o / r);
+    else
+        printf("R %s_raw_gbs %.3f\nR %s_ours_gbs %.3f\nR %s_ratio %.3f\n", p->name,
+               p->work / r / 1e3, p->name, p->work / o / 1e3, p->name, r / o);
+    fflush(stdout);
+}
+
+int main(void)
+{
+    const char *quick = getenv("GB_BENCH_QUICK");
+    bool is_quick = quick && *quick;
+    count = is_quick ? 200 : 10000;
+    copy_bytes = is_quick ? 1 << 20 : 64 << 20;
+    device_bytes = is_quick ? 1 << 20 : 512 << 20;
+    open_raw();
+    open_raw_data();
+    open_ours();
+    const pair pairs[] = {
+        {"launch", raw_launches, our_launches, count, true},
+        {"launch_wait", raw_waits, our_waits, count, true},
+        {"pinned_upload", raw_upload, our_upload, copy_bytes, false},
+        {"pinned_download", raw_download, our_download, copy_bytes, false},
+        {"device_copy", raw_copy, our_copy, 2.0 * device_bytes, false}, /* read and written */
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) measure(&pairs[i]);
+    close_ours();
+    return 0;
+}

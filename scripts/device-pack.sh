@@ -1,0 +1,79 @@
+#!/bin/sh
+# device-pack.sh [FOLDER]: a folder (build/device-pack) that runs on any x86-64 Linux whose glibc is
+# as new as the one it needs, with a GPU or without: gbrun, the conformance suite, the tests of
+# gb.lib, the benchmarks with their peers, the examples, and what these load. ./run in it runs all of
+# that on every backend and writes one JSON file.
+#
+# Not in it: a C++ compiler (the cpu backend compiles kernels with the machine's clang++ or g++: its
+# images are made for one processor, so they cannot be taken along) and NVRTC (110 MB; the machine's
+# toolkit, or Python's wheels of it).
+set -eu
+cd "$(dirname "$0")/.."
+pack=${1:-build/device-pack}
+build=build/pack
+limit_kb=$((60 * 1024))
+
+fail() {
+    echo "device-pack: $1" >&2
+    exit 1
+}
+
+echo "== build the pack's programs in $build"
+mkdir -p "$build"
+# The programs find their libraries beside themselves (old tags: those of the libraries too), and
+# their files in the current folder.
+# shellcheck disable=SC2016 # the loader reads $ORIGIN, not this shell
+if ! {
+    cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_FLAGS_RELEASE='-O2 -g1' \
+        -DGB_TESTS_ROOT=. -DCMAKE_BUILD_RPATH='$ORIGIN/../lib' \
+        -DCMAKE_EXE_LINKER_FLAGS=-Wl,--disable-new-dtags &&
+        cmake --build "$build" --target gbrun test_gpu_conformance test_lua_lib bench_cuda_raw \
+            bench_kernels -- -j "${GB_JOBS:-$(nproc)}"
+} >"$build/log" 2>&1; then
+    tail -n 50 "$build/log" >&2
+    fail "the build failed: $build/log"
+fi
+
+rm -rf "$pack"
+mkdir -p "$pack/bin" "$pack/lib" "$pack/tests/gpu" "$pack/tests/lua" "$pack/bench"
+luajit=$(command -v luajit) || fail 'no luajit'
+cp "$build/gbrun" "$build/bench_cuda_raw" "$build/bench_kernels" \
+    "$build/tests/test_gpu_conformance" "$build/tests/test_lua_lib" "$luajit" "$pack/bin"
+"${CXX:-c++}" -O3 -march=x86-64-v3 -std=c++17 -pthread -static-libstdc++ -static-libgcc \
+    -o "$pack/bin/peer_lib" bench/peers/lib.cc || fail 'the peers do not compile'
+strip -g "$pack"/bin/*
+
+# Everything they load but the C library, which belongs to the machine.
+for program in "$pack"/bin/*; do
+    ldd "$program"
+done | awk '/=> \// { print $3 }' | sort -u | while read -r library; do
+    case $library in
+    */libc.so.* | */libm.so.* | */libdl.so.* | */libpthread.so.* | */librt.so.*) ;;
+    *) cp -L "$library" "$pack/lib" ;;
+    esac
+done
+if ldd "$luajit" | grep -q libluajit; then
+    fail "$luajit needs libluajit and has no path to the pack's; use a static one"
+fi
+
+cp -R tests/gpu/conformance "$pack/tests/gpu"
+cp tests/lua/*.lua "$pack/tests/lua"
+cp -R bench/lua bench/kernels bench/peers "$pack/bench"
+cp -R examples kernels "$pack"
+cp scripts/device-pack/* "$pack"
+cp LICENSE "$pack"
+
+newest_glibc=$(for file in "$pack"/bin/* "$pack"/lib/*; do
+    objdump -T "$file" 2>/dev/null
+done | grep -o 'GLIBC_2[0-9.]*' | sort -uV | tail -n 1)
+commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+dirty=false
+[ -z "$(git status --porcelain -uno 2>/dev/null)" ] || dirty=true
+cat >"$pack/pack.lua" <<END
+return { commit = "$commit", dirty = $dirty, built = "$(date -u +%Y-%m-%dT%H:%M:%SZ)",
+  needs = "${newest_glibc#GLIBC_}", libraries = "$(cd "$pack/lib" && echo *)" }
+END
+
+size_kb=$(du -sk "$pack" | cut -f 1)
+[ "$size_kb" -le "$limit_kb" ] || fail "$pack has $size_kb KB, at most $limit_kb"
+echo "$pack: $size_kb KB, commit $commit, needs glibc ${newest_glibc#GLIBC_}; run it: $pack/run"
