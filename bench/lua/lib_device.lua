@@ -1,6 +1,6 @@
 -- lib_device.lua [ELEMENTS]: what share of a plain device copy's speed do the kernels of gb.lib
 -- that memory bounds reach on the first device? Bytes are what must move: each input read once,
--- each output written once. "R NAME_gbs" and "R NAME_of_copy" (bar 0.85 on a GPU); sort has no bar here.
+-- each output written once. "R NAME_gbs" and "R NAME_of_copy" (bar 0.85 on a GPU); sort has none.
 -- $GB_BENCH_QUICK: few elements, for self-checks.
 local gb = require "gb"
 local lib = gb.lib

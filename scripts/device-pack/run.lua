@@ -72,7 +72,8 @@ end
 
 -- Where a toolkit or Python's wheels put NVRTC; what the loader finds by itself needs no path.
 local function find_nvrtc()
-  local patterns = { "/usr/local/cuda*/lib*/", "/usr/local/cuda*/targets/*/lib/", "/opt/cuda/lib*/" }
+  local patterns = { "/usr/local/cuda*/lib*/", "/usr/local/cuda*/targets/*/lib/",
+    "/opt/cuda/lib*/" }
   local roots = { "/usr/lib/python3*/site-packages", "/usr/local/lib/python3*/site-packages",
     "/usr/local/lib/python3*/dist-packages", "/usr/lib/python3/dist-packages",
     "/opt/*/lib/python3*/site-packages", "/opt/*/.venv/lib/python3*/site-packages" }
@@ -313,8 +314,8 @@ if not file then
   os.exit(1)
 end
 file:write(json.encode { pack = pack, machine = facts, devices = devices, compiler = compiler,
-  nvrtc = nvrtc or loads and "in the loader's path", is_quick = options.quick or false, ran_on_a_gpu = backends.cuda or false,
-  steps = steps, counts = counts, ratios = ratios() })
+  nvrtc = nvrtc or loads and "in the loader's path", is_quick = options.quick or false,
+  ran_on_a_gpu = backends.cuda or false, steps = steps, counts = counts, ratios = ratios() })
 file:close()
 print(("%d passed, %d failed, %d skipped; %s"):format(counts.passed, counts.failed, counts.skipped,
   options.out))

@@ -1,5 +1,5 @@
--- spawn.lua: runs a program with a time bound, its output in a file. No shell and no tool of PATH is
--- needed: the C library's posix_spawn, by FFI.
+-- spawn.lua: runs a program with a time bound, its output in a file. No shell and no tool of PATH
+-- is needed: the C library's posix_spawn, by FFI.
 local ffi = require "ffi"
 
 ffi.cdef [[
@@ -77,8 +77,8 @@ local function start(argv, changes, output)
   return pid[0]
 end
 
---- { status =, signal =, timed_out =, seconds =, output = }; status nil: it could not be started, or
---- a signal ended it.
+--- { status =, signal =, timed_out =, seconds =, output = }; status nil: it could not be started,
+--- or a signal ended it.
 function M.run(argv, changes, output, bound_s)
   local began = M.now()
   local pid, why = start(argv, changes, output)
