@@ -6,5 +6,7 @@ install(TARGETS gpubridge gpubridge_static LIBRARY DESTINATION ${CMAKE_INSTALL_L
 if(TARGET gbrun)
   install(TARGETS gbrun RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
+# The folder it is installed to is known only then: the file finds the rest from where it is.
+file(RELATIVE_PATH GB_PC_UP /@/${CMAKE_INSTALL_LIBDIR}/pkgconfig /@)
 configure_file(${CMAKE_SOURCE_DIR}/cmake/gpubridge.pc.in ${CMAKE_BINARY_DIR}/gpubridge.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/gpubridge.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

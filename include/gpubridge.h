@@ -74,9 +74,13 @@ enum {
     GB_ENOTYET = -21    /* not in this version yet */
 };
 
-GB_API const char *gb_err_name(int rc); /* "ETIMEDOUT"; "OK" for 0 or more */
-GB_API const char *gb_err_text(int rc); /* its meaning in a few words */
-GB_API const char *gb_err_detail(void); /* the calling thread's last failure; borrowed */
+/* Constant texts, never NULL: "ETIMEDOUT", and its meaning in a few words; "OK" for 0 or more. */
+GB_API const char *gb_err_name(int rc);
+GB_API const char *gb_err_text(int rc);
+
+/* What the calling thread's last failure was, in full; "" when there was none. Borrowed until its
+ * next failure. Never NULL. */
+GB_API const char *gb_err_detail(void);
 #endif
 
 /* Keeps a text as the calling thread's gb_err_detail and returns rc: for functions of gb_export. */
@@ -132,8 +136,9 @@ typedef struct gb_config {
 /* Defaults: workers -1, everything else none or the default. */
 GB_API void gb_config_init(gb_config *config, size_t size);
 
-/* Starts a host: workers run when this returns. GB_EINVAL names the field. The configuration's
- * texts are read while the host is open. */
+/* Starts a host: workers run when this returns. GB_EINVAL names the field; GB_ENOMEM: nothing is
+ * left behind. *out is set on success alone. The configuration is copied, its texts are not: they
+ * stay the caller's, and as they are until gb_close has returned. */
 GB_API int gb_open(gb_host **out, const gb_config *config);
 
 /* New calls are refused (GB_ECLOSED) from here on. Runs what is queued and deactivation hooks, for
@@ -326,7 +331,10 @@ GB_API int gb_call_wait(gb_host *host, const char *type, const char *key, const 
  * 2^31 calls. */
 GB_API int gb_cancel(gb_host *host, int call);
 
-/* ---- references: type and key, looked at once ---- */
+/* ---- references: type and key, looked at once ----
+ * Cheaper than naming the grain in every call. No I/O, and no check that the type is there: a call
+ * answers GB_ENOTYPE. gb_ref_open: GB_EINVAL, GB_ENOMEM, GB_ECLOSED; the rest as gb_call, gb_tell
+ * and gb_call_wait. */
 typedef struct gb_ref gb_ref;
 GB_API int gb_ref_open(gb_ref **out, gb_host *host, const char *type, const char *key);
 GB_API int gb_ref_open_int(gb_ref **out, gb_host *host, const char *type, int64_t key);
@@ -370,7 +378,8 @@ GB_API void gb_kernels_options_init(gb_kernels_options *options, size_t size);
  * text. GB_ENOENT: no such file. GB_EDEVICE: no such device. */
 GB_API int gb_kernels_open(gb_kernels **out, gb_host *host, const gb_kernels_options *options);
 
-/* The same without blocking: fn gets the kernels (the program's to close), or rc < 0 and NULL. */
+/* The same without blocking: fn gets the kernels (the program's to close), or rc < 0 and NULL with
+ * the message (never NULL, borrowed). The options are read before this returns. */
 typedef void gb_kernels_fn(gb_host *host, int rc, gb_kernels *kernels, const char *message,
                            void *user);
 GB_API int gb_kernels_start(gb_host *host, const gb_kernels_options *options, gb_kernels_fn *fn,
@@ -400,7 +409,9 @@ typedef struct gb_kernel_arg {
 GB_API int gb_launch(gb_kernels *kernels, const char *kernel, const gb_shape *shape,
                      const gb_kernel_arg *args, int arg_count);
 
-/* The same without blocking: host memory and buffers must stay until fn has run (rc, message). */
+/* The same without blocking. Memory of arguments given as host must stay until fn has run; a buffer
+ * may be freed at once, and values are copied now. fn gets 0, or a negative code with its message
+ * (never NULL, borrowed). Launches of one gb_kernels run one after the other. */
 typedef void gb_done_fn(gb_host *host, int rc, const char *message, void *user);
 GB_API int gb_launch_start(gb_kernels *kernels, const char *kernel, const gb_shape *shape,
                            const gb_kernel_arg *args, int arg_count, gb_done_fn *fn, void *user);

@@ -7,6 +7,9 @@ function Npc:on_activate()
   self.state.x, self.state.thoughts = 0, 0
 end
 
+--- The file was loaded anew (gb_reload): self.state is as it was.
+function Npc:on_reload() self.state.reloads = (self.state.reloads or 0) + 1 end
+
 --- One step towards the player: where the character stands now, and what it says.
 function Npc:think(seconds)
   local player = assert(gb.host.player_position())

@@ -1,0 +1,26 @@
+# What a user of the library does: install it, ask pkg-config, compile the example, run it.
+file(REMOVE_RECURSE ${DIR})
+execute_process(COMMAND ${CMAKE_COMMAND} --install ${BUILD} --prefix ${DIR}/there OUTPUT_QUIET
+                RESULT_VARIABLE rc)
+file(GLOB_RECURSE pc ${DIR}/there/*/gpubridge.pc)
+if(NOT rc EQUAL 0 OR NOT pc)
+  message(FATAL_ERROR "cmake --install: ${rc}, ${pc}")
+endif()
+get_filename_component(folder ${pc} DIRECTORY)
+get_filename_component(lib ${folder} DIRECTORY)
+set(ENV{PKG_CONFIG_PATH} ${folder})
+execute_process(COMMAND ${PKG_CONFIG} --cflags --libs gpubridge OUTPUT_VARIABLE flags
+                OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE rc)
+separate_arguments(flags UNIX_COMMAND "${flags}")
+if(rc EQUAL 0)
+  execute_process(COMMAND ${CC} -std=c11 -Wall -Wextra -pedantic -Werror ${EXAMPLE}/main.c -o ${DIR}/game
+                          ${flags} RESULT_VARIABLE rc)
+endif()
+if(NOT rc EQUAL 0)
+  message(FATAL_ERROR "the example does not compile with ${flags}: ${rc}")
+endif()
+set(ENV{LD_LIBRARY_PATH} ${lib})
+execute_process(COMMAND ${DIR}/game ${EXAMPLE}/grains RESULT_VARIABLE rc OUTPUT_VARIABLE out)
+if(NOT rc EQUAL 0 OR NOT out MATCHES "wizard at 2: found you")
+  message(FATAL_ERROR "the installed example: ${rc}: ${out}")
+endif()
