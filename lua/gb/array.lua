@@ -8,6 +8,8 @@ local types = require "gb.types"
 local bit = require "bit"
 
 local M = {}
+-- Ours from the start: busted puts its own in their place, which take equal texts for equal types.
+local typeof, metatype = ffi.typeof, ffi.metatype
 local tobit, floor = bit.tobit, math.floor
 local type, error, tonumber = type, error, tonumber
 
@@ -152,13 +154,13 @@ local function handle_of(kind)
   if ct then return ct end
   -- Fields have a prefix so that a.count or a.data is an unknown method and not a way around the
   -- checks.
-  ct = ffi.typeof("struct { $ *gb_data; int64_t gb_count; gb_lua_block *gb_block; "
+  ct = typeof("struct { $ *gb_data; int64_t gb_count; gb_lua_block *gb_block; "
     .. "uint32_t gb_type, gb_flags; }", kind.ct)
   local write = write_real
   if kind.fields then write = write_fields(kind.ct)
   elseif kind.wide then write = write_wide(kind.ct, kind.name == "int64" and -9007199254740992 or 0)
   elseif kind.low then write = write_int(kind.low, kind.high) end
-  ct = ffi.metatype(ct, {
+  ct = metatype(ct, {
     __index = read,
     __newindex = write,
     __len = function(a) return tonumber(a.gb_count) end,
@@ -174,7 +176,7 @@ local function handle_of(kind)
   core.type_kind(tonumber(ct), ARRAY, kind.id)
   if kind.fields then
     core.type_kind(tonumber(kind.ct), ELEMENT, kind.id)
-    core.type_kind(tonumber(ffi.typeof("$ &", kind.ct)), ELEMENT_REF, kind.id)
+    core.type_kind(tonumber(typeof("$ &", kind.ct)), ELEMENT_REF, kind.id)
   end
   return ct
 end
@@ -461,6 +463,6 @@ core.array_setup({
   int64 = function() return types.int64() end,
   uint64 = function() return types.uint64() end,
   move = move_meta,
-}, sample, tonumber(ffi.typeof(sample)))
+}, sample, tonumber(typeof(sample)))
 
 return M

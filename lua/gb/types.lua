@@ -8,6 +8,7 @@ local core = require "gb.core"
 local near = require "gb.near"
 local bit = require "bit"
 
+local typeof = ffi.typeof -- as in array.lua
 local M = { by_id = {}, by_wire = {}, names = {} }
 local floor = math.floor
 
@@ -30,7 +31,7 @@ local scalars = {
 local aligns = { [1] = { 2, 1, 4 }, [2] = { 4, 2, 8 }, [4] = { 8, 4, 16 }, [8] = { 16, 8, 16 } }
 local lane_names = { "x", "y", "z", "w" }
 
-local int64, uint64 = ffi.typeof("int64_t"), ffi.typeof("uint64_t")
+local int64, uint64 = typeof("int64_t"), typeof("uint64_t")
 M.int64, M.uint64 = int64, uint64
 
 local function wide(v) return type(v) == "cdata" and (ffi.istype(int64, v) or ffi.istype(uint64,
@@ -192,7 +193,7 @@ M.type_meta = {
 
 for _, row in ipairs(scalars) do
   local name, code, c_name, low, high = row[1], row[2], row[3], row[4], row[5]
-  local kind = { name = name, id = code, ct = ffi.typeof(c_name), lanes = 1 }
+  local kind = { name = name, id = code, ct = typeof(c_name), lanes = 1 }
   kind.size = ffi.sizeof(kind.ct)
   kind.align = kind.size
   kind.low, kind.high = low, high
@@ -218,7 +219,7 @@ for _, row in ipairs(scalars) do
     end
     kind.align = aligns[lane.size][lanes - 1]
     local names = table.concat(lane_names, ", ", 1, lanes)
-    kind.ct = ffi.typeof(("struct { %s %s; } __attribute__((aligned(%d)))"):format(row[3], names,
+    kind.ct = typeof(("struct { %s %s; } __attribute__((aligned(%d)))"):format(row[3], names,
       kind.align))
     kind.size = ffi.sizeof(kind.ct)
     kind.set = set_fields(kind)
@@ -268,7 +269,7 @@ local function define(header, lines, inner)
   local text = ("struct __attribute__((packed)) { %s %s } __attribute__((aligned(%d)))"):format(
     table.concat(parts, " "),
     size > at and ("char gb_pad[%d];"):format(size - at) or "", align)
-  local ok, ct = pcall(ffi.typeof, text, unpack(types))
+  local ok, ct = pcall(typeof, text, unpack(types))
   if not ok then return nil, ("struct %s: %s"):format(name, ct) end
   if ffi.sizeof(ct) ~= size then
     return nil, ("struct %s has %d bytes, its fields make %d"):format(name, size,

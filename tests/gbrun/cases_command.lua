@@ -76,6 +76,24 @@ describe("clock", function()
     assert.has_error(function() gb.test.near({ 1 }, { 2 }, 0.5) end)
     assert.has_error(function() gb.test.near({ 1 }, { 1, 2 }) end)
   end)
+  it("has arrays of every type and struct", function()
+    local seven = {}
+    for _, name in ipairs { "float", "int32", "int8", "float2", "int2", "uint64" } do
+      local a = gb.array(name, 2)
+      assert.equal("array " .. name .. "[2]", tostring(a))
+      assert.equal(name, a:type())
+      if not name:find("t2$") then
+        a[1] = 7
+        seven[#seven + 1] = tostring(a[1])
+      end
+    end
+    assert.equal("7 7 7 7ULL", table.concat(seven, " "))
+    local A = assert(gb.kernels { source = "struct S { int x; }; __global__ void a(S *s) {}" })
+    local B = assert(gb.kernels { source = "struct S { float x; }; __global__ void b(S *s) {}" })
+    local s, t = gb.array(A.types.S, 1), gb.array(B.types.S, 1)
+    s[0], t[0] = { x = 3 }, { x = 0.5 }
+    assert.equal("3 0.5", s[0].x .. " " .. t[0].x)
+  end)
   it("says what is not there yet", function()
     assert.equal("ENOTYET", (select(3, gb.test.silos(3))))
     assert.equal("ENOTYET", (select(3, gb.test.fail("store.save", "ETIMEDOUT"))))
@@ -175,7 +193,7 @@ return {
     run = "test . --gpu", env = "GB_CUDA_LIBRARY=/nope",
     out = "0 passed, 0 failed, all skipped: not run, there is no GPU here (see gbrun doctor)\n" },
   { "specs", files = { ["spec/clock_spec.lua"] = specs }, run = "test spec",
-    has = { "6 successes / 0 failures / 0 errors", "6 passed, 0 failed\n" } },
+    has = { "7 successes / 0 failures / 0 errors", "7 passed, 0 failed\n" } },
   { "specs of a pattern", files = { ["spec/clock_spec.lua"] = specs },
     run = "test spec --filter advances",
     has = { "1 passed, 0 failed\n" } },
