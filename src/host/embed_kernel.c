@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-enum { SOURCE_MAX = 64 << 20 };
+enum { SOURCE_MAX = 64 << 20, FINISH_MOMENT_NS = 50000 };
 
 /* ---- waiting for one operation ---- */
 
@@ -44,11 +45,18 @@ int gbi_sync_wait(gbi_sync *sync, int started)
     return rc < 0 ? rc : 0;
 }
 
+/* What is queued works on memory of the program, so this must not fail for lack of memory: a
+ * command that ends leaves its block for the signal, and an idle queue needs none. */
 int gbi_queue_finish(gb_queue *queue)
 {
     gbi_sync sync;
+    int rc;
     gbi_sync_init(&sync);
-    return gbi_sync_wait(&sync, gb_queue_signal(queue, &sync.op));
+    while ((rc = gb_queue_signal(queue, &sync.op)) == GB_ENOMEM && !sync.op.detail) {
+        struct timespec moment = {0, FINISH_MOMENT_NS};
+        nanosleep(&moment, NULL);
+    }
+    return gbi_sync_wait(&sync, rc);
 }
 
 /* ---- handles ---- */

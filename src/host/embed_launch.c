@@ -91,9 +91,8 @@ static int launch(gb_kernels *kernels, const char *name, const gb_shape *shape,
     if (!kernel) return GB_ENOENT;
     pthread_mutex_lock(&kernels->lock);
     int rc = enqueue(kernels, kernel, shape, args, count, temps);
-    if (rc >= 0) {
-        rc = gb_queue_signal(kernels->queue, op);
-    } else { /* what is queued reads the caller's memory: it ends before this does */
+    if (rc >= 0) rc = gb_queue_signal(kernels->queue, op);
+    if (rc < 0) { /* what is queued uses the caller's memory: it ends before this does */
         char text[1024];
         size_t size = strnlen(gb_err_detail(), sizeof text - 1);
         memcpy(text, gb_err_detail(), size);
