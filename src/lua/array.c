@@ -407,22 +407,17 @@ static int array_stats(lua_State *L)
     return 1;
 }
 
-gb_block *gbl_array_send(lua_State *L, gbl_array *array, bool move, size_t *offset)
+gb_block *gbl_array_send(lua_State *L, const gbl_array *array, size_t *offset)
 {
     GB_CHECK(array->block != NULL);
-    arrays *room = room_of(L);
     size_t at = (size_t)((char *)array->data - (char *)array->block->data);
-    gb_block *sent;
-    if (gb_block_frozen(array->block) || (move && gb_block_alone(array->block))) {
-        sent = gb_block_ref(array->block);
+    if (gb_block_frozen(array->block)) {
         *offset = at;
-    } else {
-        size_t bytes = (size_t)array->count * gbl_type_size(L, array->type);
-        sent = gb_block_copy(room->blocks, array->block, at, bytes);
-        *offset = 0;
+        return gb_block_ref(array->block);
     }
-    if (sent && move) release(room, array, GBL_ARRAY_MOVED);
-    return sent;
+    *offset = 0;
+    size_t bytes = (size_t)array->count * gbl_type_size(L, array->type);
+    return gb_block_copy(room_of(L)->blocks, array->block, at, bytes);
 }
 
 /* ---- calls into the Lua half, for C that must not raise ---- */

@@ -65,9 +65,8 @@ const char *gbl_type_name(lua_State *L, uint32_t type); /* "float4", "Body": for
 const char *gbl_type_wire(lua_State *L, uint32_t type); /* borrowed from the state */
 
 /* A reference to the array's bytes for another state or an operation, and where they begin in it:
- * the same block when it is frozen, or moved while nobody else holds it; a copy otherwise. With
- * `move` the handle is dead afterwards. NULL: GB_ENOMEM, and nothing has changed. */
-gb_block *gbl_array_send(lua_State *L, gbl_array *array, bool move, size_t *offset);
+ * the same block when it is frozen, a copy otherwise. NULL: GB_ENOMEM. */
+gb_block *gbl_array_send(lua_State *L, const gbl_array *array, size_t *offset);
 
 /* Pushes an array of count elements at an offset of the block and takes over one reference. 1, or a
  * negative code with nothing pushed and the reference still the caller's (GB_ENOMEM, GB_EINVAL:
@@ -75,7 +74,7 @@ gb_block *gbl_array_send(lua_State *L, gbl_array *array, bool move, size_t *offs
 int gbl_array_push(lua_State *L, gb_block *block, size_t offset, int64_t count, const char *wire);
 
 /* gb.move(x) makes a marker. When the value at index is one, pushes x (an array or a buffer) and
- * returns true. The value is dead only once gbl_array_send / gbl_buffer_send took it. */
+ * returns true. The value is dead only once the message that takes it along is sent. */
 bool gbl_move_at(lua_State *L, int index);
 
 /* The handle lets go of its memory; later use of it raises. */

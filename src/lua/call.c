@@ -321,13 +321,16 @@ static int call_long(lua_State *L, int ref, target *to, int first, int last, uin
     call->user = user;
     if (to->act) to->key = gb_act_key(to->act);
     int rc = gb_call_set_key(call, to->key);
+    gbl_moves moves = {0};
     gbl_packer packer = {&call->bytes, &call->blocks, &call->block_count};
     bool was = gbl_cap(to->state, false); /* nothing may raise while the call is ours */
     gb_call *turn = call->caller;
     if (rc >= 0 && turn && !turn->act->root) rc = gbl_encode_caller(&packer, turn->act);
-    if (rc >= 0 && last >= first) rc = gbl_encode(L, first, last - first + 1, &packer, "argument");
+    if (rc >= 0 && last >= first)
+        rc = gbl_encode_call(L, first, last - first + 1, &packer, "argument", &moves);
     gbl_cap(to->state, was);
     if (rc >= 0) rc = gb_call_send(call);
+    gbl_moves_end(L, &moves, rc >= 0);
     if (rc < 0) {
         gb_call_drop(call);
         return rc;

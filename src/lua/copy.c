@@ -79,7 +79,7 @@ static bool copy_array(copier *c, int index)
     gbl_array *array = gbl_array_at(L, index);
     size_t offset;
     if (array->flags & (GBL_ARRAY_FREED | GBL_ARRAY_MOVED)) return false;
-    gb_block *block = gbl_array_send(L, array, false, &offset);
+    gb_block *block = gbl_array_send(L, array, &offset);
     if (!block) return false;
     if (gbl_array_push(L, block, offset, array->count, gbl_type_wire(L, array->type)) < 0) {
         gb_block_unref(block);

@@ -10,17 +10,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATH_MAX_BYTES = 400 };
+enum {
+    PATH_MAX_BYTES = 400,
+    LEAVES = 256 /* in the flags of an array or buffer: the message being written moves it */
+};
 
 #define WHOLE_MAX 9007199254740992.0 /* 2^53 */
+
+/* What leaves with the message: an array or a buffer. */
+typedef struct gbl_moved {
+    gbl_array *array;
+    gbl_buffer *buffer;
+} moved;
 
 typedef struct walk {
     lua_State *L;
     gbl_state *state;
     gbl_packer *to;
     gbl_measure measure;
-    bool dry;        /* moved values stay where they are */
-    int moves;       /* how many were met */
+    gbl_moves *moves;
     size_t start;    /* of to->bytes */
     const char *why; /* of the refusal */
     int path_size;
@@ -157,29 +165,67 @@ static int put_name(gb_buf *out, const char *name)
     return gb_cbor_put_text(out, name, strlen(name));
 }
 
-static int refuse_dead(walk *w, const gbl_array *array)
+static int remember_move(walk *w, gbl_array *array, gbl_buffer *buffer)
 {
-    return refuse(w, array->flags & GBL_ARRAY_MOVED ? "an array that was moved"
-                                                    : "an array that was freed");
+    gbl_moves *moves = w->moves;
+    if (moves->count == moves->room) {
+        int room = moves->room ? 2 * moves->room : 8;
+        moved *grown = realloc(moves->at, (size_t)room * sizeof *grown);
+        if (!grown) return gb_err_set(GB_ENOMEM, "out of memory: a message");
+        moves->at = grown;
+        moves->room = room;
+    }
+    moves->at[moves->count++] = (moved){array, buffer};
+    if (array) array->flags |= LEAVES;
+    if (buffer) buffer->flags |= LEAVES;
+    return 0;
+}
+
+void gbl_moves_end(lua_State *L, gbl_moves *moves, bool sent)
+{
+    for (int i = 0; i < moves->count; i++) {
+        gbl_array *array = moves->at[i].array;
+        gbl_buffer *buffer = moves->at[i].buffer;
+        if (array) array->flags &= ~(uint32_t)LEAVES;
+        if (buffer) buffer->flags &= ~(uint32_t)LEAVES;
+        if (sent && array) gbl_array_free(L, array, GBL_ARRAY_MOVED);
+        if (sent && buffer) {
+            gbl_buffer_drop(buffer);
+            buffer->count = 0;
+            buffer->flags |= GBL_BUFFER_MOVED;
+        }
+    }
+    free(moves->at);
+    *moves = (gbl_moves){0};
+}
+
+/* A moved one goes as it is while nobody else holds its bytes; else, and without move, as a copy.
+ */
+static gb_block *take_array(walk *w, gbl_array *array, bool move, size_t *offset)
+{
+    if (!move || !gb_block_alone(array->block)) return gbl_array_send(w->L, array, offset);
+    *offset = (size_t)((char *)array->data - (char *)array->block->data);
+    return gb_block_ref(array->block);
 }
 
 static int encode_array(walk *w, gbl_array *array, bool move)
 {
     gb_buf *out = w->to->bytes;
-    int64_t count = array->count;
-    uint32_t type = array->type, at;
+    uint32_t at;
     size_t offset;
-    if (array->flags & (GBL_ARRAY_FREED | GBL_ARRAY_MOVED)) return refuse_dead(w, array);
-    const char *wire = gbl_type_wire(w->L, type);
+    if (array->flags & GBL_ARRAY_FREED) return refuse(w, "an array that was freed");
+    if (array->flags & (GBL_ARRAY_MOVED | LEAVES)) return refuse(w, "an array that was moved");
+    const char *wire = gbl_type_wire(w->L, array->type);
     if (strlen(wire) > GBL_WIRE_MAX) return refuse(w, "an array of a struct with too many fields");
-    gb_block *block = gbl_array_send(w->L, array, move, &offset);
+    gb_block *block = take_array(w, array, move, &offset);
     if (!block) return GB_ENOMEM;
     int rc = attach(w, block, &at);
     if (rc < 0 || (rc = gb_cbor_put_tag(out, GBL_TAG_ARRAY)) < 0 ||
         (rc = gb_cbor_put_list(out, 4)) < 0 || (rc = gb_cbor_put_uint(out, at)) < 0 ||
-        (rc = put_name(out, wire)) < 0 || (rc = gb_cbor_put_uint(out, offset)) < 0)
+        (rc = put_name(out, wire)) < 0 || (rc = gb_cbor_put_uint(out, offset)) < 0 ||
+        (rc = gb_cbor_put_int(out, array->count)) < 0)
         return rc;
-    return gb_cbor_put_int(out, count);
+    return move ? remember_move(w, array, NULL) : 0;
 }
 
 static void buffer_release(void *user, void *data, size_t bytes)
@@ -197,16 +243,19 @@ bool gbl_holds_buffer(const gb_block *block)
 
 static int encode_buffer(walk *w, gbl_buffer *buffer, bool move)
 {
-    uint32_t type = buffer->type, at;
-    if (strlen(gbl_type_wire(w->L, type)) > GBL_WIRE_MAX)
-        return refuse(w, "a buffer of a struct with too many fields");
+    uint32_t at;
+    const char *wire = gbl_type_wire(w->L, buffer->type);
+    if (buffer->flags & LEAVES) return refuse(w, "the buffer was moved");
+    if (strlen(wire) > GBL_WIRE_MAX) return refuse(w, "a buffer of a struct with too many fields");
     gbl_buffer *sent = calloc(1, sizeof *sent);
     if (!sent) return gb_err_set(GB_ENOMEM, "out of memory: a message");
-    int rc = gbl_buffer_send(w->L, buffer, move, sent);
+    gbl_buffer handle = *buffer; /* the true one dies with the rest */
+    int rc = gbl_buffer_send(w->L, &handle, move, sent);
     if (rc < 0) {
         free(sent);
         return rc == GB_ENOMEM ? rc : refuse(w, gb_err_detail());
     }
+    if (move) gb_buffer_ref(sent->buffer);
     gb_block *block = gb_block_wrap(w->state->config.mem, sent, sizeof *sent, buffer_release, NULL);
     if (!block) {
         gbl_buffer_drop(sent);
@@ -215,18 +264,15 @@ static int encode_buffer(walk *w, gbl_buffer *buffer, bool move)
     }
     gb_buf *out = w->to->bytes;
     if ((rc = attach(w, block, &at)) < 0 || (rc = gb_cbor_put_tag(out, GBL_TAG_BUFFER)) < 0 ||
-        (rc = gb_cbor_put_list(out, 2)) < 0 || (rc = gb_cbor_put_uint(out, at)) < 0)
+        (rc = gb_cbor_put_list(out, 2)) < 0 || (rc = gb_cbor_put_uint(out, at)) < 0 ||
+        (rc = put_name(out, wire)) < 0)
         return rc;
-    return put_name(out, gbl_type_wire(w->L, type));
+    return move ? remember_move(w, NULL, buffer) : 0;
 }
 
 static int encode_moved(walk *w)
 {
     gbl_array *array = gbl_array_at(w->L, -1);
-    w->moves++;
-    if (w->dry && array && array->flags & (GBL_ARRAY_FREED | GBL_ARRAY_MOVED))
-        return refuse_dead(w, array);
-    if (w->dry) return gb_cbor_put_nil(w->to->bytes);
     if (array) return encode_array(w, array, true);
     gbl_buffer *buffer = gbl_buffer_at(w->L, -1);
     return buffer ? encode_buffer(w, buffer, true)
@@ -398,17 +444,23 @@ static void forget(walk *w, uint32_t blocks)
     while (*w->to->block_count > blocks) gb_block_unref((*w->to->blocks)[--*w->to->block_count]);
 }
 
+int gbl_encode_call(lua_State *L, int first, int count, gbl_packer *to, const char *what,
+                    gbl_moves *moves)
+{
+    gbl_state *state = gbl_of(L);
+    walk w = {.L = L, .state = state, .to = to, .moves = moves, .start = to->bytes->size};
+    uint32_t blocks = *to->block_count;
+    bool was = gbl_cap(state, false); /* nothing may raise between */
+    int rc = encode_all(&w, first, count, what);
+    gbl_cap(state, was);
+    if (rc < 0) forget(&w, blocks);
+    return rc;
+}
+
 int gbl_encode(lua_State *L, int first, int count, gbl_packer *to, const char *what)
 {
-    walk w = {.L = L, .state = gbl_of(L), .to = to, .dry = true, .start = to->bytes->size};
-    uint32_t blocks = *to->block_count;
-    int rc = encode_all(&w, first, count, what);
-    if (rc >= 0 && w.moves) { /* all of it can be sent: now the moved ones go for good */
-        forget(&w, blocks);
-        w.dry = false;
-        w.measure = (gbl_measure){0};
-        rc = encode_all(&w, first, count, what);
-    }
-    if (rc < 0) forget(&w, blocks);
+    gbl_moves moves = {0};
+    int rc = gbl_encode_call(L, first, count, to, what, &moves);
+    gbl_moves_end(L, &moves, rc >= 0);
     return rc;
 }

@@ -160,7 +160,7 @@ void gbl_push_self(gbl_state *state, lua_State *L, const gb_act *act);
 void gbl_type_forget(gbl_state *state, gbl_type *own); /* looks methods and hooks up again */
 bool gbl_stale(gbl_state *state, gbl_type *own,
                const gb_act *act); /* is its instance of the version before a reload? */
-void gbl_type_complete(lua_State *L, gbl_type *own);   /* asks for the hooks; may raise */
+void gbl_type_complete(lua_State *L, gbl_type *own); /* asks for the hooks; may raise */
 int gbl_method(gbl_state *state, gbl_type *own,
                const gb_sym *sym); /* a registry reference; -1: none; 0: GB_ENOMEM */
 
@@ -205,6 +205,17 @@ typedef struct gbl_packer {
 /* Appends the values at index first .. first + count - 1 of L. what: "argument" or "result", for
  * the error's path. 0, or GB_EINVAL / GB_ENOMEM with the detail set. */
 int gbl_encode(lua_State *L, int first, int count, gbl_packer *to, const char *what);
+
+/* The same where the sending can still fail: the arrays and buffers that the message takes along
+ * keep their handles until gbl_moves_end, which comes in either case. moves: all zero. */
+typedef struct gbl_moves {
+    struct gbl_moved *at;
+    int count, room;
+} gbl_moves;
+
+int gbl_encode_call(lua_State *L, int first, int count, gbl_packer *to, const char *what,
+                    gbl_moves *moves);
+void gbl_moves_end(lua_State *L, gbl_moves *moves, bool sent);
 
 /* Appends who calls, before the arguments; gbl_caller_size tells how many bytes of a message that
  * is (0: it names none), and gbl_caller_push pushes the type's name and the key (2), or nothing
