@@ -144,6 +144,8 @@ typedef struct gb_backend {
                        char **detail);
     /* A thread of the compile pool; blocks. */
     void (*module_close)(void *device, gbi_module_desc *desc);
+    /* Optional; any. It works no more (its device was reset) and is to be opened anew. */
+    bool (*module_stale)(void *device, const gbi_module_desc *desc);
 
     /* owner; may allocate. Commands submitted before close still run; the front keeps the queue
      * until the last of them is freed and calls queue_close then, from any thread. */

@@ -89,15 +89,42 @@ int gbi_cuda_failed(gbi_cuda_device *device, gb_cu_result rc, const char *what)
     return gb_err_set(rc == GB_CU_INVALID_VALUE ? GB_EINVAL : GB_EDEVICE, "%s", whole);
 }
 
-int gbi_cuda_enter(gbi_cuda_device *device)
+int gbi_cuda_stale(gbi_cuda_device *device)
 {
-    if (atomic_load_explicit(&device->lost, memory_order_acquire)) return gbi_cuda_lost(device);
-    if (!atomic_load_explicit(&device->ready, memory_order_acquire)) {
-        int rc = gbi_cuda_call(device, NULL, NULL); /* the thread's start retains the context */
-        if (rc < 0) return rc;
-    }
+    gbi_cuda_lost(device);
+    return gb_err_set(GB_ELOST, "%s; it was reset since then: open anew what was made before",
+                      gb_err_detail());
+}
+
+bool gbi_cuda_hold(gbi_cuda_device *device)
+{
+    atomic_fetch_add(&device->steps, 1);
+    if (!atomic_load(&device->lost)) return true;
+    gbi_cuda_leave(device);
+    return false;
+}
+
+void gbi_cuda_leave(gbi_cuda_device *device)
+{
+    if (atomic_fetch_sub(&device->steps, 1) == 1 && atomic_load(&device->lost))
+        gbi_cuda_pump(device); /* this may have been what its returns were held for */
+}
+
+int gbi_cuda_current(gbi_cuda_device *device)
+{
     gb_cu_result rc = device->cuda->api->cuCtxSetCurrent(device->context);
     return rc == GB_CU_SUCCESS ? 0 : gbi_cuda_failed(device, rc, "entering the context");
+}
+
+int gbi_cuda_enter(gbi_cuda_device *device)
+{
+    if (!gbi_cuda_hold(device)) return gbi_cuda_lost(device);
+    int rc = 0;
+    if (!atomic_load_explicit(&device->ready, memory_order_acquire))
+        rc = gbi_cuda_call(device, NULL, NULL); /* that thread retains the context */
+    if (rc == 0) rc = gbi_cuda_current(device);
+    if (rc < 0) gbi_cuda_leave(device);
+    return rc;
 }
 
 /* ---- the backend ---- */
@@ -297,10 +324,11 @@ static int64_t driver_free(gbi_cuda_device *device)
         nvml->nvmlDeviceGetMemoryInfo(device->nvml, &memory) == GB_NVML_SUCCESS)
         return (int64_t)memory.free;
     size_t free_bytes = 0, total = 0;
-    bool ready = atomic_load(&device->ready) && gbi_cuda_enter(device) == 0;
-    if (ready && device->cuda->api->cuMemGetInfo(&free_bytes, &total) == GB_CU_SUCCESS)
-        return (int64_t)free_bytes;
-    return device->facts.memory_free;
+    if (!atomic_load(&device->ready) || gbi_cuda_enter(device) < 0)
+        return device->facts.memory_free;
+    gb_cu_result rc = device->cuda->api->cuMemGetInfo(&free_bytes, &total);
+    gbi_cuda_leave(device);
+    return rc == GB_CU_SUCCESS ? (int64_t)free_bytes : device->facts.memory_free;
 }
 
 /* Buffers that are closed count as free: the submission thread gives them back soon. Read again
@@ -341,6 +369,7 @@ const gb_backend gbi_cuda_backend = {
     .buffer_close = gbi_cuda_buffer_close,
     .module_open = gbi_cuda_module_open,
     .module_close = gbi_cuda_module_close,
+    .module_stale = gbi_cuda_module_stale,
     .queue_open = gbi_cuda_queue_open,
     .queue_close = gbi_cuda_queue_close,
     .submit = gbi_cuda_submit,

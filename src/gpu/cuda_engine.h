@@ -13,6 +13,11 @@
  * more. Until then the submission thread gives nothing back, for a driver may wait for the device
  * when it frees. What is not through when the host closes is `stuck`, and is left as it is.
  *
+ * Where the host owns the devices (gb_gpu_config), the submission thread resets a lost one as soon
+ * as the driver is through with it and none of its memory is mapped for the host: cuda_recover.c.
+ * Whatever was made before belongs to an older `epoch` and is refused with ELOST for ever. `steps`
+ * holds a reset off: raise it, then look at `lost`, then at the epoch.
+ *
  * Locks, outer first: a queue's; then one of the device's or the watcher's. No driver call that can
  * wait is made under them.
  */
@@ -41,6 +46,7 @@ typedef struct gbi_cuda_queue gbi_cuda_queue;
 typedef struct gbi_cuda_mark {
     gb_list link; /* among the spare ones */
     _Atomic int32_t refs;
+    uint32_t epoch;
     gbi_cuda_device *device;
     gb_cu_event handle;
     bool timed;
@@ -55,6 +61,7 @@ typedef struct gbi_cuda_stage {
 /* A blocking call on a submission thread. */
 typedef struct gbi_cuda_job {
     gb_list link;
+    uint32_t epoch; /* of what is given back */
     int (*run)(gbi_cuda_device *device, void *arg);
     void *arg;
     void (*after)(gbi_cuda_device *device, struct gbi_cuda_job *job); /* NULL: somebody waits */
@@ -75,8 +82,12 @@ struct gbi_cuda_device {
     _Atomic bool ready;                       /* the context is there */
     _Atomic bool lost;                        /* nothing new is given to the driver */
     _Atomic bool dead;                        /* lost, and the driver does nothing of it any more */
+    _Atomic bool resetting;
     _Atomic bool stuck;                       /* lost, and never seen to end; set at the close */
-    _Atomic int64_t steps, callbacks;         /* which the driver may still work on */
+    _Atomic int64_t steps, callbacks;         /* which the driver may still work on, or is asked */
+    _Atomic int64_t mapped;                   /* buffers that the host sees */
+    _Atomic uint32_t epoch;                   /* how often it was reset */
+    uint64_t retry_ns;                        /* the submission thread's: no reset before */
     _Atomic int64_t freeing;                  /* bytes of closed buffers, not given back yet */
     _Atomic int64_t frees_begun, frees_ended; /* calls */
     pthread_mutex_t lock;                     /* of all below */
@@ -123,6 +134,7 @@ typedef struct gbi_cuda_step {
     gbi_command *command;  /* NULL: not the last piece */
     gbi_cuda_mark *mark;   /* may be NULL: a later one stands for it */
     gbi_cuda_stage *stage; /* given back at the end */
+    gbi_cuda_device *other; /* of a copy between devices: its step too */
     void *host;            /* a download: stage is copied to here at the end */
     size_t bytes;
     uint64_t bound_ns, since_ns; /* of a launch; since it is the oldest */
@@ -165,6 +177,7 @@ typedef struct gbi_cuda_event {
 
 typedef struct gbi_cuda_kernel {
     gb_cu_function function;
+    uint32_t epoch;
     _Atomic uint32_t shared_limit; /* dynamic shared memory allowed so far */
 } gbi_cuda_kernel;
 
@@ -178,8 +191,14 @@ void gbi_cuda_lose(gbi_cuda_device *device, const char *text);
 /* The watcher could not learn whether something has ended: the device is lost; when it was lost
  * before and this answer is a sticky one too, it is dead. */
 void gbi_cuda_doubt(gbi_cuda_device *device, gb_cu_result rc, const char *what);
-/* Makes the device's context current; the first call waits for the driver. */
+/* Makes the device's context current; the first call waits for the driver. 0: until
+ * gbi_cuda_leave it is not reset. */
 int gbi_cuda_enter(gbi_cuda_device *device);
+bool gbi_cuda_hold(gbi_cuda_device *device); /* the second half only; false: it is lost */
+void gbi_cuda_leave(gbi_cuda_device *device);
+int gbi_cuda_current(gbi_cuda_device *device); /* the first half only, for whoever holds it */
+/* GB_ELOST: something was made before the device was reset. */
+int gbi_cuda_stale(gbi_cuda_device *device);
 
 /* ---- cuda_submit.c: the submission thread ---- */
 
@@ -195,6 +214,13 @@ void gbi_cuda_submit_stop(gbi_cuda_device *device);
 /* The driver is through with all that it was given; of use on a lost device only. Any thread. */
 bool gbi_cuda_settled(gbi_cuda_device *device);
 
+int gbi_cuda_retain(gbi_cuda_device *device); /* on that thread */
+
+/* ---- cuda_recover.c: on the submission thread, without locks ---- */
+
+bool gbi_cuda_may_recover(gbi_cuda_device *device);
+void gbi_cuda_recover(gbi_cuda_device *device);
+
 /* ---- cuda_memory.c ---- */
 
 int gbi_cuda_buffer_open(gbi_memory *out, void *device, size_t bytes, gb_buffer_kind kind);
@@ -208,6 +234,8 @@ gbi_cuda_mark *gbi_cuda_mark_take(gbi_cuda_device *device, bool timed, int *rc);
 gbi_cuda_mark *gbi_cuda_mark_ref(gbi_cuda_mark *mark);
 void gbi_cuda_mark_unref(gbi_cuda_mark *mark); /* NULL is allowed */
 void gbi_cuda_memory_fini(gbi_cuda_device *device);
+void gbi_cuda_memory_forget(gbi_cuda_device *device); /* the same after a reset */
+uint32_t gbi_cuda_buffer_epoch(const gb_buffer *buffer);
 
 /* ---- cuda_queue.c and cuda_event.c ---- */
 
@@ -249,5 +277,7 @@ void gbi_cuda_watch_stop(gbi_cuda *cuda);
 int gbi_cuda_module_open(gbi_module_desc *out, void *device, const gb_module_spec *spec,
                          char **detail);
 void gbi_cuda_module_close(void *device, gbi_module_desc *desc);
+bool gbi_cuda_module_stale(void *device, const gbi_module_desc *desc);
+uint32_t gbi_cuda_module_epoch(const gbi_module_desc *desc);
 
 #endif

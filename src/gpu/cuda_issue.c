@@ -28,8 +28,21 @@ static gbi_cuda_step *new_step(issue *is)
     return step;
 }
 
+/* The other device of a copy is held too while that is under way. */
+static void hold_other(issue *is)
+{
+    if (is->command->kind != GBI_COPY) return;
+    const gb_buffer *ends[] = {is->command->u.copy.to, is->command->u.copy.from};
+    for (int i = 0; i < 2; i++) {
+        gbi_cuda_device *home = ends[i] ? ends[i]->device->impl : is->device;
+        if (home != is->device) is->step->other = home;
+    }
+    if (is->step->other) atomic_fetch_add(&is->step->other->steps, 1);
+}
+
 static void drop_step(issue *is, gbi_cuda_step *step)
 {
+    if (step->other) gbi_cuda_leave(step->other);
     gb_mem_free(is->device->cuda->mem, step, sizeof *step);
     atomic_fetch_sub(&is->device->steps, 1);
 }
@@ -270,7 +283,13 @@ static gbi_issue wait_event(issue *is)
     if (finished)
         return fail(is, gb_err_set(GB_ELOST, "the device of an awaited event is lost"));
     if (!mark) return GBI_HOLD;
+    gbi_cuda_device *from = mark->device;
+    if (from != is->device && !gbi_cuda_hold(from)) {
+        gbi_cuda_mark_unref(mark);
+        return GBI_HOLD; /* its recording ends soon, for the device is lost */
+    }
     gb_cu_result rc = is->api->cuStreamWaitEvent(is->queue->stream, mark->handle, 0);
+    if (from != is->device) gbi_cuda_leave(from);
     gbi_cuda_mark_unref(mark);
     return ended(is, rc, "waiting for an event");
 }
@@ -286,10 +305,29 @@ static gbi_issue signal(issue *is)
     return GBI_ISSUED;
 }
 
+/* Whether its device can be used, and all that it names was made since that was reset last. */
+static int check_epochs(const issue *is)
+{
+    if (atomic_load(&is->device->lost)) return gbi_cuda_lost(is->device);
+    uint32_t epoch = atomic_load(&is->device->epoch);
+    if (is->queue->close.epoch != epoch) return gbi_cuda_stale(is->device);
+    for (uint32_t i = 0; i < is->command->retained_count; i++) {
+        const gb_buffer *buffer = is->command->retained[i];
+        gbi_cuda_device *home = buffer->device->impl;
+        if (atomic_load(&home->lost)) return gbi_cuda_lost(home);
+        if (gbi_cuda_buffer_epoch(buffer) != atomic_load(&home->epoch)) return gbi_cuda_stale(home);
+    }
+    const gbi_cuda_kernel *kernel = is->command->u.launch.impl;
+    if (is->command->kind == GBI_LAUNCH && kernel->epoch != epoch)
+        return gbi_cuda_stale(is->device);
+    return 0;
+}
+
 /* 0 to hand it to the driver, 1 when it is not to run, or the error that it ends with. */
 static int check(issue *is)
 {
-    int rc = gbi_cuda_enter(is->device);
+    int rc = check_epochs(is);
+    if (rc == 0) rc = gbi_cuda_current(is->device);
     if (rc < 0) return rc;
     if (is->command->kind > GBI_LAUNCH && is->command->kind != GBI_WAIT) return 0;
     if (is->command->kind != GBI_WAIT && is->queue->failed) return 1;
@@ -323,6 +361,7 @@ gbi_issue gbi_cuda_issue(gbi_cuda_queue *queue, gbi_command *command, bool here)
     issue is = {queue, queue->device, queue->device->cuda->api, command, NULL, here};
     is.step = new_step(&is);
     if (!is.step) return GBI_HOLD;
+    hold_other(&is);
     int rc = check(&is);
     is.step->refused = rc != 0;
     if (rc < 0) {

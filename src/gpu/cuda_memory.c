@@ -15,6 +15,7 @@ typedef struct request {
     gbi_memory *out;
     size_t bytes;
     gb_buffer_kind kind;
+    uint32_t epoch;
 } request;
 
 static int no_memory(gbi_cuda_device *device, const request *asked, gb_cu_result rc)
@@ -39,7 +40,7 @@ static void free_memory(gbi_cuda_device *device, uint64_t address, void *host, g
 /* Submission thread. */
 static int allocate(gbi_cuda_device *device, void *arg)
 {
-    const request *asked = arg;
+    request *asked = arg;
     const gb_cuda_api *api = device->cuda->api;
     size_t bytes = asked->bytes ? asked->bytes : 1;
     gb_cu_memory address = 0;
@@ -65,6 +66,8 @@ static int allocate(gbi_cuda_device *device, void *arg)
             free_memory(device, address, host, asked->kind);
         return gbi_cuda_failed(device, rc, "clearing a buffer");
     }
+    asked->epoch = atomic_load(&device->epoch);
+    if (asked->kind != GB_BUFFER_DEVICE) atomic_fetch_add(&device->mapped, 1);
     asked->out->address = address;
     asked->out->host = asked->kind == GB_BUFFER_DEVICE ? NULL : (void *)(uintptr_t)address;
     return 0;
@@ -76,22 +79,32 @@ typedef struct release {
     uint64_t address;
     void *host;
     gb_buffer_kind kind;
+    bool begun;
     int64_t bytes; /* of the device */
 } release;
 
 static int run_release(gbi_cuda_device *device, void *arg)
 {
     release *gone = arg;
+    gone->begun = true;
     atomic_fetch_add(&device->frees_begun, 1);
     free_memory(device, gone->address, gone->host, gone->kind);
-    atomic_fetch_sub(&device->freeing, gone->bytes);
-    atomic_fetch_add(&device->frees_ended, 1);
     return 0;
 }
 
 static void after_release(gbi_cuda_device *device, gbi_cuda_job *job)
 {
-    gb_mem_free(device->cuda->mem, GB_CONTAINER(job, release, job), sizeof(release));
+    release *gone = GB_CONTAINER(job, release, job);
+    atomic_fetch_sub(&device->freeing, gone->bytes);
+    if (gone->begun) atomic_fetch_add(&device->frees_ended, 1);
+    if (gone->kind != GB_BUFFER_DEVICE) atomic_fetch_sub(&device->mapped, 1);
+    gb_mem_free(device->cuda->mem, gone, sizeof *gone);
+}
+
+uint32_t gbi_cuda_buffer_epoch(const gb_buffer *buffer)
+{
+    const release *later = buffer->memory.impl;
+    return buffer->owner ? gbi_cuda_module_epoch(&buffer->owner->desc) : later->job.epoch;
 }
 
 /* The job of the free is made with the buffer, for a free cannot fail. */
@@ -99,7 +112,7 @@ int gbi_cuda_buffer_open(gbi_memory *out, void *self, size_t bytes, gb_buffer_ki
 {
     gbi_cuda_device *device = self;
     gb_mem *mem = device->cuda->mem;
-    request asked = {out, bytes, kind};
+    request asked = {out, bytes, kind, 0};
     release *later = gb_mem_zalloc(mem, sizeof *later);
     if (!later) return GB_ENOMEM;
     int64_t counted = kind == GB_BUFFER_DEVICE ? 0 : (int64_t)bytes;
@@ -113,6 +126,7 @@ int gbi_cuda_buffer_open(gbi_memory *out, void *self, size_t bytes, gb_buffer_ki
         return rc;
     }
     gb_list_init(&later->job.link);
+    later->job.epoch = asked.epoch;
     later->kind = kind;
     later->bytes = kind == GB_BUFFER_PINNED ? 0 : (int64_t)bytes;
     later->address = out->address;
@@ -211,6 +225,7 @@ gbi_cuda_mark *gbi_cuda_mark_take(gbi_cuda_device *device, bool timed, int *rc)
             return NULL;
         }
         gb_list_init(&mark->link);
+        mark->epoch = atomic_load(&device->epoch);
         mark->device = device;
         mark->timed = timed;
     }
@@ -230,8 +245,10 @@ void gbi_cuda_mark_unref(gbi_cuda_mark *mark)
     if (!mark || atomic_fetch_sub_explicit(&mark->refs, 1, memory_order_acq_rel) > 1) return;
     gbi_cuda_device *device = mark->device;
     pthread_mutex_lock(&device->lock);
-    gb_list_push(&device->marks[mark->timed], &mark->link);
+    bool good = mark->epoch == atomic_load(&device->epoch); /* else it went with its context */
+    if (good) gb_list_push(&device->marks[mark->timed], &mark->link);
     pthread_mutex_unlock(&device->lock);
+    if (!good) gb_mem_free(device->cuda->mem, mark, sizeof *mark);
 }
 
 static void free_stages(gbi_cuda_device *device, gb_list *list, bool through)
@@ -245,20 +262,32 @@ static void free_stages(gbi_cuda_device *device, gb_list *list, bool through)
     }
 }
 
+static void free_all(gbi_cuda_device *device, bool doubtful, bool others)
+{
+    free_stages(device, &device->doubtful, doubtful);
+    for (int i = 0; i < 2; i++) {
+        free_stages(device, &device->stages[i], others);
+        device->stage_counts[i] = 0;
+        for (gb_list *node; (node = gb_list_shift(&device->marks[i]));) {
+            gbi_cuda_mark *mark = GB_CONTAINER(node, gbi_cuda_mark, link);
+            if (others) device->cuda->api->cuEventDestroy(mark->handle);
+            gb_mem_free(device->cuda->mem, mark, sizeof *mark);
+        }
+    }
+}
+
 /* The submission thread, at its end. What is doubtful goes with the context at the latest. */
 void gbi_cuda_memory_fini(gbi_cuda_device *device)
 {
-    gb_mem *mem = device->cuda->mem;
     const gb_cuda_api *api = device->cuda->api;
     bool through = gb_list_empty(&device->doubtful) ||
                    api->cuStreamSynchronize(device->stream) == GB_CU_SUCCESS;
-    free_stages(device, &device->doubtful, through);
-    for (int i = 0; i < 2; i++) {
-        free_stages(device, &device->stages[i], true);
-        for (gb_list *node; (node = gb_list_shift(&device->marks[i]));) {
-            gbi_cuda_mark *mark = GB_CONTAINER(node, gbi_cuda_mark, link);
-            api->cuEventDestroy(mark->handle);
-            gb_mem_free(mem, mark, sizeof *mark);
-        }
-    }
+    free_all(device, through, true);
+}
+
+void gbi_cuda_memory_forget(gbi_cuda_device *device)
+{
+    pthread_mutex_lock(&device->lock);
+    free_all(device, false, false);
+    pthread_mutex_unlock(&device->lock);
 }

@@ -147,6 +147,7 @@ static int describe_kernel(cuda_module *module, int id)
     if (checked < 0) return checked;
     gbi_cuda_kernel *state = &module->states[module->kernel_room++];
     state->function = function;
+    state->epoch = module->close.epoch;
     module->kernels[module->kernel_count++] = (gbi_kernel_desc){
         .name = name->shown,
         .param_count = name->part_count,
@@ -290,6 +291,7 @@ static int load_image(gbi_cuda_device *device, void *arg)
     if (!log) return GB_ENOMEM;
     gb_cu_jit_option options[] = {GB_CU_JIT_ERROR_LOG, GB_CU_JIT_ERROR_LOG_BYTES};
     void *values[] = {log, (void *)(uintptr_t)(LOG_BYTES - 1)};
+    module->close.epoch = atomic_load(&device->epoch);
     gb_cu_result rc = device->cuda->api->cuModuleLoadDataEx(
         &module->handle, module->image.bytes.data, 2, options, values);
     int answer = 0;
@@ -359,9 +361,12 @@ static int open_module(cuda_module *module, const gb_module_spec *spec)
     int rc = gbi_cuda_compile(&module->image, nvrtc, device->cuda->gpu->config.cache_dir, spec,
                               device->facts.arch);
     if (rc == 0) rc = gbi_cuda_enter(device);
-    if (rc == 0) rc = gbi_cuda_call(device, load_image, module);
+    if (rc < 0) return rc;
+    rc = gbi_cuda_call(device, load_image, module);
     if (rc == 0) rc = read_rows(module);
-    return rc == 0 ? describe(module) : rc;
+    if (rc == 0) rc = describe(module);
+    gbi_cuda_leave(device);
+    return rc;
 }
 
 int gbi_cuda_module_open(gbi_module_desc *out, void *self, const gb_module_spec *spec,
@@ -395,6 +400,16 @@ int gbi_cuda_module_open(gbi_module_desc *out, void *self, const gb_module_spec 
         .log = gb_buf_text(&module->image.log),
     };
     return 0;
+}
+
+uint32_t gbi_cuda_module_epoch(const gbi_module_desc *desc)
+{
+    return ((const cuda_module *)desc->impl)->close.epoch;
+}
+
+bool gbi_cuda_module_stale(void *device, const gbi_module_desc *desc)
+{
+    return gbi_cuda_module_epoch(desc) != atomic_load(&((gbi_cuda_device *)device)->epoch);
 }
 
 void gbi_cuda_module_close(void *device, gbi_module_desc *desc)

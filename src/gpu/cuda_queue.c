@@ -28,11 +28,9 @@ static void after_close(gbi_cuda_device *device, gbi_cuda_job *job)
     gb_mem_free(device->cuda->mem, queue, sizeof *queue);
 }
 
-int gbi_cuda_queue_open(void **out, void *self, gb_queue *front)
+static int open_queue(void **out, gbi_cuda_device *device, gb_queue *front)
 {
-    gbi_cuda_device *device = self;
-    int rc = gbi_cuda_enter(device);
-    if (rc == 0) rc = gbi_cuda_watch_start(device->cuda);
+    int rc = gbi_cuda_watch_start(device->cuda);
     if (rc < 0) return rc;
     gbi_cuda_queue *queue = gb_mem_zalloc(device->cuda->mem, sizeof *queue);
     if (!queue) return GB_ENOMEM;
@@ -54,11 +52,22 @@ int gbi_cuda_queue_open(void **out, void *self, gb_queue *front)
     gb_list_init(&queue->deferred);
     gb_list_init(&queue->busy);
     gb_list_init(&queue->close.link);
+    queue->close.epoch = atomic_load(&device->epoch);
     queue->close.run = run_close;
     queue->close.after = after_close;
     queue->close.arg = queue;
     *out = queue;
     return 0;
+}
+
+int gbi_cuda_queue_open(void **out, void *self, gb_queue *front)
+{
+    gbi_cuda_device *device = self;
+    int rc = gbi_cuda_enter(device);
+    if (rc < 0) return rc;
+    rc = open_queue(out, device, front);
+    gbi_cuda_leave(device);
+    return rc;
 }
 
 void gbi_cuda_queue_ref(gbi_cuda_queue *queue)
@@ -173,8 +182,13 @@ uint64_t gbi_cuda_event_query(void *self)
         issued > finished && event->mark ? gbi_cuda_mark_ref(event->mark) : NULL;
     pthread_mutex_unlock(&event->lock);
     if (!mark) return finished;
-    bool there = gbi_cuda_enter(mark->device) == 0 &&
-                 mark->device->cuda->api->cuEventQuery(mark->handle) == GB_CU_SUCCESS;
+    gbi_cuda_device *device = mark->device;
+    bool there = false;
+    if (gbi_cuda_enter(device) == 0) {
+        there = mark->epoch == atomic_load(&device->epoch) &&
+                device->cuda->api->cuEventQuery(mark->handle) == GB_CU_SUCCESS;
+        gbi_cuda_leave(device);
+    }
     gbi_cuda_mark_unref(mark);
     if (!there) return finished;
     gbi_cuda_event_finish(event, issued, true);
@@ -189,21 +203,30 @@ static gbi_cuda_mark *newest(gbi_cuda_event *event)
     return mark;
 }
 
+static int time_between(const gbi_cuda_mark *from, const gbi_cuda_mark *to, uint64_t *out_ns)
+{
+    gbi_cuda_device *device = from->device;
+    float ms = 0;
+    uint32_t epoch = atomic_load(&device->epoch);
+    if (from->epoch != epoch || to->epoch != epoch) return gbi_cuda_stale(device);
+    gb_cu_result rc = device->cuda->api->cuEventElapsedTime(&ms, from->handle, to->handle);
+    if (rc != GB_CU_SUCCESS) return gbi_cuda_failed(device, rc, "taking a time");
+    *out_ns = ms > 0 ? (uint64_t)((double)ms * 1e6) : 0;
+    return 0;
+}
+
 int gbi_cuda_event_elapsed(void *start, void *end, uint64_t *out_ns)
 {
     gbi_cuda_mark *from = newest(start), *to = newest(end);
-    float ms = 0;
     int rc = 0;
     if (!from || !to || from->device != to->device)
         rc = gb_err_set(GB_EDEVICE, "the events were recorded on different devices, or failed");
     if (rc == 0) rc = gbi_cuda_enter(from->device);
     if (rc == 0) {
-        gb_cu_result failed =
-            from->device->cuda->api->cuEventElapsedTime(&ms, from->handle, to->handle);
-        if (failed != GB_CU_SUCCESS) rc = gbi_cuda_failed(from->device, failed, "taking a time");
+        rc = time_between(from, to, out_ns);
+        gbi_cuda_leave(from->device);
     }
     gbi_cuda_mark_unref(from);
     gbi_cuda_mark_unref(to);
-    if (rc == 0) *out_ns = ms > 0 ? (uint64_t)((double)ms * 1e6) : 0;
     return rc;
 }

@@ -19,7 +19,7 @@ bool gbi_cuda_settled(gbi_cuda_device *device)
            (atomic_load(&device->steps) == 0 && atomic_load(&device->callbacks) == 0);
 }
 
-static int retain(gbi_cuda_device *device)
+int gbi_cuda_retain(gbi_cuda_device *device)
 {
     const gb_cuda_api *api = device->cuda->api;
     if (atomic_load(&device->ready)) return 0;
@@ -42,7 +42,7 @@ static int retain(gbi_cuda_device *device)
 static void run_job(gbi_cuda_device *device, gbi_cuda_job *job)
 {
     pthread_mutex_unlock(&device->lock);
-    int rc = atomic_load(&device->lost) ? gbi_cuda_lost(device) : retain(device);
+    int rc = atomic_load(&device->lost) ? gbi_cuda_lost(device) : gbi_cuda_retain(device);
     if (rc == 0 && job->run) rc = job->run(device, job->arg);
     if (rc < 0) snprintf(job->text, sizeof job->text, "%s", gb_err_detail());
     pthread_mutex_lock(&device->lock);
@@ -60,7 +60,7 @@ static bool run_return(gbi_cuda_device *device)
     if (!node) return false;
     gbi_cuda_job *job = GB_CONTAINER(node, gbi_cuda_job, link);
     pthread_mutex_unlock(&device->lock);
-    if (!stuck) job->run(device, job->arg);
+    if (!stuck && job->epoch == atomic_load(&device->epoch)) job->run(device, job->arg);
     job->after(device, job); /* may free the job */
     pthread_mutex_lock(&device->lock);
     return true;
@@ -89,6 +89,12 @@ static void *submission(void *arg)
     pthread_mutex_lock(&device->lock);
     for (;;) {
         if (run_return(device)) continue; /* first: what it gives back may be asked for */
+        if (!device->stopping && gbi_cuda_may_recover(device)) {
+            pthread_mutex_unlock(&device->lock);
+            gbi_cuda_recover(device);
+            pthread_mutex_lock(&device->lock);
+            continue;
+        }
         gb_list *node = gb_list_shift(&device->jobs);
         if (node) {
             run_job(device, GB_CONTAINER(node, gbi_cuda_job, link));
@@ -100,7 +106,9 @@ static void *submission(void *arg)
         }
         device->pump = false;
         if (device->stopping) break;
-        if (gb_list_empty(&device->deferred)) {
+        bool hopes = atomic_load(&device->lost) && device->cuda->gpu->config.owns_devices;
+        bool patient = gb_list_empty(&device->deferred) && !hopes;
+        if (patient) {
             pthread_cond_wait(&device->wake, &device->lock);
             continue;
         }

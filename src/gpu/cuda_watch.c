@@ -51,6 +51,7 @@ static void finish(gbi_cuda_queue *queue, gbi_cuda_step *step)
     end_record(queue, step);
     end_command(step, step->rc, step->text);
     gbi_cuda_mark_unref(step->mark);
+    if (step->other) gbi_cuda_leave(step->other);
     free(step->text);
     gb_mem_free(device->cuda->mem, step, sizeof *step);
     if (command) gbi_command_free(command);
@@ -260,7 +261,7 @@ static void called(void *arg)
 /* A lost device is entered too: what it was given has still to be seen to end. */
 static bool enter(gbi_cuda_device *device)
 {
-    if (atomic_load(&device->dead)) return false;
+    if (atomic_load(&device->dead) || atomic_load(&device->resetting)) return false;
     gb_cu_result rc = device->cuda->api->cuCtxSetCurrent(device->context);
     if (rc != GB_CU_SUCCESS) gbi_cuda_doubt(device, rc, "entering the context");
     return rc == GB_CU_SUCCESS;
@@ -317,7 +318,8 @@ static bool arm(gbi_cuda_queue *queue)
 {
     int marks = 0;
     gbi_cuda_device *device = queue->device;
-    bool entered = !atomic_load(&device->lost) && enter(device);
+    bool entered = !atomic_load(&device->lost) &&
+                   queue->close.epoch == atomic_load(&device->epoch) && enter(device);
     pthread_mutex_lock(&queue->lock);
     for (gb_list *at = queue->pending.next; at != &queue->pending; at = at->next)
         marks += step_of(at)->mark != NULL;
@@ -360,9 +362,13 @@ static void sleep_until_called(gbi_cuda_watch *watch)
 static void probe(gbi_cuda_device *device)
 {
     bool awaited = atomic_load(&device->callbacks) > 0 && atomic_load(&device->steps) == 0;
-    if (!awaited || !enter(device)) return;
-    gb_cu_result rc = device->cuda->api->cuEventQuery(device->probe);
-    if (rc != GB_CU_SUCCESS) gbi_cuda_doubt(device, rc, "asking for its state");
+    if (!awaited) return;
+    atomic_fetch_add(&device->steps, 1); /* no reset meanwhile */
+    if (enter(device)) {
+        gb_cu_result rc = device->cuda->api->cuEventQuery(device->probe);
+        if (rc != GB_CU_SUCCESS) gbi_cuda_doubt(device, rc, "asking for its state");
+    }
+    gbi_cuda_leave(device);
 }
 
 /* Under the watch's lock, which is given up meanwhile. Callbacks may be all that what is to be

@@ -43,6 +43,9 @@ typedef struct gb_gpu_config {
     int64_t
         cpu_memory_bytes; /* of each cpu device; 0: half of the machine's memory, split evenly */
     uint64_t bound_ns;    /* a launch that runs longer is a runaway; 0: 5 min */
+    bool owns_devices; /* nobody else in this process uses the GPUs: a lost one is reset as soon as
+                          nothing of it is under way and no pinned or unified buffer of it is open;
+                          what was made on it before stays lost (GB_ELOST). Else it stays lost. */
     bool sanitize; /* cpu kernels under ASan and UBSan (the process must be preloaded with the
                       runtime) */
 } gb_gpu_config;

@@ -248,11 +248,22 @@ static int post_ready(gb_module *module)
     return rc;
 }
 
+static bool is_stale(gb_module *module)
+{
+    const gb_backend *backend = module->device->backend;
+    return backend->module_stale && atomic_load(&module->state) == GBI_MODULE_READY &&
+           backend->module_stale(module->device->impl, &module->desc);
+}
+
 /* Under gpu->lock. Starts what will finish the waiter of this call. */
 static int start_module(gb_module **out, gb_device *device, const gb_module_spec *spec)
 {
     uint64_t hash = hash_spec(spec);
     gb_module *module = find_module(device, spec, hash);
+    if (module && is_stale(module)) {
+        unlink_module(module); /* for those who have it still */
+        module = NULL;
+    }
     if (module) {
         if (atomic_load(&module->state) == GBI_MODULE_READY) {
             int rc = post_ready(module);

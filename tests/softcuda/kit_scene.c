@@ -264,7 +264,9 @@ void kit_scene_run(kit_scene *scene, const char *cache)
     s.in = malloc(LARGE * sizeof(int));
     s.out = malloc(LARGE * sizeof(int));
     for (int i = 0; i < LARGE; i++) s.in[i] = i;
-    gb_gpu_config config = {.mem = &s.mem, .cache_dir = cache, .threads = 1};
+    bool owns = getenv("GB_SCENE_OWNS") != NULL;
+    gb_gpu_config config = {
+        .mem = &s.mem, .cache_dir = cache, .threads = 1, .owns_devices = owns};
     if (tried(&s, gb_gpu_open(&s.gpu, &config), "opening")) {
         play(&s);
         take_down(&s);

@@ -8,6 +8,7 @@
 #include "base/err.h"
 
 #include <dirent.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,6 +25,7 @@ typedef struct host {
     gb_gpu *gpu;
     gb_device *device; /* the first software one, or NULL */
     gb_queue *queue;   /* of it */
+    bool owns_devices; /* set before it is opened */
     char cache[256];
 } host;
 
@@ -46,12 +48,14 @@ static void said(const char *what, int rc, const char *text)
 
 static void open_host(host *h, const char *cache)
 {
+    bool owns = h->owns_devices;
     memset(h, 0, sizeof *h);
     snprintf(h->cache, sizeof h->cache, "%s", cache ? cache : GB_BINARY_DIR "/bad-XXXXXX");
     if (!cache && !mkdtemp(h->cache)) exit(3);
     gb_mem_init(&h->mem, "bad input", NULL, 0);
     gb_gpu_config config = {
-        .mem = &h->mem, .cache_dir = h->cache, .threads = 1, .bound_ns = 50000000};
+        .mem = &h->mem, .cache_dir = h->cache, .threads = 1, .bound_ns = 50000000,
+        .owns_devices = owns};
     if (gb_gpu_open(&h->gpu, &config) < 0) exit(3);
     int count = gb_gpu_device_count(h->gpu);
     printf("%d devices\n", count);
@@ -124,7 +128,7 @@ static void works(host *h, gb_module *module)
 
 static void only_look(void)
 {
-    host h;
+    host h = {0};
     open_host(&h, NULL);
     expect(!h.device);
     close_host(&h, true);
@@ -132,7 +136,7 @@ static void only_look(void)
 
 static void compile_only(const char *source)
 {
-    host h;
+    host h = {0};
     open_host(&h, NULL);
     gb_module *module = compile(&h, source);
     works(&h, module);
@@ -152,7 +156,7 @@ static void half(void)
 
 static void device_index(void)
 {
-    host h;
+    host h = {0};
     open_host(&h, NULL);
     expect(!gb_gpu_device(h.gpu, 99));
     printf("%s\n", gb_err_detail());
@@ -162,16 +166,16 @@ static void device_index(void)
     close_host(&h, true);
 }
 
-/* 16 MiB of device memory. What was given back just now counts. */
+/* 1 MiB of device memory. What was given back just now counts. */
 static void memory(void)
 {
     static const gb_buffer_kind kinds[] = {GB_BUFFER_DEVICE, GB_BUFFER_UNIFIED};
-    host h;
+    host h = {0};
     open_host(&h, NULL);
     for (int i = 0; i < 20; i++) {
         gb_buffer *first = NULL, *second = NULL;
-        expect(gb_buffer_open(&first, h.device, 10 << 20, kinds[i % 2]) == 0);
-        int rc = gb_buffer_open(&second, h.device, 10 << 20, kinds[i % 2]);
+        expect(gb_buffer_open(&first, h.device, 600 << 10, kinds[i % 2]) == 0);
+        int rc = gb_buffer_open(&second, h.device, 600 << 10, kinds[i % 2]);
         expect(rc == GB_ENOMEM);
         if (i == 0) said("too much", rc, gb_err_detail());
         gb_buffer_unref(first);
@@ -196,7 +200,7 @@ static void shapes(void)
         {.grid = {1, 1, 65536}, .block = {1, 1, 1}},
         {.grid = {1, 1, 1}, .block = {1, 1, 1}, .shared_bytes = 1u << 20},
     };
-    host h;
+    host h = {0};
     int to = 1;
     gb_buffer *x = NULL;
     open_host(&h, NULL);
@@ -265,16 +269,75 @@ static void lose(host *h, int how, int want)
 
 static void trap(void)
 {
-    host h;
+    host h = {0};
     open_host(&h, NULL);
     lose(&h, 1, GB_ELOST);
+    close_host(&h, true);
+}
+
+/* Traps until the device is lost, and waits until it is back. */
+static void lose_and_wait(host *h, gb_module *module, gb_buffer *pinned)
+{
+    int how = 1, rc;
+    gb_buffer *x = NULL, *fresh = NULL;
+    expect(gb_buffer_open(&x, h->device, 4, GB_BUFFER_DEVICE) == 0);
+    expect(gb_queue_upload(h->queue, x, 0, &how, 4) == 0);
+    gb_arg args[] = {KIT_BUFFER(x)};
+    expect(kit_launch(h->queue, gb_module_kernel(module, "fatal"), 1, 1, args, 1) == 0);
+    expect(finish(h, h->queue, "the launch") == GB_ELOST);
+    for (int i = 0; i < 1000 && pinned; i++) { /* memory that the host sees holds it off */
+        expect(gb_buffer_open(&fresh, h->device, 4, GB_BUFFER_DEVICE) == GB_ELOST);
+        expect(((int *)gb_buffer_host(pinned))[0] == 0);
+    }
+    gb_buffer_unref(pinned);
+    while ((rc = gb_buffer_open(&fresh, h->device, 4, GB_BUFFER_DEVICE)) == GB_ELOST) sched_yield();
+    expect(rc == 0);
+    /* what is older than the reset */
+    gb_queue *old = h->queue;
+    expect(gb_queue_download(old, &how, fresh, 0, 4) == 0);
+    expect(finish(h, old, "an old queue") == GB_ELOST);
+    expect(gb_queue_open(&h->queue, h->device) == 0);
+    expect(gb_queue_download(h->queue, &how, x, 0, 4) == 0);
+    expect(finish(h, h->queue, "an old buffer") == GB_ELOST);
+    args[0] = KIT_BUFFER(fresh);
+    expect(kit_launch(h->queue, gb_module_kernel(module, "fatal"), 1, 1, args, 1) == 0);
+    expect(finish(h, h->queue, "an old kernel") == GB_ELOST);
+    gb_queue_close(old);
+    gb_buffer_unref(x);
+    gb_buffer_unref(fresh);
+}
+
+static void reset(void)
+{
+    host h = {.owns_devices = true};
+    gb_buffer *pinned = NULL;
+    gb_event *event = NULL;
+    uint64_t ns;
+    open_host(&h, NULL);
+    gb_module *old = NULL;
+    expect(gb_event_open(&event, h.device) == 0);
+    for (int round = 0; round < 2; round++) {
+        gb_module *module = compile(&h, fatal_source);
+        expect(module != old);
+        if (old) gb_module_unref(old);
+        old = module;
+        expect(gb_queue_record(h.queue, event) == 0 && finish(&h, h.queue, "recording") == 0);
+        if (round == 0) expect(gb_buffer_open(&pinned, h.device, 4, GB_BUFFER_PINNED) == 0);
+        lose_and_wait(&h, module, round == 0 ? pinned : NULL);
+        expect(gb_event_elapsed(event, event, &ns) == GB_ELOST);
+    }
+    gb_module *module = compile(&h, set_source);
+    works(&h, module);
+    gb_module_unref(module);
+    gb_module_unref(old);
+    gb_event_close(event);
     close_host(&h, true);
 }
 
 /* Nothing can end the kernel: what it uses is left to it, and the host closes all the same. */
 static void endless(void)
 {
-    host h;
+    host h = {0};
     open_host(&h, NULL);
     lose(&h, 2, GB_ETIMEDOUT);
     close_host(&h, true);
@@ -306,7 +369,7 @@ static int damage_all(const char *folder)
 
 static void damaged_cache(void)
 {
-    host h;
+    host h = {0};
     char cache[256];
     for (int round = 0; round < 3; round++) { /* made; damaged and made again; found */
         open_host(&h, round ? cache : NULL);
@@ -346,8 +409,8 @@ static const struct row {
       "the rest: worked"}},
     {"device index", {{NULL}}, device_index,
      {"no device 99: there are 3 (0 .. 2)", "no device -1: there are 3 (0 .. 2)"}},
-    {"memory", {{"GB_SOFTCUDA_MEMORY", "16M"}}, memory,
-     {"too much: ENOMEM: device memory: 10485760 bytes asked, 6291456 of 16777216 bytes free on "
+    {"memory", {{"GB_SOFTCUDA_MEMORY", "1M"}}, memory,
+     {"too much: ENOMEM: device memory: 614400 bytes asked, 434176 of 1048576 bytes free on "
       "cuda device 0",
       "everything: ENOMEM: a buffer of 18446744073709551615 bytes cannot exist",
       "the rest: worked"}},
@@ -356,6 +419,9 @@ static const struct row {
       "a grid of 1 x 65536 x 1 is over", "1048576 bytes of shared memory are over"}},
     {"trap", {{NULL}}, trap,
      {"the launch: ELOST: cuda device 0", "under way: kernel 'fatal'", "the rest: worked"}},
+    {"reset", {{NULL}}, reset,
+     {"an old queue: ELOST: cuda device 0", "it was reset since then: open anew",
+      "an old kernel: ELOST", "the rest: worked"}},
     {"endless kernel", {{"GB_SOFTCUDA_LEAKS", "0"}}, endless,
      {"the launch: ETIMEDOUT: cuda device 0: kernel 'fatal' passed its bound of 50 ms",
       "who waits: ELOST", "the rest: worked", "closed"}},

@@ -97,14 +97,19 @@ static void try(walk *w, const char *row, unsigned call, int code)
     fflush(stdout);
 }
 
+static bool takes_all(void)
+{
+    const char *how = getenv("GB_WALK");
+    return how && strcmp(how, "all") == 0;
+}
+
 /* The first two calls of each row that is called at all, a middle one and its last; with
  * GB_WALK=all the first sixteen and then each that is an eighth further. How often a row is called
  * differs from run to run: a call that does not come fails nothing. */
 static void walk_row(walk *w, const char *row, unsigned calls, const int codes[2])
 {
-    const char *how = getenv("GB_WALK");
     unsigned step;
-    if (how && strcmp(how, "all") == 0) {
+    if (takes_all()) {
         for (unsigned call = 1; call <= calls; call += step) {
             for (int k = 0; k < 2; k++) try(w, row, call, codes[k]);
             step = call < 16 ? 1 : call / 8;
@@ -154,6 +159,15 @@ static void commands(void **state)
     assert_int_equal(w.bad, 0);
 }
 
+/* The same where a device that is lost is reset in the midst of it. */
+static void owner(void **state)
+{
+    setenv("GB_SCENE_OWNS", "1", 1);
+    commands(state);
+    if (takes_all()) driver(state);
+    unsetenv("GB_SCENE_OWNS");
+}
+
 static void compiler(void **state)
 {
     static const int codes[] = {GB_NVRTC_OUT_OF_MEMORY, GB_NVRTC_COMPILATION};
@@ -196,7 +210,7 @@ int main(int argc, char **argv)
     if (strcmp(argv[0], "scene") == 0) return run_scene();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(optional_rows), cmocka_unit_test(management), cmocka_unit_test(compiler),
-        cmocka_unit_test(driver),        cmocka_unit_test(commands),
+        cmocka_unit_test(driver),        cmocka_unit_test(commands),   cmocka_unit_test(owner),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
