@@ -132,19 +132,14 @@ local parts = {
   host = function() return require "gb.host" end,
   lib = function() return require "gb.lib" end,
   plan = function() return require("gb.plan").plan end,
+  catalog = function()
+    local catalog = require "gb.catalog"
+    return { register = catalog.register, list = catalog.list }
+  end,
+  batch = function() return require("gb.batch").batch end,
+  pipeline = function() return require("gb.pipeline").pipeline end,
 }
 
-local function not_yet(name, feature)
-  return function()
-    return nil, ("gb.%s (%s) is not in this version yet"):format(name, feature), "ENOTYET"
-  end
-end
-
-parts.batch = function() return not_yet("batch", "batch grains") end
-parts.pipeline = function() return not_yet("pipeline", "pipelines") end
-parts.catalog = function()
-  return { register = not_yet("catalog.register", "the kernel catalog") }
-end
 parts.label = function()
   return function() -- raises, since nil for a placement would be any placement
     error("gb.label (placement by label) is not in this version yet (ENOTYET)", 2)

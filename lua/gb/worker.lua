@@ -20,6 +20,9 @@ end
 
 function methods.memory() return { core.memory() } end
 
+function methods.catalog(_, id) return require("gb.catalog").own(id) end
+function methods.batch(_, ...) return require("gb.batch").serve(...) end
+
 function methods.reload(_, name) return require("gb.reload").run(M.ask_all, name) end
 function methods.reload_stage(_, name) return require("gb.reload").stage(name) end
 function methods.reload_switch() return require("gb.reload").switch() end

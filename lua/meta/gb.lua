@@ -6,7 +6,7 @@
 ---@class gb
 ---@field config table The configuration; users' own settings are under `app`.
 ---@field log gb.Log Structured lines on the log.
----@field catalog gb.Catalog Not in this version yet.
+---@field catalog gb.Catalog kernels by name
 ---@field lib gb.Lib Kernels that every program needs: see gb_lib.lua.
 ---@field test gb.Test For specs: gbrun test DIR.
 ---@field host table<string, function> Functions of the program that embeds the host.
@@ -399,19 +399,7 @@ function Test.near(array, expected, tolerance) end
 
 -- ---- not in this version yet ----
 
----@return nil, string message, "ENOTYET"
-function gb.batch(kernel_id) end
-
----@return nil, string message, "ENOTYET"
-function gb.pipeline(kernel_id) end
-
 ---Raises.
 function gb.label(labels) end
-
----@class gb.Catalog
-local Catalog = {}
-
----@return nil, string message, "ENOTYET"
-function Catalog.register(id, options) end
 
 return gb

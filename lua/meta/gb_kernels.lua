@@ -371,3 +371,101 @@ function Plan:stats() end
 ---@param kernels? gb.Kernels lets launch take the names of its kernels
 ---@return gb.Plan
 function gb.plan(kernels) end
+
+---The first const pointer of the kernel takes the items, its first other pointer the results (or
+---the items in place), an integer `n` or `count` their number.
+---@class gb.CatalogOptions: gb.KernelsOptions
+---@field kernel string
+---@field args? table<string, any> the values of all other parameters
+---@field item_count? integer elements of one item: 1
+---@field result_count? integer elements of one result: 1
+
+---@class gb.Catalog
+local Catalog = {}
+
+---Names a kernel for gb.batch and gb.pipeline, on all workers. It is compiled at its first use.
+---@param id string
+---@param options gb.CatalogOptions
+---@return true
+function Catalog.register(id, options) end
+
+---The ids that this worker knows.
+---@return string[]
+function Catalog.list() end
+
+---@class gb.BatchHints
+---@field device? integer
+---@field max_micro_batch? integer items in one launch: 10000
+---@field persistent? boolean keep the device's buffers for the next batch
+---@field prefer_gpu? boolean false: the cpu, also where there is a GPU
+---@field required? boolean no cpu instead of a GPU: ENOGPU
+---@field timeout? number|string "5m"
+---@field high_priority? boolean has no effect yet
+
+---@class gb.BatchFailure
+---@field first integer
+---@field last integer
+---@field message string
+---@field code string
+
+---@class gb.Batch
+local Batch = {}
+
+---Micro-batches that fit 80 % of the device's free memory, four at most under way.
+---@param items any[]|gb.Array numbers, vectors, or lists and arrays of item_count elements
+---@param hints? gb.BatchHints
+---@return any[]|gb.Array|nil results in the order and form of the items
+---@return string? message
+---@return string? code
+---@return { results: any[]|gb.Array, failed: gb.BatchFailure[] }? partial what did not fail
+function Batch:execute(items, hints) end
+
+---@return { batches: integer, micro_batches: integer, items: integer, failures: integer }
+function Batch:stats() end
+
+---@param id string of the catalog
+---@return gb.Batch
+function gb.batch(id) end
+
+---@class gb.Pipeline
+local Pipeline = {}
+
+---@param id string
+---@return gb.Pipeline
+function Pipeline:kernel(id) end
+
+---@param fn fun(item: any): any true keeps the item
+---@return gb.Pipeline
+function Pipeline:filter(fn) end
+
+---@param fn fun(item: any): any
+---@return gb.Pipeline
+function Pipeline:map(fn) end
+
+---@param fn fun(item: any)
+---@return gb.Pipeline
+function Pipeline:tap(fn) end
+
+---@param n integer items in one batch: 100
+---@return gb.Pipeline
+function Pipeline:batch_size(n) end
+
+---@param n integer batches under way at once: 1
+---@return gb.Pipeline
+function Pipeline:parallelism(n) end
+
+---@param fn fun(done: integer, all: integer) after each batch, in the order of the batches
+---@return gb.Pipeline
+function Pipeline:progress(fn) end
+
+---@param items any[]|gb.Array
+---@param hints? gb.BatchHints
+---@return any[]? results in the order of the items
+---@return string? message
+---@return string? code
+---@return { results: table[], failed: gb.BatchFailure[] }? partial by batch
+function Pipeline:execute(items, hints) end
+
+---@param id? string of the catalog: the first stage
+---@return gb.Pipeline
+function gb.pipeline(id) end

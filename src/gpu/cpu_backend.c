@@ -64,6 +64,22 @@ static int device_count(void *self)
     return cpu->device_count;
 }
 
+static void read_name(char *out, size_t room)
+{
+    snprintf(out, room, "CPU");
+    FILE *file = fopen("/proc/cpuinfo", "re");
+    if (!file) return;
+    char line[256];
+    while (fgets(line, sizeof line, file)) {
+        char *colon = strchr(line, ':');
+        if (!colon || strncmp(line, "model name", 10) != 0) continue;
+        colon[strcspn(colon, "\n")] = 0;
+        snprintf(out, room, "%s", colon + 1 + strspn(colon + 1, " "));
+        break;
+    }
+    fclose(file);
+}
+
 static int device_open(void **out, void *self, int index, gb_device *front)
 {
     gbi_cpu *cpu = self;
@@ -76,6 +92,7 @@ static int device_open(void **out, void *self, int index, gb_device *front)
         int64_t machine = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
         device->memory_total = machine / 2 / cpu->device_count;
     }
+    read_name(device->name, sizeof device->name);
     pthread_mutex_init(&device->lock, NULL);
     *out = device;
     return 0;
@@ -110,26 +127,10 @@ static const char *arch(void)
 #endif
 }
 
-static void read_name(char *out, size_t room)
-{
-    snprintf(out, room, "CPU");
-    FILE *file = fopen("/proc/cpuinfo", "re");
-    if (!file) return;
-    char line[256];
-    while (fgets(line, sizeof line, file)) {
-        char *colon = strchr(line, ':');
-        if (!colon || strncmp(line, "model name", 10) != 0) continue;
-        colon[strcspn(colon, "\n")] = 0;
-        snprintf(out, room, "%s", colon + 1 + strspn(colon + 1, " "));
-        break;
-    }
-    fclose(file);
-}
-
 static void device_info(void *self, gb_device_info *out)
 {
     gbi_cpu_device *device = self;
-    read_name(out->name, sizeof out->name);
+    snprintf(out->name, sizeof out->name, "%s", device->name);
     snprintf(out->arch, sizeof out->arch, "%s", arch());
     out->memory_total = device->memory_total;
     int64_t used = atomic_load_explicit(&device->memory_used, memory_order_relaxed);

@@ -32,6 +32,7 @@ typedef struct gbi_cpu {
 typedef struct gbi_cpu_device {
     gbi_cpu *cpu;
     int index; /* among the cpu devices */
+    char name[128];
     int64_t memory_total;
     _Atomic int64_t memory_used;
     pthread_mutex_t lock; /* of what follows */

@@ -63,7 +63,10 @@ void kit_run_spec(const char *path, const kit_spec *options)
     static const kit_spec none;
     if (!options) options = &none;
     kit_state kit;
-    kit_state_open(&kit, options->cpu_devices, options->memory_max);
+    kit_state_open_on(&kit,
+                      &(gb_gpu_config){.cpu_devices = options->cpu_devices,
+                                       .cpu_memory_bytes = options->device_bytes},
+                      options->memory_max);
     lua_State *L = kit.state->L;
     lua_pushlightuserdata(L, &kit.mem);
     lua_pushcclosure(L, fail_at, 1);

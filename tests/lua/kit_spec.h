@@ -8,8 +8,9 @@
 #include <stdint.h>
 
 typedef struct kit_spec {
-    int cpu_devices;    /* 0: one */
-    int64_t memory_max; /* of the state's arrays and tables; 0: none */
+    int cpu_devices;      /* 0: one */
+    int64_t device_bytes; /* of each; 0: half of the machine's memory */
+    int64_t memory_max;   /* of the state's arrays and tables; 0: none */
 } kit_spec;
 
 /* path: under tests/lua. Fails the running test with the message and traceback of the script. */

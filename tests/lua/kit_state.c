@@ -7,13 +7,20 @@
 
 void kit_state_open(kit_state *kit, int cpu_devices, int64_t memory_max)
 {
+    kit_state_open_on(kit, &(gb_gpu_config){.cpu_devices = cpu_devices}, memory_max);
+}
+
+void kit_state_open_on(kit_state *kit, const gb_gpu_config *devices, int64_t memory_max)
+{
     memset(kit, 0, sizeof *kit);
     gb_mem_init(&kit->root, "host", NULL, 0);
     gb_mem_init(&kit->mem, "tenant", &kit->root, memory_max);
     kit->log = (gb_log){.level = GB_LOG_WARN};
     int rc = gb_sys_open(&kit->sys, &kit->root);
     GB_CHECK(rc == 0);
-    gb_gpu_config gpu = {.mem = &kit->root, .log = &kit->log, .cpu_devices = cpu_devices};
+    gb_gpu_config gpu = *devices;
+    gpu.mem = &kit->root;
+    gpu.log = &kit->log;
     rc = gb_gpu_open(&kit->gpu, &gpu);
     GB_CHECK(rc == 0);
     gb_silo_config silo = {.mem = &kit->root,

@@ -19,6 +19,7 @@ typedef struct kit_state {
 
 /* cpu_devices: 0: one. memory_max: of the tenant; 0: no cap. */
 void kit_state_open(kit_state *kit, int cpu_devices, int64_t memory_max);
+void kit_state_open_on(kit_state *kit, const gb_gpu_config *devices, int64_t memory_max);
 
 /* Stops the silo and closes all; then the caller's blocks must be gone. */
 void kit_state_close(kit_state *kit);

@@ -1,0 +1,388 @@
+-- gb.batch: one kernel of the catalog over many items. Items are cut into micro-batches that fit
+-- the device, at most four of them under way; results come in the order of the items, and an item
+-- that fails takes no other with it.
+local core = require "gb.core"
+local near = require "gb.near"
+local units = require "gb.units"
+local array = require "gb.array"
+local buffer = require "gb.buffer"
+local catalog = require "gb.catalog"
+require "gb.future" -- the methods of what start() gives
+
+local M = {}
+
+local LANES = 4
+local USABLE = 0.8 -- of the device's free memory, all micro-batches together
+local MICRO_BATCH = 10000
+local SPLITS_MAX = 100
+
+-- ---- hints ----
+
+local known_hints = { device = true, high_priority = true, max_micro_batch = true,
+  persistent = true, prefer_gpu = true, required = true, timeout = true }
+
+--- The hints of execute, checked: a table of its own. Raises at a level.
+function M.check_hints(hints, level)
+  near.check_options("execute", hints, known_hints, level + 1)
+  hints = hints or {}
+  for _, name in ipairs { "high_priority", "persistent", "prefer_gpu", "required" } do
+    if hints[name] ~= nil and type(hints[name]) ~= "boolean" then
+      error(("execute: %s is true or false, got %s"):format(name, type(hints[name])), level + 1)
+    end
+  end
+  local most = hints.max_micro_batch or MICRO_BATCH
+  if type(most) ~= "number" or most % 1 ~= 0 or most < 1 then
+    error(("execute: max_micro_batch is an integer from 1, got %s"):format(tostring(most)),
+      level + 1)
+  end
+  return { device = buffer.device_index(hints.device, level + 1), max_micro_batch = most,
+    persistent = hints.persistent, prefer_gpu = hints.prefer_gpu, required = hints.required,
+    timeout = units.seconds(hints.timeout or "5m", "timeout") }
+end
+
+-- The device of a batch: the one that was named; the GPU with the most free memory; else the cpu.
+local function choose(hints)
+  if hints.device then return core.device_info(hints.device) end
+  local best, cpu
+  for i = 0, core.device_count() - 1 do
+    local info = core.device_info(i)
+    if info.backend == "cpu" then
+      cpu = cpu or info
+    elseif not best or info.memory_free > best.memory_free then
+      best = info
+    end
+  end
+  if hints.required and not best then
+    return nil, "a GPU is required and there is none", "ENOGPU"
+  end
+  if best and hints.prefer_gpu ~= false then return best end
+  return core.device_info().backend == "cpu" and core.device_info() or cpu
+end
+
+-- ---- items ----
+
+local function failed_item(list, index, message)
+  list[#list + 1] = { first = index, last = index, message = message, code = "EINVAL" }
+end
+
+-- The items as one array, and those that cannot be items.
+local function items_array(items, side)
+  local per, kind = side.count, side.kind
+  if array.is_array(items) then
+    if items.gb_block == nil then return nil, "the items were freed or moved" end
+    local own = array.kind_of(items)
+    if own ~= kind then
+      return nil, ("the items are %s array, the kernel takes %s"):format(own.name, kind.name)
+    end
+    if #items % per ~= 0 then
+      return nil, ("%d elements are no whole number of items of %d"):format(#items, per)
+    end
+    return items, {}, #items / per
+  end
+  if type(items) ~= "table" then
+    return nil, ("the items are a list or an array, got %s"):format(type(items))
+  end
+  local n, failed = #items, {}
+  local all, message, code = array.make(kind, n * per)
+  if not all then return nil, message, nil, code end
+  for i = 1, n do
+    local item = items[i]
+    local is_list = per > 1 and (type(item) == "table" or array.is_array(item))
+    if per > 1 and not is_list then
+      failed_item(failed, i, ("an item is a list of %d, got %s"):format(per, type(item)))
+    elseif per > 1 and #item ~= per then
+      failed_item(failed, i, ("an item has %d elements, not %d"):format(#item, per))
+    else
+      local first = array.is_array(item) and 0 or 1
+      for k = 0, per - 1 do
+        local value = item
+        if per > 1 then value = item[first + k] end
+        local good, why = kind.set(value)
+        if why then
+          failed_item(failed, i, why)
+          break
+        end
+        all[(i - 1) * per + k] = good
+      end
+    end
+  end
+  return all, failed, n
+end
+
+-- ---- memory ----
+
+-- Items in one micro-batch and how many run at once: all of them together fit.
+local function cut(run, device, n)
+  local most = math.min(run.hints.max_micro_batch, n)
+  if run.in_place then return most, LANES end
+  local usable = USABLE * device.memory_free
+  if run.bytes > usable then
+    return nil, ("one item needs %.0f bytes on the device, and %.0f of its %.0f free bytes may be "
+      .. "used"):format(run.bytes, usable, device.memory_free), "ENOMEM"
+  end
+  if n <= most and n * run.bytes <= usable then return n, 1 end
+  local lanes = math.min(LANES, math.floor(usable / run.bytes))
+  return math.max(1, math.min(most, math.floor(usable / lanes / run.bytes))), lanes
+end
+
+local function free_lanes(lanes)
+  for _, lane in ipairs(lanes) do
+    if lane.queue then lane.queue:close() end
+    for _, side in ipairs { "item", "result" } do
+      if lane[side] then lane[side]:free() end
+    end
+  end
+end
+
+-- Queues, and where kernels do not work in host memory their buffers: reserved before anything
+-- runs. Less memory than was said to be free makes smaller micro-batches.
+local function open_lanes(run, device, n)
+  local size, count, code = cut(run, device, n)
+  if not size then return nil, count, code end
+  local layout = run.found.layout
+  while true do
+    local lanes, message = {}, nil
+    for i = 1, math.min(count, math.ceil(n / size)) do
+      local lane = {}
+      lanes[i] = lane
+      lane.queue, message, code = buffer.queue { device = device.index }
+      if lane.queue and not run.in_place then
+        lane.item, message, code = buffer.new(run.type(layout.item.kind), size * layout.item.count,
+          { device = device.index })
+        if lane.item and not layout.in_place then
+          lane.result, message, code = buffer.new(run.type(layout.result.kind),
+            size * layout.result.count, { device = device.index })
+        end
+      end
+      if not lane.queue or not run.in_place and not (lane.item and (layout.in_place
+        or lane.result)) then
+        free_lanes(lanes)
+        lanes = nil
+        break
+      end
+    end
+    if lanes then return lanes, size end
+    if code ~= "ENOMEM" or size == 1 and count == 1 then return nil, message, code end
+    if size > 1 then size = math.floor(size / 2) else count = 1 end
+  end
+end
+
+-- With persistent = true they are kept for the next batch of the same kernel on the device.
+local kept = {}
+
+local function take_lanes(run, device, n)
+  local key = run.entry.key .. "\0" .. device.index
+  local own = run.hints.persistent and kept[key]
+  if own and own.size * #own.lanes >= math.min(n, run.hints.max_micro_batch)
+    and own.size <= run.hints.max_micro_batch then
+    kept[key] = nil
+    return own.lanes, own.size
+  end
+  return open_lanes(run, device, n)
+end
+
+local function give_lanes(run, device, lanes, size, good)
+  local key = run.entry.key .. "\0" .. device.index
+  if run.hints.persistent and good then
+    if kept[key] then free_lanes(kept[key].lanes) end
+    kept[key] = { lanes = lanes, size = size }
+  else
+    free_lanes(lanes)
+  end
+end
+
+-- ---- running ----
+
+-- The futures of items first .. first + count - 1 (from 0) on a lane, in the order of its queue.
+local function start(run, lane, first, count)
+  local layout, futures = run.found.layout, {}
+  local from = run.items:view(first * layout.item.count, count * layout.item.count)
+  local to = layout.in_place and from
+    or run.results:view(first * layout.result.count, count * layout.result.count)
+  local args = {}
+  for i = 1, layout.n do args[i] = layout.args[i] end
+  if layout.count then args[layout.count] = count end
+  args[layout.item.at] = lane.item or from
+  if not layout.in_place then args[layout.result.at] = lane.result or to end
+  if lane.item then
+    futures[1] = lane.item:upload(from, { async = true, queue = lane.queue })
+  end
+  futures[#futures + 1] = run.found.kernel:async({ threads = count, queue = lane.queue },
+    unpack(args, 1, layout.n))
+  if lane.item then
+    local out = layout.in_place and lane.item or lane.result
+    futures[#futures + 1] = out:download(to, { count = #to, async = true, queue = lane.queue })
+  end
+  return futures
+end
+
+local function finish(run, futures)
+  local message, code
+  for _, future in ipairs(futures) do
+    local left = run.deadline - core.monotonic()
+    local ok, own, own_code = future:await(math.max(left, 0))
+    if not ok and not code then message, code = own, own_code end
+  end
+  return code == nil, message, code
+end
+
+-- A kernel that trapped over some items runs again over halves of them, until those that make it
+-- trap are alone: the others have their results.
+local function narrow(run, lane, first, count, message, code)
+  if code == "ETRAP" and count > 1 and run.splits < SPLITS_MAX then
+    run.splits = run.splits + 1
+    local half = math.floor(count / 2)
+    for _, part in ipairs { { first, half }, { first + half, count - half } } do
+      local ok, own, own_code = finish(run, start(run, lane, part[1], part[2]))
+      if not ok then narrow(run, lane, part[1], part[2], own, own_code) end
+    end
+    return
+  end
+  run.failed[#run.failed + 1] = { first = first + 1, last = first + count, message = message,
+    code = code }
+end
+
+local function run_all(run, lanes, size, n)
+  local under_way, next_first = {}, 0
+  local function begin(lane)
+    if next_first >= n then return end
+    local one = { lane = lane, first = next_first, count = math.min(size, n - next_first) }
+    next_first = next_first + one.count
+    one.futures = start(run, lane, one.first, one.count)
+    under_way[#under_way + 1] = one
+    run.micro_batches = run.micro_batches + 1
+  end
+  for _, lane in ipairs(lanes) do begin(lane) end
+  while #under_way > 0 do
+    local one = table.remove(under_way, 1)
+    local ok, message, code = finish(run, one.futures)
+    if not ok then narrow(run, one.lane, one.first, one.count, message, code) end
+    if code == "ETIMEDOUT" or code == "ELOST" then
+      for _, other in ipairs(under_way) do finish(run, other.futures) end
+      return nil, message, code
+    end
+    begin(one.lane)
+  end
+  return true
+end
+
+-- ---- results ----
+
+local function as_list(run, n)
+  local layout, out = run.found.layout, {}
+  local side = layout.in_place and layout.item or layout.result
+  for i = 1, n do
+    if side.count == 1 then
+      out[i] = run.results[i - 1]
+    else
+      out[i] = run.results:view((i - 1) * side.count, side.count)
+    end
+  end
+  for _, one in ipairs(run.failed) do
+    for i = one.first, one.last do out[i] = false end
+  end
+  return out
+end
+
+--- What the failures say: message and code of the first, and how many items they cover.
+function M.summary(failed, n)
+  table.sort(failed, function(a, b) return a.first < b.first end)
+  local items, first = 0, failed[1]
+  for _, one in ipairs(failed) do items = items + one.last - one.first + 1 end
+  local where = first.first == first.last and ("item %d"):format(first.first)
+    or ("items %d to %d"):format(first.first, first.last)
+  return ("%s: %s (%d of %d items failed)"):format(where, first.message, items, n), first.code
+end
+
+--- Runs an entry of the catalog over items, with checked hints. false, message: misuse.
+function M.run(entry, items, hints)
+  local found, message, code = catalog.open(entry)
+  if not found then return nil, message, code end
+  local layout = found.layout
+  local device
+  device, message, code = choose(hints)
+  if not device then return nil, message, code end
+  local run = { entry = entry, found = found, hints = hints, splits = 0, micro_batches = 0,
+    deadline = core.monotonic() + hints.timeout, in_place = core.device_in_place(device.index) }
+  function run.type(kind) return kind.id >= 64 and kind or kind.name end
+  local n
+  run.items, run.failed, n, code = items_array(items, layout.item)
+  if not run.items then
+    if code then return nil, run.failed, code end
+    return false, run.failed
+  end
+  run.bytes = layout.item.count * layout.item.kind.size
+  if layout.in_place then
+    -- what the caller gave stays as it is
+    run.results, message, code = run.items, nil, nil
+    if array.is_array(items) then run.results, message, code = items:copy() end
+    run.items = run.results
+  else
+    run.bytes = run.bytes + layout.result.count * layout.result.kind.size
+    run.results, message, code = array.make(layout.result.kind, n * layout.result.count)
+  end
+  if not run.results then return nil, message, code end
+  if n > 0 then
+    local lanes, size
+    lanes, size, code = take_lanes(run, device, n)
+    if not lanes then return nil, size, code end
+    local calm, ok
+    calm, ok, message, code = pcall(run_all, run, lanes, size, n)
+    give_lanes(run, device, lanes, size, calm and ok)
+    if not calm then -- what the kernel does not take: the values of args
+      return false, (tostring(ok):gsub("^[^ ]+%.lua:%d+: ", ""))
+    end
+    if not ok then return nil, message, code end
+  end
+  local out = array.is_array(items) and run.results or as_list(run, n)
+  return out, run.failed, n, run.micro_batches
+end
+
+--- For a pipeline on another worker: the results, or nil, message, code.
+function M.serve(entry, items, hints)
+  local out, failed, n = M.run(entry, items, hints)
+  if out == false then return nil, failed, "EINVAL" end
+  if out == nil then return nil, failed, n end
+  if #failed == 0 then return out end
+  return nil, M.summary(failed, n)
+end
+
+-- ---- gb.batch ----
+
+local methods = {}
+local meta = { __gb = "batch", __index = near.methods("batch", methods) }
+
+--- Runs the kernel over a list or array of items: the results in the same order and form (a list of
+--- numbers, vectors or arrays; an array). When items failed: nil, message, code, { results = (false
+--- in a list where there is none), failed = { { first =, last =, message =, code = } } }.
+function methods:execute(items, hints)
+  if getmetatable(self) ~= meta then
+    error("call it as gb.batch(id):execute(items), with a colon", 2)
+  end
+  hints = M.check_hints(hints, 2)
+  local out, failed, n, micro = M.run(self.entry, items, hints)
+  if out == false then error("execute: " .. failed, 2) end
+  if out == nil then return nil, failed, n end
+  local stats = self.counts
+  stats.batches, stats.items = stats.batches + 1, stats.items + n
+  stats.micro_batches = stats.micro_batches + micro
+  if #failed == 0 then return out end
+  local message, code = M.summary(failed, n)
+  stats.failures = stats.failures + #failed
+  return nil, message, code, { results = out, failed = failed }
+end
+
+--- { batches, micro_batches, items, failures } of this handle.
+function methods:stats()
+  local out = {}
+  for name, value in pairs(self.counts) do out[name] = value end
+  return out
+end
+
+--- gb.batch(id): a kernel of the catalog, for many items at once.
+function M.batch(id)
+  return setmetatable({ entry = catalog.find(id, 2),
+    counts = { batches = 0, micro_batches = 0, items = 0, failures = 0 } }, meta)
+end
+
+return M

@@ -1,0 +1,52 @@
+-- Pipelines over all workers of the silo: each compiles the kernel and runs batches of it.
+local kit = dofile((arg[0]:gsub("[^/]+$", "../kit.lua")))
+local gb = require "gb"
+require "types.batches"
+
+gb.catalog.register("twice", { kernel = "twice", args = { add = 1 }, source = [==[
+extern "C" __global__ void twice(const float *x, float *y, float add, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) y[i] = x[i] * 2 + add;
+}]==] })
+
+kit.case("a pipeline uses every worker and keeps the order", function()
+  local items = gb.array("float", 10000)
+  for i = 0, 9999 do items[i] = i end
+  local steps = 0
+  local out = assert(gb.pipeline("twice"):batch_size(100):parallelism(8)
+    :progress(function() steps = steps + 1 end):execute(items))
+  kit.eq(#out, 10000)
+  kit.eq(steps, 100)
+  for i = 1, 10000 do kit.eq(out[i], (i - 1) * 2 + 1) end
+end)
+
+kit.case("a kernel that one worker registered is known to grains on all", function()
+  local there = kit.elsewhere("Batches")
+  kit.eq(assert(there:run("twice", { 3 }))[1], 7)
+  kit.eq(assert(kit.elsewhere("Batches", true):run("twice", { 4 }))[1], 9)
+  local out, message = there:run("twcie", { 1 })
+  kit.eq(out, nil)
+  kit.ok(message:find("unknown kernel of the catalog 'twcie'; did you mean 'twice'?", 1, true),
+    message)
+end)
+
+kit.case("what a kernel does wrong on another worker comes back with its items", function()
+  gb.catalog.register("odd", { kernel = "odd", source = [==[
+extern "C" __global__ void odd(const int *x, int *y, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    if (x[i] == 7) __trap();
+    y[i] = x[i];
+}]==] })
+  local items = {}
+  for i = 1, 40 do items[i] = i end
+  local out, message, code, more = gb.pipeline("odd"):batch_size(5):parallelism(4):execute(items)
+  kit.eq(out, nil)
+  kit.eq(code, "ETRAP")
+  kit.ok(message:find("items 6 to 10", 1, true), message)
+  kit.eq(#more.results, 7)
+end)
+
+kit.finish()

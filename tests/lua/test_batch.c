@@ -1,0 +1,19 @@
+/* lua/gb/catalog.lua, batch.lua, pipeline.lua: the spec beside this file. */
+#include "kit_spec.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+static void test_batches(void **unused)
+{
+    kit_run_spec("spec_batch.lua", &(kit_spec){.device_bytes = 64 << 20});
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_batches)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
