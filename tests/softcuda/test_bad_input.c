@@ -275,6 +275,28 @@ static void trap(void)
     close_host(&h, true);
 }
 
+/* The first question whether something has ended gets no answer. The waiter hears of it at once; the
+ * copies, which dawdle, still find their memory: freeing that too early is a misuse of the driver. */
+static void doubt(void)
+{
+    enum { COPIES = 16, BYTES = 4096 };
+    host h = {0};
+    gb_buffer *x = NULL, *y = NULL;
+    open_host(&h, NULL);
+    expect(gb_buffer_open(&x, h.device, BYTES, GB_BUFFER_DEVICE) == 0);
+    expect(gb_buffer_open(&y, h.device, BYTES, GB_BUFFER_PINNED) == 0);
+    for (int i = 0; i < COPIES; i++)
+        expect(gb_queue_copy(h.queue, i % 2 ? x : y, 0, i % 2 ? y : x, 0, BYTES) == 0);
+    expect(finish(&h, h.queue, "copies") == GB_ELOST);
+    gb_buffer_unref(x);
+    gb_buffer_unref(y);
+    gb_queue_close(h.queue);
+    h.device = gb_gpu_device(h.gpu, 1);
+    expect(gb_queue_open(&h.queue, h.device) == 0);
+    works(&h, NULL);
+    close_host(&h, true);
+}
+
 /* Traps until the device is lost, and waits until it is back. */
 static void lose_and_wait(host *h, gb_module *module, gb_buffer *pinned)
 {
@@ -419,6 +441,8 @@ static const struct row {
       "a grid of 1 x 65536 x 1 is over", "1048576 bytes of shared memory are over"}},
     {"trap", {{NULL}}, trap,
      {"the launch: ELOST: cuda device 0", "under way: kernel 'fatal'", "the rest: worked"}},
+    {"doubt", {{"GB_SOFTCUDA_FAIL", "cuEventQuery@1=2"}, {"GB_SOFTCUDA_DELAY_US", "20000"}}, doubt,
+     {"copies: ELOST: cuda device 0: running a queue", "the rest: worked"}},
     {"reset", {{NULL}}, reset,
      {"an old queue: ELOST: cuda device 0", "it was reset since then: open anew",
       "an old kernel: ELOST", "the rest: worked"}},
