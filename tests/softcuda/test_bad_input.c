@@ -275,8 +275,9 @@ static void trap(void)
     close_host(&h, true);
 }
 
-/* The first question whether something has ended gets no answer. The waiter hears of it at once; the
- * copies, which dawdle, still find their memory: freeing that too early is a misuse of the driver. */
+/* The first question whether something has ended gets no answer. The waiter hears of it at once;
+ * the copies, which dawdle, still find their memory: freeing that too early is a misuse of the
+ * driver. */
 static void doubt(void)
 {
     enum { COPIES = 16, BYTES = 4096 };
