@@ -40,7 +40,7 @@ luajit=$(command -v luajit) || fail 'no luajit'
 cp "$build/gbrun" "$build/bench_cuda_raw" "$build/bench_kernels" \
     "$build/tests/test_gpu_conformance" "$build/tests/test_lua_lib" "$luajit" "$pack/bin"
 "${CXX:-c++}" -O3 -march=x86-64-v3 -std=c++17 -pthread -static-libstdc++ -static-libgcc \
-    -o "$pack/bin/peer_lib" bench/peers/lib.cc || fail 'the peers do not compile'
+    -o "$pack/bin/peer_lib" bench/peers/lib*.cc || fail 'the peers do not compile'
 strip -g "$pack"/bin/*
 
 # Everything they load but the C library, which belongs to the machine.

@@ -1,40 +1,9 @@
 // Peers of gb.lib by hand: plain C++ on one thread per core. Prints "R peer_NAME SECONDS" for each
 // work; bench/lua/lib.lua runs it between its own rounds.
-#include <algorithm>
-#include <chrono>
-#include <cstdint>
-#include <cstdio>
-#include <functional>
-#include <thread>
-#include <vector>
+#include "lib.h"
 
-static const int n = 1 << 24, sort_n = 1 << 22, rounds = 7;
+static const int n = 1 << 24, sort_n = 1 << 22;
 static std::vector<float> x(n), y(n, 1.0f), z(n);
-
-static void parallel(const std::function<void(int, int, int)> &work, int count)
-{
-    int parts = (int)std::max(1u, std::thread::hardware_concurrency());
-    std::vector<std::thread> threads;
-    for (int p = 0; p < parts; p++)
-        threads.emplace_back(work, p, (int)((int64_t)count * p / parts),
-                             (int)((int64_t)count * (p + 1) / parts));
-    for (auto &thread : threads) thread.join();
-}
-
-static void measure(const char *name, const std::function<void()> &prepare,
-                    const std::function<void()> &work)
-{
-    std::vector<double> times;
-    for (int i = 0; i < rounds; i++) {
-        prepare();
-        auto start = std::chrono::steady_clock::now();
-        work();
-        std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-        times.push_back(took.count());
-    }
-    std::sort(times.begin(), times.end());
-    std::printf("R peer_%s %.6f\n", name, times[rounds / 2]);
-}
 
 static double sum_of(const float *from, int count)
 {
@@ -67,11 +36,8 @@ static void sort_all(std::vector<float> &v)
 
 int main()
 {
-    uint32_t state = 1;
-    for (int i = 0; i < n; i++) {
-        state = state * 1664525u + 1013904223u;
-        x[i] = (float)(state >> 8) / 16777216.0f;
-    }
+    numbers from;
+    for (int i = 0; i < n; i++) x[i] = from.unit();
     auto nothing = [] {};
     std::vector<double> sums(1024);
     measure("add", nothing, [] {
@@ -117,4 +83,8 @@ int main()
     });
     std::vector<float> v;
     measure("sort", [&] { v.assign(x.begin(), x.begin() + sort_n); }, [&] { sort_all(v); });
+    measure_matrices();
+    measure_graphs();
+    measure_images();
+    measure_random();
 }

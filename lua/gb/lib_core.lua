@@ -28,7 +28,7 @@ for name in pairs(M.c_names) do M.numbers[name] = true end
 local opened, device_opened = {}, {}
 -- Headers that work differently on one thread per block: see kernels/base.cuh.
 local two_ways = { reduce = true, scan = true, sort = true, select = true, histogram = true,
-  matrix = true }
+  matrix = true, image = true }
 
 local function known_modules(unit)
   return M.device_layout and two_ways[unit] and device_opened or opened
@@ -280,6 +280,11 @@ function Job:blocks(kernel, count, ...)
   if count > 0 then
     self:check(kernel:run({ grid = count, block = self.serial and 1 or M.lanes }, ...))
   end
+end
+
+--- One thread per element on a GPU, one block per run of elements where a block is one thread.
+function Job:runs(kernel, n, count, ...)
+  if self.serial then self:blocks(kernel, count, ...) else self:each(kernel, n, ...) end
 end
 
 function Job:grid(kernel, x, y, ...)

@@ -4,6 +4,8 @@ local sort_lib = require "gb.lib_sort"
 
 local lib = {}
 local pixels, bytes = { float = true, uint8 = true }, { uint8 = true }
+-- What one thread of the cpu backend takes: see kernels/image.cuh.
+local RESIZE_ROWS, RESIZE_COLUMNS, CONVOLVE_RUN = 8, 128, 1024
 
 local image_names = { "image_gray", "image_resize", "image_convolve", "image_sobel" }
 
@@ -39,8 +41,8 @@ lib.grayscale = M.entry("grayscale", function(job, x, width, height, channels, o
   if channels < 3 then job:misuse("channels is an integer from 3 to 64, got %d", channels) end
   local out = job:output(options.out, x, x.type, width * height)
   elsewhere(job, out, x)
-  job:each(image_kernel(job, "image_gray", x.type), width * height, x.memory, out.memory,
-    width * height, channels)
+  job:runs(image_kernel(job, "image_gray", x.type), width * height, M.tiles(width * height),
+    x.memory, out.memory, width * height, channels)
   return out.value
 end)
 
@@ -55,8 +57,9 @@ lib.resize = M.entry("resize", function(job, x, width, height, channels, to_widt
   if n > 2 ^ 31 - 2 ^ 17 then job:misuse("the result has %.0f elements", n) end
   local out = job:output(options.out, x, x.type, n)
   elsewhere(job, out, x)
-  job:each(image_kernel(job, "image_resize", x.type), n, x.memory, out.memory, width, height,
-    channels, to_width, to_height)
+  job:runs(image_kernel(job, "image_resize", x.type), n,
+    math.ceil(to_width / RESIZE_COLUMNS) * math.ceil(to_height / RESIZE_ROWS), x.memory, out.memory,
+    width, height, channels, to_width, to_height)
   return out.value
 end)
 
@@ -72,7 +75,8 @@ lib.convolve = M.entry("convolve", function(job, x, width, height, channels, wei
   local out = job:output(options.out, x, x.type, x.n)
   elsewhere(job, out, x)
   job:bind(weights)
-  job:each(image_kernel(job, "image_convolve", x.type), x.n, x.memory, weights.memory, out.memory,
+  job:runs(image_kernel(job, "image_convolve", x.type), x.n,
+    math.ceil(width * channels / CONVOLVE_RUN) * height, x.memory, weights.memory, out.memory,
     width, height, channels, kw, kh)
   return out.value
 end)
@@ -82,7 +86,8 @@ lib.sobel = M.entry("sobel", function(job, x, width, height, options)
   x, width, height = image(job, x, width, height, 1)
   local out = job:output(options.out, x, x.type, x.n)
   elsewhere(job, out, x)
-  job:each(image_kernel(job, "image_sobel", x.type), x.n, x.memory, out.memory, width, height)
+  job:runs(image_kernel(job, "image_sobel", x.type), x.n, width > 0 and height or 0, x.memory,
+    out.memory, width, height)
   return out.value
 end)
 
