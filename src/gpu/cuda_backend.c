@@ -106,8 +106,9 @@ bool gbi_cuda_hold(gbi_cuda_device *device)
 
 void gbi_cuda_leave(gbi_cuda_device *device)
 {
-    if (atomic_fetch_sub(&device->steps, 1) == 1 && atomic_load(&device->lost))
-        gbi_cuda_pump(device); /* this may have been what its returns were held for */
+    if (atomic_fetch_sub(&device->steps, 1) > 1 || !atomic_load(&device->lost)) return;
+    gbi_cuda_pump(device); /* this may have been what its returns were held for, */
+    gbi_cuda_watch_wake(device->cuda); /* or all but callbacks, which may never come */
 }
 
 int gbi_cuda_current(gbi_cuda_device *device)

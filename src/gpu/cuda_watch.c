@@ -368,7 +368,7 @@ static void probe(gbi_cuda_device *device)
         gb_cu_result rc = device->cuda->api->cuEventQuery(device->probe);
         if (rc != GB_CU_SUCCESS) gbi_cuda_doubt(device, rc, "asking for its state");
     }
-    gbi_cuda_leave(device);
+    atomic_fetch_sub(&device->steps, 1);
 }
 
 /* Under the watch's lock, which is given up meanwhile. Callbacks may be all that what is to be
