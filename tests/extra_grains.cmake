@@ -2,10 +2,17 @@
 # compiler of LuaJIT and with one that compiles everything at once.
 if(TARGET gbrun)
   file(GLOB GB_GRAIN_SCRIPTS CONFIGURE_DEPENDS lua/grains/*.lua)
+  # How much of the work a test that counts does (memory.lua).
+  set(GB_TEST_SCALE 1)
+  if(GB_SANITIZE STREQUAL "thread")
+    set(GB_TEST_SCALE 0.05)
+  elseif(GB_SANITIZE)
+    set(GB_TEST_SCALE 0.2)
+  endif()
   function(gb_grain_script name file workers)
     add_test(NAME ${name} COMMAND gbrun ${file})
     set_tests_properties(${name} PROPERTIES TIMEOUT 300 LABELS "grains;lua"
-                         ENVIRONMENT "GB_WORKERS=${workers};GB_GBRUN=$<TARGET_FILE:gbrun>;${ARGN}")
+                         ENVIRONMENT "GB_WORKERS=${workers};GB_GBRUN=$<TARGET_FILE:gbrun>;GB_TEST_SCALE=${GB_TEST_SCALE};${ARGN}")
   endfunction()
   # A preloaded library cannot come before the one of a sanitizer.
   set(GB_JIT_MODES TRUE)

@@ -39,9 +39,16 @@ static world the; /* libFuzzer gives no place for it */
 /* LuaJIT keeps pointers in forms that the leak check does not know, and libFuzzer asks it while the
  * state is open. The state frees all at the end. */
 const char *__lsan_default_suppressions(void);
+const char *__lsan_default_options(void);
+
 const char *__lsan_default_suppressions(void)
 {
     return "leak:gbl_alloc_run\n";
+}
+
+const char *__lsan_default_options(void)
+{
+    return "print_suppressions=0";
 }
 
 static void close_world(void)

@@ -5,6 +5,11 @@ local core = require "gb.core"
 require "types.echo"
 require "types.life"
 
+-- GB_TEST_SCALE: a part of the work, where everything costs many times more (sanitizers).
+local scale = tonumber(os.getenv("GB_TEST_SCALE") or "1")
+assert(scale and scale > 0 and scale <= 1, "GB_TEST_SCALE is a number above 0, at most 1")
+local function part(count) return math.ceil(count * scale) end
+
 local function bytes()
   collectgarbage()
   collectgarbage()
@@ -31,7 +36,7 @@ function Local:boom() error("boom") end
 
 kit.case("a million calls leave nothing", function()
   local c = gb.get("Local", 1)
-  local grown = growth(1e6, function(n) for i = 1, n do c:add(i) end end)
+  local grown = growth(part(1e6), function(n) for i = 1, n do c:add(i) end end)
   kit.ok(grown < 50000, grown .. " bytes")
 end)
 
@@ -61,7 +66,7 @@ kit.case("nor do tables, futures, errors, cancelled calls, sleeps, spawned turns
     subscriptions = function() gb.subscribe(far, "topic", function() end):close() end,
   }
   for name, work in pairs(works) do
-    local grown = growth(3000, function(n)
+    local grown = growth(part(3000), function(n)
       for i = 1, n do
         work()
         if i % 100 == 0 then gb.all(far:async("echo"),
@@ -76,13 +81,13 @@ end)
 kit.case("gb.any again and again upon one that never comes", function()
   local never = gb.spawn(function() while not gb.cancelled() do gb.sleep("5ms") end end)
   local _, room = bytes()
-  for _ = 1, 3000 do gb.any(never, gb.spawn(gb.sleep, 0)) end
+  for _ = 1, part(3000) do gb.any(never, gb.spawn(gb.sleep, 0)) end
   local _, after = bytes()
   never:cancel()
   kit.ok(after - room < 100000, (after - room) .. " bytes of waiters")
 end)
 
-kit.case("100,000 activations come and go", function()
+kit.case(part(100000) .. " activations come and go", function()
   local Many = gb.grain("Many", { idle = "100ms", placement = "local" })
   function Many:touch() return true end
   local function crowd(from, to)
@@ -96,10 +101,11 @@ kit.case("100,000 activations come and go", function()
     end
     for _, f in ipairs(futures) do assert(f:await()) end
   end
-  crowd(1, 100000)
+  local count = part(100000)
+  crowd(1, count)
   kit.wait("all idle", function() return gb.count("Many") == 0 end)
   local before = bytes()
-  crowd(100001, 200000)
+  crowd(count + 1, 2 * count)
   kit.wait("all idle", function() return gb.count("Many") == 0 end)
   local grown = bytes() - before
   kit.ok(grown < 3e6, grown .. " bytes")
@@ -107,7 +113,7 @@ end)
 
 kit.case("collecting at any moment", function()
   local far = kit.elsewhere("Echo")
-  for i = 1, 200 do
+  for i = 1, part(200) do
     local f = far:async("echo", { i, tostring(i) })
     collectgarbage()
     local t = f:await()

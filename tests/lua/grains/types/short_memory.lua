@@ -2,6 +2,9 @@
 local kit = dofile((arg[0]:gsub("[^/]+$", "../../kit.lua")))
 local gb = require "gb"
 
+local scale = tonumber(os.getenv("GB_TEST_SCALE") or "1") -- as in memory.lua
+local function part(count) return math.ceil(count * scale) end
+
 local Eater = gb.grain("Eater", { reentrant = true })
 function Eater:eat()
   local t = {}
@@ -25,7 +28,7 @@ local function eater()
 end
 
 kit.case("a turn that eats all memory fails with ENOMEM, again and again", function()
-  for _ = 1, 10 do
+  for _ = 1, part(10) do
     kit.fails("ENOMEM", "not enough memory: Lua on this worker has reached its bound (lua_memory)",
       eater():eat())
     kit.eq(eater():fine(), "fine")
@@ -49,8 +52,9 @@ local function try(fn)
 end
 
 kit.case("messages that do not fit", function()
-  local fine, failed = 0, 0
-  for n = 1000, 60000, 1500 do
+  local fine, failed, steps = 0, 0, math.max(part(40), 4)
+  for step = 0, steps do
+    local n = 1000 + math.floor(step * 59000 / steps)
     for _, busy in ipairs { true, false } do
       local size = try(function()
         local first = busy and gb.get("Eater", 0):async("fine")
@@ -65,11 +69,11 @@ kit.case("messages that do not fit", function()
     end
     kit.eq(eater():fine(), "fine")
   end
-  kit.ok(fine > 20 and failed > 0, fine .. " fine and " .. failed .. " not")
+  kit.ok(fine > steps / 2 and failed > 0, fine .. " fine and " .. failed .. " not")
 end)
 
 kit.case("garbage is no reason", function()
-  for _ = 1, 200 do
+  for _ = 1, part(200) do
     local t = gb.get("Eater", 0):build(1000)
     kit.eq(#t, 1000)
   end
@@ -91,7 +95,7 @@ kit.case("many calls, futures and arguments at the bound", function()
     if value == nil then return value, message, code end
     return g:await()
   end
-  for n = 1, 3000 do
+  for n = 1, math.max(part(3000), 300) do
     i = n
     local done = try(work)
     if done then outcomes.fine = outcomes.fine + 1 else outcomes.failed = outcomes.failed + 1 end
