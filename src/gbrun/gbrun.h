@@ -132,9 +132,11 @@ typedef struct gbrun_session {
     gb_host *host;
     atomic_bool stop;
     atomic_bool exited;  /* os.exit was called */
-    bool ended, closing; /* the script is over; the host is being closed */
+    bool ended;          /* the script is over */
+    atomic_bool closing; /* the host is being closed */
     int code;            /* of os.exit */
     int rc;              /* of the script */
+    int result;          /* of the program, when closing */
     char *message, *traceback;
 } gbrun_session;
 

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { NOTICE_MS = 2000, SLICE_MS = 100, UNHEARD_S = 5 };
+enum { NOTICE_MS = 2000, SLICE_MS = 100, UNHEARD_S = 5, CLOSE_S = 10 };
 
 /* tidy: allowed because signal handlers have no argument */
 static _Atomic(gbrun_session *) current;
@@ -31,15 +31,19 @@ static void on_signal(int number)
     gbrun_session *session = atomic_load(&current);
     if (got || !session) _exit(128 + number);
     got = number;
-    stop(session);
+    if (!session->closing) stop(session);
     alarm(UNHEARD_S);
     errno = error;
 }
 
 static void on_alarm(int number)
 {
+    static const char text[] = "gbrun: a turn does not end; the program ends without it\n";
     (void)number;
-    _exit(128 + (int)got);
+    gbrun_session *session = atomic_load(&current);
+    if (got || !session) _exit(128 + (int)got);
+    if (write(STDERR_FILENO, text, sizeof text - 1) < 0) _exit(GBRUN_FAILED);
+    _exit(session->result);
 }
 
 static void catch_signals(gbrun_session *session)
@@ -138,8 +142,12 @@ int gbrun_session_finish(gbrun_session *session, int started, double drain_ms)
     if (session->ended) code = report(session);
     fflush(stdout);
     if (session->ended && !host->config.virtual_time) drain_ms = wait_quiet(session, drain_ms);
+    session->result = got                             ? 128 + (int)got
+                      : atomic_load(&session->exited) ? session->code & 0xff
+                                                      : code;
     session->closing = true;
     gbl_script_end(host->states[0]);
+    alarm((unsigned)(drain_ms / 1000) + CLOSE_S); /* a worker in an endless turn never joins */
     gb_close(host, started < 0 ? 0 : (int)drain_ms);
     release_signals();
     free(session->message);

@@ -87,8 +87,8 @@ return {
     local T = gb.grain("T", {})
     function T:say(i) gb.sleep(0.001) print(i) end
     for i = 1, 3 do gb.get("T", 1):tell("say", i) end
-    gb.spawn(function() gb.sleep(0.01) print("spawned") end)]] }, run = "a.lua", has = {
-      "1\n2\n3\n", "spawned\n" } },
+    gb.spawn(function() gb.sleep(0.01) io.stderr:write("spawned\n") end)]] }, run = "a.lua",
+    out = "1\n2\n3\n", err = { "spawned\n" } },
   { "what never ends is given up", files = { ["a.lua"] = [[
     local gb = require "gb"
     gb.spawn(function() while true do gb.sleep(0.01) end end)
@@ -111,6 +111,21 @@ return {
       assert(took < 1.9, "it took " .. took)
       for line in io.lines("rc") do assert(line == "0", line) end
     end]] }, run = "b.lua", out = ("done\n"):rep(4) },
+  { "a turn that never ends on another worker", files = { ["app/loop.lua"] = [[
+    local gb = require "gb"
+    local Loop = gb.grain("Loop")
+    function Loop:where() return gb.silo().worker end
+    function Loop:run() while true do self.n = 1 end end
+    return Loop]], ["a.lua"] = [[
+    local gb = require "gb"
+    for key = 1, 100 do
+      local loop = gb.get("Loop", key)
+      if loop:where() == 1 then
+        print(select(3, loop:with { timeout = "10ms" }:run()))
+        os.exit(3)
+      end
+    end]] }, run = "--workers 2 --drain 10ms a.lua", code = 3, out = "ETIMEDOUT\n",
+    err = { "gbrun: a turn does not end; the program ends without it\n" } },
   { "a wait that never ends, in virtual time", files = { ["a.lua"] = [[
     local gb = require "gb"
     gb.sleep("400h")
