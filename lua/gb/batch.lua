@@ -1,6 +1,7 @@
 -- gb.batch: one kernel of the catalog over many items. Items are cut into micro-batches that fit
 -- the device, at most four of them under way; results come in the order of the items, and an item
 -- that fails takes no other with it.
+local ffi = require "ffi"
 local core = require "gb.core"
 local near = require "gb.near"
 local units = require "gb.units"
@@ -87,13 +88,15 @@ local function items_array(items, side)
   if not all then return nil, message, nil, code end
   for i = 1, n do
     local item = items[i]
-    local is_list = per > 1 and (type(item) == "table" or array.is_array(item))
-    if per > 1 and not is_list then
+    local is_array = per > 1 and array.is_array(item)
+    if per > 1 and not is_array and type(item) ~= "table" then
       failed_item(failed, i, ("an item is a list of %d, got %s"):format(per, type(item)))
     elseif per > 1 and #item ~= per then
       failed_item(failed, i, ("an item has %d elements, not %d"):format(#item, per))
+    elseif is_array and item.gb_type == kind.id and item.gb_block ~= nil then
+      ffi.copy(all.gb_data + (i - 1) * per, item.gb_data, per * kind.size)
     else
-      local first = array.is_array(item) and 0 or 1
+      local first = is_array and 0 or 1
       for k = 0, per - 1 do
         local value = item
         if per > 1 then value = item[first + k] end
@@ -352,13 +355,17 @@ end
 local methods = {}
 local meta = { __gb = "batch", __index = near.methods("batch", methods) }
 
+local function check_self(self, name)
+  if getmetatable(self) ~= meta then
+    error(("call it as gb.batch(id):%s(...), with a colon"):format(name), 3)
+  end
+end
+
 --- Runs the kernel over a list or array of items: the results in the same order and form (a list of
 --- numbers, vectors or arrays; an array). When items failed: nil, message, code, { results = (false
 --- in a list where there is none), failed = { { first =, last =, message =, code = } } }.
 function methods:execute(items, hints)
-  if getmetatable(self) ~= meta then
-    error("call it as gb.batch(id):execute(items), with a colon", 2)
-  end
+  check_self(self, "execute")
   hints = M.check_hints(hints, 2)
   local out, failed, n, micro = M.run(self.entry, items, hints)
   if out == false then error("execute: " .. failed, 2) end
@@ -370,6 +377,37 @@ function methods:execute(items, hints)
   local message, code = M.summary(failed, n)
   stats.failures = stats.failures + #failed
   return nil, message, code, { results = out, failed = failed }
+end
+
+--- One item, in one launch with the items that other turns of this worker call with at this time:
+--- its result, or nil, message, code. Waits.
+function methods:call(item)
+  check_self(self, "call")
+  if item == nil then error("call takes an item", 2) end
+  return require("gb.collect").call(self.entry, M.check_hints(nil, 2), item)
+end
+
+--- How calls are gathered: at most max_batch items (1000), at most max_delay ("1ms") after the
+--- first. Holds for the kernel on this worker.
+function methods:coalesce(options)
+  check_self(self, "coalesce")
+  near.check_options("coalesce", options, { max_batch = true, max_delay = true }, 2)
+  options = options or {}
+  local size = options.max_batch or 1000
+  if type(size) ~= "number" or size % 1 ~= 0 or size < 1 then
+    error(("coalesce: max_batch is an integer from 1, got %s"):format(tostring(size)), 2)
+  end
+  require("gb.collect").tune(self.entry, M.check_hints(nil, 2), size,
+    units.seconds(options.max_delay or "1ms", "max_delay"))
+  return self
+end
+
+--- A stream of items: { out = function(result) (nil, message, code for an item that failed), size =
+--- 128 items or delay = "100ms" make a batch, buffer = 100000 items before push waits, adaptive,
+--- min = 32, max = 10000, hints = those of execute }. push(item), stop(), stats().
+function methods:stream(options)
+  check_self(self, "stream")
+  return (require("gb.collect").stream(self.entry, options, M.check_hints, 2))
 end
 
 --- { batches, micro_batches, items, failures } of this handle.

@@ -21,6 +21,8 @@ end
 function methods.memory() return { core.memory() } end
 
 function methods.catalog(_, id) return require("gb.catalog").own(id) end
+function methods.collect_wait(_, number) return require("gb.collect").wait(number) end
+function methods.collect_run(_, number) return require("gb.collect").run(number) end
 function methods.batch(_, ...) return require("gb.batch").serve(...) end
 
 function methods.reload(_, name) return require("gb.reload").run(M.ask_all, name) end

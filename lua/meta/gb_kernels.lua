@@ -420,8 +420,53 @@ local Batch = {}
 ---@return { results: any[]|gb.Array, failed: gb.BatchFailure[] }? partial what did not fail
 function Batch:execute(items, hints) end
 
+---One item, in one launch with the items that other turns of this worker call with now. Waits.
+---@param item any
+---@return any result
+---@return string? message
+---@return string? code
+function Batch:call(item) end
+
+---How calls are gathered on this worker: 1000 items at most, "1ms" after the first at the latest.
+---@param options { max_batch?: integer, max_delay?: number|string }
+---@return gb.Batch
+function Batch:coalesce(options) end
+
+---@class gb.StreamOptions
+---@field out fun(result: any, message: string?, code: string?) in the order of the items
+---@field size? integer items in a batch: 128
+---@field delay? number|string how long an item waits for others: "100ms"
+---@field buffer? integer items under way before push waits: 100000
+---@field adaptive? boolean larger batches while that makes it faster, looked at every 10 s
+---@field min? integer of an adaptive size: 32
+---@field max? integer 10000
+---@field hints? gb.BatchHints
+
+---@param options gb.StreamOptions
+---@return gb.BatchStream
+function Batch:stream(options) end
+
 ---@return { batches: integer, micro_batches: integer, items: integer, failures: integer }
 function Batch:stats() end
+
+---@class gb.BatchStream
+local BatchStream = {}
+
+---Waits while the buffer is full.
+---@param item any
+---@return true? ok
+---@return string? message
+---@return string? code "ECLOSED", "EINVAL" (out raised)
+function BatchStream:push(item) end
+
+---Takes no more items, and returns when out has had all results.
+---@return true? ok
+---@return string? message
+---@return string? code
+function BatchStream:stop() end
+
+---@return table<string, integer> counts pushed, given, failed, batches, waiting, size
+function BatchStream:stats() end
 
 ---@param id string of the catalog
 ---@return gb.Batch

@@ -94,6 +94,32 @@ describe("clock", function()
     s[0], t[0] = { x = 3 }, { x = 0.5 }
     assert.equal("3 0.5", s[0].x .. " " .. t[0].x)
   end)
+  it("gathers items into batches by count and by time", function()
+    gb.catalog.register("add", { kernel = "add", source = "extern \"C\" __global__ void add("
+      .. "const int *x, int *y, int n) { int i = threadIdx.x; if (i < n) y[i] = x[i] + 1; }" })
+    assert.equal(8, gb.batch("add"):execute({ 7 })[1])
+    local out = {}
+    local s = gb.batch("add"):stream { size = 3, delay = "100ms", buffer = 6,
+      out = function(value) out[#out + 1] = value end }
+    for i = 1, 3 do assert(s:push(i)) end
+    gb.test.idle()
+    assert.same({ 2, 3, 4 }, out)
+    assert(s:push(4))
+    gb.test.advance("99ms")
+    assert.equal(3, #out)
+    gb.test.advance("2ms")
+    assert.same({ 2, 3, 4, 5 }, out)
+    for i = 5, 40 do assert(s:push(i)) assert.is_true(s:stats().waiting <= 6) end
+    assert(s:stop())
+    assert.equal(40, #out)
+    for i = 1, 40 do assert.equal(i + 1, out[i]) end
+    assert.equal("ECLOSED", (select(3, s:push(1))))
+    local early = gb.spawn(function() return gb.batch("add"):call(1) end)
+    gb.test.advance("500us")
+    assert.is_false(early:done())
+    gb.test.advance("600us")
+    assert.equal(2, early:await())
+  end)
   it("says what is not there yet", function()
     assert.equal("ENOTYET", (select(3, gb.test.silos(3))))
     assert.equal("ENOTYET", (select(3, gb.test.fail("store.save", "ETIMEDOUT"))))
@@ -193,7 +219,7 @@ return {
     run = "test . --gpu", env = "GB_CUDA_LIBRARY=/nope",
     out = "0 passed, 0 failed, all skipped: not run, there is no GPU here (see gbrun doctor)\n" },
   { "specs", files = { ["spec/clock_spec.lua"] = specs }, run = "test spec",
-    has = { "7 successes / 0 failures / 0 errors", "7 passed, 0 failed\n" } },
+    has = { "8 successes / 0 failures / 0 errors", "8 passed, 0 failed\n" } },
   { "specs of a pattern", files = { ["spec/clock_spec.lua"] = specs },
     run = "test spec --filter advances",
     has = { "1 passed, 0 failed\n" } },

@@ -185,6 +185,22 @@ end)
 raised("150 elements are no whole number of items of 100", function()
   gb.batch("test/total"):execute(gb.array("double", 150))
 end)
+raised("stream: out is a function for the results, got nil", function()
+  gb.batch("test/scale"):stream {}
+end)
+raised("stream: a buffer of 5 is less than one batch of 128", function()
+  gb.batch("test/scale"):stream { out = print, buffer = 5 }
+end)
+raised("unknown option 'sise'", function()
+  gb.batch("test/scale"):stream { out = print, sise = 5 }
+end)
+raised("coalesce: max_batch is an integer from 1, got 0", function()
+  gb.batch("test/scale"):coalesce { max_batch = 0 }
+end)
+raised("call takes an item", function() gb.batch("test/scale"):call() end)
+raised("call it as gb.batch(id):call(...), with a colon", function()
+  gb.batch("test/scale").call(1)
+end)
 raised("batch_size is an integer from 1", function() gb.pipeline():batch_size(0) end)
 raised("map takes a function, got string", function() gb.pipeline():map "x" end)
 raised("the pipeline has no stages", function() gb.pipeline():execute {} end)

@@ -31,6 +31,48 @@ kit.case("a kernel that one worker registered is known to grains on all", functi
     message)
 end)
 
+kit.case("calls of many turns share launches, and each gets its own result", function()
+  local b = gb.batch("twice"):coalesce { max_batch = 64, max_delay = "1ms" }
+  local futures = {}
+  for i = 1, 1000 do futures[i] = gb.spawn(function() return b:call(i) end) end
+  for i = 1, 1000 do kit.eq(futures[i]:await(), 2 * i + 1) end
+  local bad, message, code = b:call("text")
+  kit.eq(bad, nil)
+  kit.eq(code, "EINVAL")
+  kit.ok(message:find("takes a number, got string", 1, true), message)
+  -- a caller that is gone takes no result from the others
+  local first = gb.spawn(function() return b:call(1) end)
+  local second = gb.spawn(function() return b:call(2) end)
+  gb.sleep(0)
+  first:cancel()
+  kit.eq(second:await(), 5)
+end)
+
+kit.case("a stream keeps the order, waits when it is full, and tells what fails", function()
+  local out = {}
+  local s = gb.batch("twice"):stream { size = 100, buffer = 250, adaptive = true,
+    out = function(value, message, code)
+      out[#out + 1] = value or code
+      kit.ok(value or message)
+    end }
+  for i = 1, 2000 do
+    kit.ok(s:push(i == 700 and "bad" or i))
+    kit.ok(s:stats().waiting <= 250)
+  end
+  kit.ok(s:stop())
+  kit.eq(#out, 2000)
+  for i = 1, 2000 do kit.eq(out[i], i == 700 and "EINVAL" or 2 * i + 1) end
+  kit.eq(s:stats().failed, 1)
+  kit.eq(s:stats().batches, 20)
+  kit.eq(select(3, s:push(1)), "ECLOSED")
+  local broken = gb.batch("twice"):stream { out = function() error("no room") end }
+  kit.ok(broken:push(1))
+  local ok, message, code = broken:stop()
+  kit.eq(ok, nil)
+  kit.eq(code, "EINVAL")
+  kit.ok(message:find("stream: out raised", 1, true) and message:find("no room", 1, true), message)
+end)
+
 kit.case("what a kernel does wrong on another worker comes back with its items", function()
   gb.catalog.register("odd", { kernel = "odd", source = [==[
 extern "C" __global__ void odd(const int *x, int *y, int n)

@@ -230,9 +230,6 @@ kit.case("wrong definitions raise at the line", function()
 end)
 
 kit.case("what is not there yet says so", function()
-  kit.fails("ENOTYET", "~^gb.batch", gb.batch("x"))
-  kit.fails("ENOTYET", "~^gb.pipeline", gb.pipeline("x"))
-  kit.fails("ENOTYET", "~^gb.catalog.register", gb.catalog.register("x", {}))
   local NotYet = gb.grain("NotYet")
   function NotYet:try(name) return self[name](self) end
   for _, name in ipairs { "reminder", "save_state", "load_state", "clear_state" } do
