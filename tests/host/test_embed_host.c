@@ -14,13 +14,6 @@
 #include <string.h>
 #include <time.h>
 
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
 static gb_value *seconds(gb_host *host, double s)
 {
     gb_value *args = gb_value_new(host);
@@ -239,18 +232,17 @@ static void test_budget(void **state)
     for (int i = 0; i < FLOOD; i++)
         assert_true(gb_call(host, "Probe", "f", "spin", seconds(host, 0.0002), -1, kit_on_result,
                             &all) > 0);
-    int polls = 0;
-    double longest = 0, middle = 0;
+    /* Turns of 0.2 ms in a budget of 2 ms: ten, and one that began before its end. Fewer where the
+     * machine takes the core away. */
+    int most = 0;
     while (atomic_load(&all.runs) < FLOOD) {
-        double start = now_ms();
+        int before = atomic_load(&all.runs);
         assert_true(gb_poll(host, 2000, 0) >= 0);
-        double took = now_ms() - start;
-        middle += took;
-        if (took > longest) longest = took;
-        polls++;
+        int ran = atomic_load(&all.runs) - before;
+        if (ran > most) most = ran;
     }
-    assert_true(polls >= FLOOD * 0.2 / 2 / 3); /* 600 ms of work in pieces of 2 ms, roughly */
-    assert_true(middle / polls < 6); /* on a busy machine one piece may be cut off the core */
+    assert_true(most > 0);
+    assert_true(most <= 12);
     gb_close(host, 100);
 }
 
