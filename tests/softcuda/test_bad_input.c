@@ -25,7 +25,7 @@ typedef struct host {
     gb_gpu *gpu;
     gb_device *device; /* the first software one, or NULL */
     gb_queue *queue;   /* of it */
-    bool owns_devices; /* set before it is opened */
+    gb_gpu_config config; /* owns_devices and bound_ns may be set before it is opened */
     char cache[256];
 } host;
 
@@ -48,14 +48,14 @@ static void said(const char *what, int rc, const char *text)
 
 static void open_host(host *h, const char *cache)
 {
-    bool owns = h->owns_devices;
+    gb_gpu_config config = h->config;
     memset(h, 0, sizeof *h);
     snprintf(h->cache, sizeof h->cache, "%s", cache ? cache : GB_BINARY_DIR "/bad-XXXXXX");
     if (!cache && !mkdtemp(h->cache)) exit(3);
     gb_mem_init(&h->mem, "bad input", NULL, 0);
-    gb_gpu_config config = {
-        .mem = &h->mem, .cache_dir = h->cache, .threads = 1, .bound_ns = 50000000,
-        .owns_devices = owns};
+    config.mem = &h->mem;
+    config.cache_dir = h->cache;
+    config.threads = 1;
     if (gb_gpu_open(&h->gpu, &config) < 0) exit(3);
     int count = gb_gpu_device_count(h->gpu);
     printf("%d devices\n", count);
@@ -332,7 +332,7 @@ static void lose_and_wait(host *h, gb_module *module, gb_buffer *pinned)
 
 static void reset(void)
 {
-    host h = {.owns_devices = true};
+    host h = {.config.owns_devices = true};
     gb_buffer *pinned = NULL;
     gb_event *event = NULL;
     uint64_t ns;
@@ -360,7 +360,7 @@ static void reset(void)
 /* Nothing can end the kernel: what it uses is left to it, and the host closes all the same. */
 static void endless(void)
 {
-    host h = {0};
+    host h = {.config.bound_ns = 50000000};
     open_host(&h, NULL);
     lose(&h, 2, GB_ETIMEDOUT);
     close_host(&h, true);
