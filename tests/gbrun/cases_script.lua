@@ -87,8 +87,8 @@ return {
     local T = gb.grain("T", {})
     function T:say(i) gb.sleep(0.001) print(i) end
     for i = 1, 3 do gb.get("T", 1):tell("say", i) end
-    gb.spawn(function() gb.sleep(0.01) io.stderr:write("spawned\n") end)]] }, run = "a.lua",
-    out = "1\n2\n3\n", err = { "spawned\n" } },
+    gb.spawn(function() gb.get("T", 1):say(4) io.stderr:write("spawned\n") end)]] }, run = "a.lua",
+    out = "1\n2\n3\n4\n", err = { "spawned\n" } },
   { "what never ends is given up", files = { ["a.lua"] = [[
     local gb = require "gb"
     gb.spawn(function() while true do gb.sleep(0.01) end end)
