@@ -10,7 +10,8 @@ local bit = require "bit"
 local M = {}
 -- Ours from the start: busted puts its own in their place, which take equal texts for equal types.
 local typeof, metatype = ffi.typeof, ffi.metatype
-local tobit, floor = bit.tobit, math.floor
+local tobit, bxor, floor = bit.tobit, bit.bxor, math.floor
+local SIGN = -2 ^ 31
 local type, error, tonumber = type, error, tonumber
 
 -- The beginning of gb_block; handles are laid out as gbl_array (src/base/block.h, src/lua/array.h).
@@ -66,8 +67,18 @@ local function slow_index(a, i, level)
   return i
 end
 
+local NAN = 0 / 0
+
+-- Any element that is there. types.lua says what is wrong with some NaN.
+local function element(a, i)
+  local kind = kind_of(a)
+  if kind.words
+    and bxor(a.gb_bits[kind.words * (i + 1) - 1], SIGN) >= kind.least_nan then return NAN end
+  return a.gb_data[i]
+end
+
 local function slow_read(a, i)
-  return a.gb_data[slow_index(a, i, 2)]
+  return element(a, slow_index(a, i, 2))
 end
 
 local function slow_write(a, i, v)
@@ -91,6 +102,22 @@ local function read(a, i)
   local method = methods[i]
   if method then return method end
   return slow_read(a, i)
+end
+
+-- The same for elements that may be NaN.
+local function read_real(words, least_nan)
+  return function(a, i)
+    if type(i) == "number" then
+      if tobit(i) == i and i >= 0 and i < a.gb_count then
+        if bxor(a.gb_bits[words * i + words - 1], SIGN) >= least_nan then return NAN end
+        return a.gb_data[i]
+      end
+      return slow_read(a, i)
+    end
+    local method = methods[i]
+    if method then return method end
+    return slow_read(a, i)
+  end
 end
 
 local function write_real(a, i, v)
@@ -154,14 +181,14 @@ local function handle_of(kind)
   if ct then return ct end
   -- Fields have a prefix so that a.count or a.data is an unknown method and not a way around the
   -- checks.
-  ct = typeof("struct { $ *gb_data; int64_t gb_count; gb_lua_block *gb_block; "
-    .. "uint32_t gb_type, gb_flags; }", kind.ct)
+  ct = typeof("struct { union { $ *gb_data; int32_t *gb_bits; }; int64_t gb_count; "
+    .. "gb_lua_block *gb_block; uint32_t gb_type, gb_flags; }", kind.ct)
   local write = write_real
   if kind.fields then write = write_fields(kind.ct)
   elseif kind.wide then write = write_wide(kind.ct, kind.name == "int64" and -9007199254740992 or 0)
   elseif kind.low then write = write_int(kind.low, kind.high) end
   ct = metatype(ct, {
-    __index = read,
+    __index = kind.words and read_real(kind.words, kind.least_nan) or read,
     __newindex = write,
     __len = function(a) return tonumber(a.gb_count) end,
     __gc = finalize,
@@ -233,7 +260,7 @@ function methods.totable(a, options)
   elseif kind.wide and number then
     for i = 0, n - 1 do out[i + 1] = tonumber(data[i]) end
   else
-    for i = 0, n - 1 do out[i + 1] = data[i] end
+    for i = 0, n - 1 do out[i + 1] = element(a, i) end
   end
   return out
 end
@@ -300,7 +327,7 @@ function methods.number(a, i)
   if kind_of(a).fields then
     error(("number needs elements that are numbers, not %s"):format(kind_of(a).name), 2)
   end
-  return tonumber(a.gb_data[slow_index(a, i, 2)])
+  return tonumber(element(a, slow_index(a, i, 2)))
 end
 
 --- The element type: a name, or for structs the member of K.types.

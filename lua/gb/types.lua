@@ -12,6 +12,11 @@ local typeof = ffi.typeof -- as in array.lua
 local M = { by_id = {}, by_wire = {}, names = {} }
 local floor = math.floor
 
+-- LuaJIT keeps all values but numbers as NaN of negative sign, and the FFI reads memory as it is:
+-- such an element (a NaN of CUDA, negated) would come out as nil, or as a pointer to nowhere. Of
+-- real types, words is how many of 32 bits an element has; one whose last word, as an integer with
+-- its sign turned, is least_nan or more is read as NaN. A look at the value itself comes too late:
+-- the compiler already takes it for a number. Lanes and fields are read without all this.
 -- ids are code | (lanes - 1) << 4, as src/lua/array.h says; codes are gb_type_code of gpu.h
 local scalars = {
   { "bool", 1, "bool" },
@@ -203,6 +208,8 @@ for _, row in ipairs(scalars) do
   else kind.set = set_wide(kind) end
   kind.bool = code == 1
   kind.wide = code == 8 or code == 9
+  if code == 10 then kind.words, kind.least_nan = 1, 0x7fc00001 end
+  if code == 11 then kind.words, kind.least_nan = 2, 0x7ff90000 end
   add(kind, name)
   if code ~= 1 then M.names[#M.names + 1] = name end
 end

@@ -23,6 +23,32 @@ for _, name in ipairs { "float", "double", "int8", "int16", "int32", "int64", "u
   equal(a:number(0), 3)
 end
 
+-- every NaN is read as one: LuaJIT keeps all but numbers as NaN of negative sign
+for name, row in pairs {
+  float = { "uint32_t *", 0xffffffff, 0xffc00001, 0xff800001, 0x7fffffff, 0x7fc00000 },
+  double = { "uint64_t *", 0xffffffffffffffffULL, 0xfffe800000001234ULL, 0xfff9000000000000ULL,
+    0xfff8000000000000ULL, 0xfff0000000000001ULL, 0x7fffffffffffffffULL },
+} do
+  for k = 2, #row do
+    local a = gb.array(name, { 1, 2, 3 })
+    ffi.cast(row[1], a:pointer())[1] = row[k]
+    for what, x in pairs { read = function() return a[1] end, slowly = function() return a[1LL] end,
+      number = function() return a:number(1) end,
+      totable = function() return a:totable()[2] end } do
+      equal(type(x()), "number", ("%s %d: %s"):format(name, k, what))
+      equal(x() ~= x(), true, ("%s %d: %s"):format(name, k, what))
+    end
+    for i, x in ipairs(a) do equal(x ~= x, i == 1, "ipairs") end
+    equal(a[0], 1) equal(a[2], 3)
+    equal(tostring(a:copy()[1]):find("nan", 1, true) ~= nil, true)
+  end
+end
+for name, values in pairs { float = { -1 / 0, 1 / 0, -0.0, -1.5, -2 ^ 127 },
+  double = { -1 / 0, 1 / 0, -0.0, -1.5, -1.7976931348623157e308 } } do
+  local a = gb.array(name, values)
+  for i, v in ipairs(values) do equal(a[i - 1], v) equal(1 / a[i - 1], 1 / v) end
+end
+
 -- wrong indices and values raise at the caller's line
 raised("index 3 is outside the array: valid 0 .. 2", function() return y[3] end)
 raised("index -1 is outside the array: valid 0 .. 2", function() return y[-1] end)
