@@ -184,9 +184,9 @@ static gbi_cuda_step *cancelled(gbi_cuda_queue *queue)
 }
 
 /* Ends what is pending, up to `last`, and keeps it pending. True when one had not ended before. */
-static bool end_kept(gbi_cuda_queue *queue, gbi_cuda_step *last)
+static bool end_kept(gbi_cuda_queue *queue, gbi_cuda_step *last, bool lost)
 {
-    bool ended = false, lost = atomic_load(&queue->device->lost);
+    bool ended = false;
     for (gb_list *at = queue->pending.next;; at = at->next) {
         gbi_cuda_step *step = step_of(at);
         bool is_last = step == last;
@@ -199,9 +199,9 @@ static bool end_kept(gbi_cuda_queue *queue, gbi_cuda_step *last)
 
 /* What is to end now though the driver may not be through with it: up to this step, or NULL. Under
  * the lock. */
-static gbi_cuda_step *ends_early(gbi_cuda_queue *queue)
+static gbi_cuda_step *ends_early(gbi_cuda_queue *queue, bool lost)
 {
-    if (!atomic_load(&queue->device->lost)) return cancelled(queue);
+    if (!lost) return cancelled(queue);
     if (gb_list_empty(&queue->pending)) return NULL;
     fail_lost(queue);
     return step_of(queue->pending.prev);
@@ -216,7 +216,8 @@ static bool look(gbi_cuda_queue *queue, bool entered, uint64_t now)
     pthread_mutex_lock(&queue->lock);
     if (atomic_load(&queue->device->lost)) fail_lost(queue);
     if (entered || atomic_load(&queue->device->dead)) collect(queue, &done, now);
-    gbi_cuda_step *early = ends_early(queue);
+    bool lost = atomic_load(&queue->device->lost);
+    gbi_cuda_step *early = ends_early(queue, lost);
     if (early) queue->finishing++;
     pthread_mutex_unlock(&queue->lock);
     bool progress = false;
@@ -227,7 +228,7 @@ static bool look(gbi_cuda_queue *queue, bool entered, uint64_t now)
         finish(queue, step);
         progress = true;
     }
-    if (early && end_kept(queue, early)) progress = true;
+    if (early && end_kept(queue, early, lost)) progress = true;
     pthread_mutex_lock(&queue->lock);
     queue->finishing -= ended + (early != NULL);
     queue->downloads -= downloads;
