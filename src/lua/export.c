@@ -12,12 +12,37 @@ static void message_free(gbl_message *message)
     gb_buf_fini(&message->bytes);
 }
 
+typedef struct decoding {
+    gbl_message *message;
+    int rc;
+} decoding;
+
+static int decode_protected(lua_State *L)
+{
+    decoding *d = lua_touserdata(L, 1);
+    d->rc = gbl_decode(L, d->message->bytes.data, d->message->bytes.size, d->message->blocks,
+                       d->message->block_count, GBL_FROM_HERE);
+    return d->rc > 0 ? d->rc : 0;
+}
+
+/* Its values on top, or negative. The function to call lies on top already: nothing raises here,
+ * where messages would be lost. */
+static int push_results(lua_State *L, gbl_message *results)
+{
+    decoding d = {results, 0};
+    lua_pushlightuserdata(L, &d);
+    if (lua_pcall(L, 1, LUA_MULTRET, 0) != 0)
+        return gb_err_set(GB_ENOMEM, "%s", lua_tostring(L, -1)); /* all that it can fail for */
+    return d.rc;
+}
+
 /* The closure that gb.host.name is: upvalue 1 holds what find gave. */
 static int call_export(lua_State *L)
 {
     const gbl_exports *exports = &gbl_of(L)->config.exports;
     const void *found = *(const void **)lua_touserdata(L, lua_upvalueindex(1));
     gbl_message args = {.count = lua_gettop(L)}, results = {.count = 0};
+    lua_pushcfunction(L, decode_protected);
     gb_buf_init(&args.bytes, gbl_mem(L));
     gb_buf_init(&results.bytes, gbl_mem(L));
     gbl_packer to = {&args.bytes, &args.blocks, &args.block_count};
@@ -26,9 +51,8 @@ static int call_export(lua_State *L)
     if (rc >= 0) rc = exports->call(exports->user, found, &args, &results);
     int count = 0;
     if (rc >= 0) {
-        count = rc = gbl_decode(L, results.bytes.data, results.bytes.size, results.blocks,
-                                results.block_count, GBL_FROM_HERE);
-        wrong = rc < 0;
+        count = rc = push_results(L, &results);
+        wrong = rc == GB_EINVAL;
     }
     message_free(&args);
     message_free(&results);

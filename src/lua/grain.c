@@ -344,19 +344,30 @@ static int core_context(lua_State *L)
     return 2 + push_caller(L, turn);
 }
 
+static int push_bytes(lua_State *L)
+{
+    const gb_buf *bytes = lua_touserdata(L, 1);
+    lua_pushlstring(L, bytes->size ? (const char *)bytes->data : "", bytes->size);
+    return 1;
+}
+
 /* core.encode(...): bytes; core.decode(bytes): values. For bags and small state. */
 static int core_encode(lua_State *L)
 {
+    int count = lua_gettop(L);
+    lua_pushcfunction(L, push_bytes); /* the last that may raise: then there are bytes to free */
     gb_buf bytes;
     gb_buf_init(&bytes, gbl_mem(L));
     gb_block **blocks = NULL;
     uint32_t block_count = 0;
     gbl_packer to = {&bytes, &blocks, &block_count};
-    int rc = gbl_encode(L, 1, lua_gettop(L), &to, "value");
+    int rc = gbl_encode(L, 1, count, &to, "value");
     if (rc >= 0 && block_count) rc = gb_err_set(GB_EINVAL, "value 1: an array or buffer");
     for (uint32_t i = 0; i < block_count; i++) gb_block_unref(blocks[i]);
     free(blocks);
-    if (rc >= 0) lua_pushlstring(L, bytes.size ? (const char *)bytes.data : "", bytes.size);
+    lua_pushlightuserdata(L, &bytes);
+    if (rc >= 0 && lua_pcall(L, 1, 1, 0) != 0)
+        rc = gb_err_set(GB_ENOMEM, "%s", lua_tostring(L, -1)); /* all that it can fail for */
     gb_buf_fini(&bytes);
     return rc < 0 ? gbl_push_failure(L, rc, gb_err_detail()) : 1;
 }

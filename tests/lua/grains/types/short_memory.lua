@@ -72,6 +72,15 @@ kit.case("messages that do not fit", function()
   kit.ok(fine > steps / 2 and failed > 0, fine .. " fine and " .. failed .. " not")
 end)
 
+kit.case("bags that do not fit", function()
+  local text, kept, failed = ("x"):rep(3e6), {}, 0
+  for i = 1, 20 do
+    local ref = try(function() return gb.get("Eater", 0):with { bag = { text, i } } end)
+    if ref then kept[#kept + 1] = ref else failed = failed + 1 end
+  end
+  kit.ok(#kept > 0 and failed > 0, #kept .. " fine and " .. failed .. " not")
+end)
+
 kit.case("garbage is no reason", function()
   for _ = 1, part(200) do
     local t = gb.get("Eater", 0):build(1000)
