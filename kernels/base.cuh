@@ -169,7 +169,10 @@ template <typename T, typename A> struct load_product {
 };
 template <typename T, typename A> struct load_absolute {
     const T *x;
-    __device__ __forceinline__ A operator()(int i) const { return (A)(x[i] < 0 ? -x[i] : x[i]); }
+    __device__ __forceinline__ A operator()(int i) const
+    {
+        return (A)(x[i] > T(0) ? x[i] : T(0) - x[i]);
+    }
 };
 
 } // namespace gb

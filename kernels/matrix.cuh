@@ -2,8 +2,6 @@
 // Product: tiles of 64 x 64; on a GPU through shared memory with 4 x 4 results a thread, on the cpu
 // backend with 4 x 16 results in registers (Goto, van de Geijn, "Anatomy of High-Performance Matrix
 // Multiplication", 2008, without packing). O(m n k).
-// LU with row exchanges (Golub, Van Loan, "Matrix Computations", 3.4): O(n^3), two launches a
-// column. Solving: one right side a thread, O(n^2) each.
 #pragma once
 #include "gb/base.cuh"
 
@@ -107,91 +105,6 @@ __global__ void matrix_vector(const T *a, const T *x, T *y, int n)
     int row = blockIdx.x;
     T sum = fold<op_sum, T>(n, load_product<T, T>{a + (size_t)row * n, x});
     if (lane() == 0) y[row] = sum;
-}
-
-// ---- LU ----
-
-template <typename T> struct load_column {
-    const T *a;
-    int n, column;
-    __device__ __forceinline__ T operator()(int i) const
-    {
-        T value = a[(size_t)i * n + column];
-        return value < 0 ? -value : value;
-    }
-};
-template <typename T> struct load_column_place {
-    load_column<T> column;
-    T value;
-    int none;
-    __device__ __forceinline__ int operator()(int i) const
-    {
-        return column(i) == value ? i : none;
-    }
-};
-
-// Finds the largest element of column k from row k on and brings its row to row k. One block.
-// pivots[k]: that row. *singular: the first column without one, counted from 1.
-template <typename T> __global__ void lu_pivot(T *a, int *pivots, int *singular, int n, int k)
-{
-    load_column<T> column{a + (size_t)k * n, n, k};
-    int count = n - k;
-    T most = fold<op_max, T>(count, column);
-    int at = fold<op_min, int>(count, load_column_place<T>{column, most, count});
-    if (lane() == 0) {
-        pivots[k] = k + (at < count ? at : 0);
-        if (!(most > 0) && *singular == 0) *singular = k + 1;
-    }
-    if (at == 0 || at >= count) return;
-    T *top = a + (size_t)k * n, *other = a + (size_t)(k + at) * n;
-    for (int j = lane(); j < n; j += lane_step()) {
-        T value = top[j];
-        top[j] = other[j];
-        other[j] = value;
-    }
-}
-
-// Takes row k out of the rows below it. One block per row below.
-template <typename T> __global__ void lu_eliminate(T *a, int n, int k)
-{
-    const T *top = a + (size_t)k * n;
-    T *row = a + (size_t)(k + 1 + blockIdx.x) * n;
-    T pivot = top[k], factor = pivot != 0 ? row[k] / pivot : T(0);
-    for (int j = k + 1 + lane(); j < n; j += lane_step()) row[j] -= factor * top[j];
-    block_sync();
-    if (lane() == 0) row[k] = factor;
-}
-
-// x (n x m): the rows of b in the order of the exchanges, then L and U solved from both ends. One
-// thread per column of b. x may be b.
-template <typename T>
-__global__ void lu_solve(const T *a, const int *pivots, const T *b, T *x, int n, int m)
-{
-    int c = blockIdx.x * blockDim.x + threadIdx.x;
-    if (c >= m) return;
-    for (int i = 0; i < n; i++) x[(size_t)i * m + c] = b[(size_t)i * m + c];
-    for (int i = 0; i < n; i++) {
-        int other = pivots[i];
-        T value = x[(size_t)i * m + c];
-        x[(size_t)i * m + c] = x[(size_t)other * m + c];
-        x[(size_t)other * m + c] = value;
-    }
-    for (int i = 0; i < n; i++) {
-        T sum = x[(size_t)i * m + c];
-        for (int j = 0; j < i; j++) sum -= a[(size_t)i * n + j] * x[(size_t)j * m + c];
-        x[(size_t)i * m + c] = sum;
-    }
-    for (int i = n - 1; i >= 0; i--) {
-        T sum = x[(size_t)i * m + c];
-        for (int j = i + 1; j < n; j++) sum -= a[(size_t)i * n + j] * x[(size_t)j * m + c];
-        x[(size_t)i * m + c] = sum / a[(size_t)i * n + i];
-    }
-}
-
-template <typename T> __global__ void matrix_identity(T *x, int n)
-{
-    int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < n * n) x[i] = i / n == i % n ? T(1) : T(0);
 }
 
 } // namespace gb

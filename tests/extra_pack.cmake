@@ -6,3 +6,10 @@ if(TARGET test_lua_lib AND NOT GB_SANITIZE STREQUAL "thread")
       "GB_CUDA_LIBRARY=$<TARGET_FILE:softcuda>;GB_NVRTC_LIBRARY=$<TARGET_FILE:softcuda>;GB_NVML_LIBRARY=$<TARGET_FILE:softcuda>")
   endforeach()
 endif()
+
+# Every kernel of gb.lib through the real NVRTC, where there is one.
+if(TARGET gbrun AND NOT GB_SANITIZE)
+  add_test(NAME lua.lib.nvrtc COMMAND gbrun ${CMAKE_CURRENT_SOURCE_DIR}/lua/lib_nvrtc.lua)
+  set_tests_properties(lua.lib.nvrtc PROPERTIES TIMEOUT 300 LABELS lua SKIP_RETURN_CODE 77
+                       ENVIRONMENT "GB_CUDA_LIBRARY=$<TARGET_FILE:softcuda>;GB_NVML_LIBRARY=$<TARGET_FILE:softcuda>")
+endif()

@@ -1,6 +1,7 @@
 // What the peers share: threads and the clock.
 #pragma once
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -20,6 +21,21 @@ inline void parallel(const std::function<void(int, int, int)> &work, int count)
                              (int)((int64_t)count * (p + 1) / parts));
     for (auto &thread : threads) thread.join();
 }
+
+// Threads of one parallel() that wait for each other, again and again.
+struct meeting {
+    std::atomic<int> here{0}, turn{0};
+    void wait(int parts)
+    {
+        int seen = turn.load();
+        if (here.fetch_add(1) + 1 == parts) {
+            here = 0;
+            turn++;
+        } else {
+            while (turn.load() == seen) std::this_thread::yield();
+        }
+    }
+};
 
 // Median seconds of work alone, after one round that is not counted.
 inline void measure(const char *name, const std::function<void()> &prepare,

@@ -40,29 +40,37 @@ static void transpose(const float *x, float *out, int n)
 // Gauss, Jordan with row exchanges, one column after the other; the rows by thread.
 static void invert(std::vector<double> a, std::vector<double> &out, int n)
 {
+    meeting all;
+    const int parts = (int)std::max(1u, std::thread::hardware_concurrency());
     std::fill(out.begin(), out.end(), 0.0);
     for (int i = 0; i < n; i++) out[(size_t)i * n + i] = 1;
-    for (int k = 0; k < n; k++) {
-        int best = k;
-        for (int i = k; i < n; i++)
-            if (std::fabs(a[(size_t)i * n + k]) > std::fabs(a[(size_t)best * n + k])) best = i;
-        double *top = &a[(size_t)k * n], *unit = &out[(size_t)k * n];
-        double pivot = a[(size_t)best * n + k];
-        for (int j = 0; j < n; j++) {
-            std::swap(top[j], a[(size_t)best * n + j]);
-            std::swap(unit[j], out[(size_t)best * n + j]);
-            top[j] /= pivot;
-            unit[j] /= pivot;
-        }
-        parallel([&](int, int first, int last) {
+    parallel([&](int part, int first, int last) {
+        for (int k = 0; k < n; k++) {
+            double *top = &a[(size_t)k * n], *unit = &out[(size_t)k * n];
+            if (part == 0) {
+                int best = k;
+                for (int i = k; i < n; i++)
+                    if (std::fabs(a[(size_t)i * n + k]) > std::fabs(a[(size_t)best * n + k]))
+                        best = i;
+                double pivot = a[(size_t)best * n + k];
+                for (int j = 0; j < n; j++) {
+                    std::swap(top[j], a[(size_t)best * n + j]);
+                    std::swap(unit[j], out[(size_t)best * n + j]);
+                    top[j] /= pivot;
+                    unit[j] /= pivot;
+                }
+            }
+            all.wait(parts);
             for (int i = first; i < last; i++) {
-                double *row = &a[(size_t)i * n], *to = &out[(size_t)i * n], factor = row[k];
+                double *__restrict row = &a[(size_t)i * n], *__restrict to = &out[(size_t)i * n];
+                double factor = row[k];
                 if (i == k) continue;
                 for (int j = k; j < n; j++) row[j] -= factor * top[j];
                 for (int j = 0; j < n; j++) to[j] -= factor * unit[j];
             }
-        }, n);
-    }
+            all.wait(parts);
+        }
+    }, n);
 }
 
 void measure_matrices()

@@ -28,7 +28,7 @@ for name in pairs(M.c_names) do M.numbers[name] = true end
 local opened, device_opened = {}, {}
 -- Headers that work differently on one thread per block: see kernels/base.cuh.
 local two_ways = { reduce = true, scan = true, sort = true, select = true, histogram = true,
-  matrix = true, image = true }
+  matrix = true, lu = true, image = true }
 
 local function known_modules(unit)
   return M.device_layout and two_ways[unit] and device_opened or opened
@@ -43,7 +43,8 @@ local function open(unit, key, instances)
     names[i] = arguments == "" and "gb::" .. one[2] or ("gb::%s<%s>"):format(one[2], arguments)
     shorts[i] = one[1]
   end
-  local module, message, code = kernels.kernels { name = "gb/" .. unit .. ".cuh",
+  -- not the header's own name: NVRTC would say that the header includes itself
+  local module, message, code = kernels.kernels { name = "gb.lib." .. unit,
     source = ('#include "gb/%s.cuh"\n'):format(unit), instances = names,
     options = modules == device_opened and { "-DGB_DEVICE_LAYOUT=1" } or nil }
   if not module then return nil, message, code end

@@ -3,6 +3,7 @@ local M = require "gb.lib_core"
 
 local lib = {}
 local SQUARE, SIDE_MAX = 64, 32767 -- n * n elements are counted in 31 bits
+local LU_WIDTH, LU_STRIP, SOLVE_STRIP = 32, 64, 32 -- see kernels/lu.cuh
 
 local function product_kernels(job, type_name)
   return job:kernels("matrix", "matrix " .. type_name, function()
@@ -12,8 +13,8 @@ local function product_kernels(job, type_name)
 end
 
 local function lu_kernels(job, type_name)
-  return job:kernels("matrix", "lu " .. type_name, function()
-    return M.instances({ "lu_pivot", "lu_eliminate", "lu_solve", "matrix_identity" },
+  return job:kernels("lu", "lu " .. type_name, function()
+    return M.instances({ "lu_panel", "lu_rows", "lu_update", "lu_solve", "matrix_identity" },
       M.c_names[type_name])
   end)
 end
@@ -82,11 +83,20 @@ local function factor(job, a, n)
   local singular = job:scratch("int32", 1)
   job:check(singular:fill(0))
   job:each(M.copy_kernel(job, a.type), n * n, a.memory, memory, n * n)
-  for k = 0, n - 1 do
-    job:blocks(K.lu_pivot, 1, memory, pivots, singular, n, k)
-    job:blocks(K.lu_eliminate, n - 1 - k, memory, n, k)
+  for k = 0, n - 1, LU_WIDTH do
+    local w = math.min(LU_WIDTH, n - k)
+    job:blocks(K.lu_panel, 1, memory, pivots, singular, n, k, w)
+    if w < n then job:blocks(K.lu_rows, math.ceil(n / LU_STRIP), memory, pivots, n, k, w) end
+    local tiles = math.ceil((n - k - w) / SQUARE)
+    job:grid(K.lu_update, tiles, tiles, memory, n, k, w)
   end
   return memory, pivots, n > 0 and job:read(singular, "int32") or 0
+end
+
+local function solve(job, type_name, memory, pivots, b, out, n, m)
+  if n == 0 then return end
+  job:runs(lu_kernels(job, type_name).lu_solve, m, math.ceil(m / SOLVE_STRIP), memory, pivots, b,
+    out, n, m)
 end
 
 local function square(job, a, n)
@@ -107,9 +117,7 @@ lib.solve = M.entry("solve", function(job, a, b, n, m, options)
   local memory, pivots, singular = factor(job, a, n)
   if singular > 0 then job:fail(("the matrix is singular (column %d)"):format(singular - 1),
     "EINVAL") end
-  if n > 0 then
-    job:each(lu_kernels(job, a.type).lu_solve, m, memory, pivots, b.memory, out.memory, n, m)
-  end
+  solve(job, a.type, memory, pivots, b.memory, out.memory, n, m)
   return out.value
 end)
 
@@ -123,7 +131,7 @@ lib.inverse = M.entry("inverse", function(job, a, n, options)
     "EINVAL") end
   local K, one = lu_kernels(job, a.type), job:scratch(a.type, n * n)
   job:each(K.matrix_identity, n * n, one, n)
-  if n > 0 then job:each(K.lu_solve, n, memory, pivots, one, out.memory, n, n) end
+  solve(job, a.type, memory, pivots, one, out.memory, n, n)
   return out.value
 end)
 

@@ -180,7 +180,7 @@ local function fold(b, stage, template, kind, partial, tiles, last)
   local c = source.c_name(kind)
   local name = ("gb::%s<%s>"):format(template, c)
   while tiles > 1 do
-    local K = module(b, { name = "gb/reduce.cuh", source = '#include "gb/reduce.cuh"\n',
+    local K = module(b, { name = "gb.plan.reduce", source = '#include "gb/reduce.cuh"\n',
       instances = { name } })
     local n = tiles
     tiles = lib.tiles(n)
@@ -212,7 +212,7 @@ function emit.reduce(b, stage)
     local extreme = stage.op:gsub("^arg", "")
     local template, arg = extreme .. "_tiles", extreme ~= stage.op
     local name, find = ("gb::%s<%s>"):format(template, c), ("gb::find_first<%s>"):format(c)
-    local K = module(b, { name = "gb/reduce.cuh", source = '#include "gb/reduce.cuh"\n',
+    local K = module(b, { name = "gb.plan.reduce", source = '#include "gb/reduce.cuh"\n',
       instances = { name, arg and find or nil } })
     local x = resident(b, slot)
     local one = arg and temp(b, slot.kind, 1) or result.memory

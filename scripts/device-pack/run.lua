@@ -132,11 +132,11 @@ local function take_output(step, text)
     local fact, what = line:match("^F ([%w_]+) (.*)$")
     if fact then step.facts[fact] = what end
     local test_count = line:match("^%[  PASSED  %] (%d+) test")
-    if test_count then step.tests_passed = tonumber(test_count) end
+    if test_count then step.tests_passed = (step.tests_passed or 0) + test_count end
     test_count = line:match("^ *(%d+) SKIPPED TEST")
-    if test_count then step.tests_skipped = tonumber(test_count) end
+    if test_count then step.tests_skipped = (step.tests_skipped or 0) + test_count end
     test_count = line:match("^ *(%d+) FAILED TEST")
-    if test_count then step.tests_failed = tonumber(test_count) end
+    if test_count then step.tests_failed = (step.tests_failed or 0) + test_count end
     local work, ours, peer, ratio = line:match(
       "^lib (%S+) +([%d.]+) ms +by hand +([%d.]+) ms +ratio ([%d.]+)")
     if work then
