@@ -150,6 +150,7 @@ struct gbi_cuda_queue {
     gb_queue *front;
     gb_cu_stream stream;
     gbi_cuda_mark *mark;  /* the watcher's own, for when no pending step has one */
+    gbi_cuda_step reserve; /* for a command that ends because there is no memory for another */
     pthread_mutex_t lock; /* of all below */
     gb_list pending;      /* steps */
     gb_list waiting;      /* commands, by their link */

@@ -28,6 +28,15 @@ static gbi_cuda_step *new_step(issue *is)
     return step;
 }
 
+static gbi_cuda_step *take_reserve(issue *is)
+{
+    gbi_cuda_step *step = &is->queue->reserve;
+    memset(step, 0, sizeof *step);
+    gb_list_init(&step->link);
+    atomic_fetch_add(&is->device->steps, 1);
+    return step;
+}
+
 /* The other device of a copy is held too while that is under way. */
 static void hold_other(issue *is)
 {
@@ -45,6 +54,12 @@ static void drop_step(issue *is, gbi_cuda_step *step)
     if (step->other) gbi_cuda_leave(step->other);
     gb_mem_free(is->device->cuda->mem, step, sizeof *step);
     atomic_fetch_sub(&is->device->steps, 1);
+}
+
+/* Nothing is pending that would give memory back. */
+static bool is_idle(const gbi_cuda_queue *queue)
+{
+    return gb_list_empty(&queue->pending) && queue->finishing == 0;
 }
 
 static void push(issue *is, gbi_cuda_step *step)
@@ -134,7 +149,7 @@ static gbi_issue host_copy(issue *is)
     while (bytes - is->queue->progress > GBI_STAGE_LARGE) {
         int rc = 0;
         gbi_cuda_step *piece = new_step(is);
-        if (!piece) return GBI_HOLD;
+        if (!piece) return is_idle(is->queue) ? fail(is, GB_ENOMEM) : GBI_HOLD;
         gbi_issue answer = stage_piece(is, piece, true);
         if (answer == GBI_ISSUED && is->step->rc == 0)
             piece->mark = gbi_cuda_record(is->queue, false, &rc);
@@ -360,9 +375,11 @@ gbi_issue gbi_cuda_issue(gbi_cuda_queue *queue, gbi_command *command, bool here)
 {
     issue is = {queue, queue->device, queue->device->cuda->api, command, NULL, here};
     is.step = new_step(&is);
-    if (!is.step) return GBI_HOLD;
+    bool poor = !is.step;
+    if (poor && !is_idle(queue)) return GBI_HOLD;
+    if (poor) is.step = take_reserve(&is);
     hold_other(&is);
-    int rc = check(&is);
+    int rc = poor ? GB_ENOMEM : check(&is);
     is.step->refused = rc != 0;
     if (rc < 0) {
         fail(&is, rc);

@@ -53,7 +53,7 @@ static void finish(gbi_cuda_queue *queue, gbi_cuda_step *step)
     gbi_cuda_mark_unref(step->mark);
     if (step->other) gbi_cuda_leave(step->other);
     free(step->text);
-    gb_mem_free(device->cuda->mem, step, sizeof *step);
+    if (step != &queue->reserve) gb_mem_free(device->cuda->mem, step, sizeof *step);
     if (command) gbi_command_free(command);
     atomic_fetch_sub(&device->steps, 1);
 }

@@ -11,6 +11,8 @@
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +28,7 @@ typedef struct host {
     gb_device *device; /* the first software one, or NULL */
     gb_queue *queue;   /* of it */
     gb_gpu_config config; /* owns_devices and bound_ns may be set before it is opened */
+    gb_alloc_fn *alloc;   /* too */
     char cache[256];
 } host;
 
@@ -49,10 +52,12 @@ static void said(const char *what, int rc, const char *text)
 static void open_host(host *h, const char *cache)
 {
     gb_gpu_config config = h->config;
+    gb_alloc_fn *alloc = h->alloc;
     memset(h, 0, sizeof *h);
     snprintf(h->cache, sizeof h->cache, "%s", cache ? cache : GB_BINARY_DIR "/bad-XXXXXX");
     if (!cache && !mkdtemp(h->cache)) exit(3);
     gb_mem_init(&h->mem, "bad input", NULL, 0);
+    if (alloc) gb_mem_set_alloc(&h->mem, alloc, NULL);
     config.mem = &h->mem;
     config.cache_dir = h->cache;
     config.threads = 1;
@@ -275,6 +280,34 @@ static void trap(void)
     close_host(&h, true);
 }
 
+static _Atomic bool is_short;
+
+static void *shortly(void *user, void *block, size_t size_old, size_t size_new)
+{
+    if (size_new && atomic_load(&is_short)) return NULL;
+    if (size_new) return realloc(block, size_new);
+    free(block);
+    return NULL;
+}
+
+/* A command that was taken ends with an error, though there is no memory to keep account of it. */
+static void no_memory(void)
+{
+    unsigned char zero = 0;
+    gb_buffer *x = NULL;
+    host h = {.alloc = shortly};
+    open_host(&h, NULL);
+    works(&h, NULL); /* the blocks of its commands are kept for others */
+    expect(gb_buffer_open(&x, h.device, 4, GB_BUFFER_DEVICE) == 0);
+    atomic_store(&is_short, true);
+    expect(gb_queue_fill(h.queue, x, 0, &zero, 1, 4) == 0);
+    expect(finish(&h, h.queue, "without memory") == GB_ENOMEM);
+    atomic_store(&is_short, false);
+    works(&h, NULL);
+    gb_buffer_unref(x);
+    close_host(&h, true);
+}
+
 /* The first question whether something has ended gets no answer. The waiter hears of it at once;
  * the copies, which dawdle, still find their memory: freeing that too early is a misuse of the
  * driver. */
@@ -437,6 +470,7 @@ static const struct row {
       "cuda device 0",
       "everything: ENOMEM: a buffer of 18446744073709551615 bytes cannot exist",
       "the rest: worked"}},
+    {"no memory", {{NULL}}, no_memory, {"without memory: ENOMEM: ", "the rest: worked"}},
     {"shapes", {{NULL}}, shapes,
      {"a block of 65536 x 65536 x 64 is over 1024 threads", "block.z is over 64",
       "a grid of 1 x 65536 x 1 is over", "1048576 bytes of shared memory are over"}},
