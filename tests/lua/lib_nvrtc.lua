@@ -1,6 +1,6 @@
--- lib_nvrtc.lua: every kernel of gb.lib through the real NVRTC. The device is the software driver's,
--- which cannot load what NVRTC makes: a call has to fail at loading, not before. Exit code 77
--- without NVRTC.
+-- lib_nvrtc.lua: every kernel of gb.lib through the real NVRTC. The device is the software
+-- driver's, which cannot load what NVRTC makes: a call has to fail at loading, not before. Exit
+-- code 77 without NVRTC.
 local gb = require "gb"
 local lib = gb.lib
 
