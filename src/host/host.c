@@ -448,12 +448,12 @@ void gb_close(gb_host *host, int drain_ms)
     }
     gb_mem_free(&host->mem, drains, silo ? (size_t)silo->worker_count * sizeof *drains : 0);
     gbi_embed_close(host);
-    if (host->gpu) gb_gpu_close(host->gpu);
     if (silo) {
         gb_mem_free(&host->mem, host->states, (size_t)silo->worker_count * sizeof *host->states);
         gb_mem_free(&host->mem, host->threads, (size_t)silo->worker_count * sizeof *host->threads);
         gb_silo_close(silo);
     }
+    if (host->gpu) gb_gpu_close(host->gpu); /* messages that nobody read held buffers */
     if (host->sys) gb_sys_close(host->sys);
     pthread_mutex_destroy(&host->system_lock);
     pthread_cond_destroy(&host->system_wake);

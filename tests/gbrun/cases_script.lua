@@ -111,6 +111,16 @@ return {
       assert(took < 1.9, "it took " .. took)
       for line in io.lines("rc") do assert(line == "0", line) end
     end]] }, run = "b.lua", out = ("done\n"):rep(4) },
+  { "buffers in mailboxes at the end", files = { ["a.lua"] = [[
+    local gb = require "gb"
+    local T = gb.grain("T")
+    function T:take() gb.sleep(100) end
+    for _ = 1, 3 do
+      local d = gb.buffer("float", 10)
+      gb.get("T", 1):tell("take", d:share())
+      gb.get("T", 1):async("take", gb.move(d))
+    end
+    print("done")]] }, run = "--drain 10ms a.lua", out = "done\n" },
   { "a turn that never ends on another worker", files = { ["app/loop.lua"] = [[
     local gb = require "gb"
     local Loop = gb.grain("Loop")
