@@ -160,7 +160,10 @@ local function transposed(job, g)
   local in_rows = job:scratch("int32", g.n + 1)
   job:each(M.copy_kernel(job, "int32"), g.edges, g.columns.memory, sorted, g.edges)
   job:each(g.K.graph_sources, g.n, g.rows.memory, source, g.n)
-  M.sort(job, { type = "int32", memory = sorted }, { type = "int32", memory = source }, g.edges)
+  local bits = 1
+  while 2 ^ bits < g.n do bits = bits + 1 end
+  sorted, source = M.sort(job, { type = "int32", memory = sorted }, { type = "int32",
+    memory = source }, g.edges, false, bits)
   job:each(g.K.graph_rows, g.edges + 1, sorted, in_rows, g.n, g.edges)
   return in_rows, source
 end

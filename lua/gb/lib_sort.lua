@@ -59,9 +59,10 @@ local function sort_kernels(job, key_type, value_type)
   end)
 end
 
--- Sorts n keys in place, and values with them. keys and values: { memory =, type = }.
-local function sort(job, keys, values, n, descending)
-  if n < 2 then return end
+-- Sorts n keys in place, and values with them. keys and values: { memory =, type = }. bits: keys
+-- are integers from 0 below 2^bits, and the results may lie elsewhere: the memory of both.
+local function sort(job, keys, values, n, descending, bits)
+  if n < 2 then return keys.memory, values and values.memory end
   local K = sort_kernels(job, keys.type, values and values.type)
   local tiles, size = M.tiles(n, SORT_TILE), types.check(keys.type).size
   local counts = job:scratch("int32", 256 * tiles)
@@ -69,7 +70,7 @@ local function sort(job, keys, values, n, descending)
   local vfrom, vto
   if values then vfrom, vto = values.memory, job:scratch(values.type, n) end
   local flip = descending and 255 or 0
-  for shift = 0, size * 8 - 1, 8 do
+  for shift = 0, (bits or size * 8) - 1, 8 do
     job:blocks(K.count, tiles, from, counts, n, shift, flip)
     scan(job, "sum", "int32", counts, counts, 256 * tiles, true)
     if values then
@@ -80,7 +81,7 @@ local function sort(job, keys, values, n, descending)
     end
     from, to = to, from
   end
-  if size > 1 then return end -- an even number of passes ends where it began
+  if size > 1 or bits then return from, vfrom end -- whole keys: an even number of passes
   job:each(M.copy_kernel(job, keys.type), n, from, to, n)
   if values then job:each(M.copy_kernel(job, values.type), n, vfrom, vto, n) end
 end

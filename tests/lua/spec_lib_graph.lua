@@ -94,7 +94,7 @@ local function triangles(g)
 end
 
 kit.both(function(_, put)
-  for _, shape in ipairs { { 1, 0 }, { 33, 20 }, { 200, 900 }, { 3000, 4000 } } do
+  for _, shape in ipairs { { 1, 0 }, { 33, 20 }, { 256, 900 }, { 257, 900 }, { 3000, 4000 } } do
     local g = make(shape[1], shape[2])
     local rows, columns, weights = put(g.rows), put(g.columns), put(g.weights)
     local source = kit.whole(0, g.n - 1)
