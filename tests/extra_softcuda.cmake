@@ -23,6 +23,7 @@ endforeach()
 
 # softcuda.walk fails each entry point at its first two calls, a middle one and its last;
 # softcuda.walk_all (make walk) at many more.
+set_tests_properties(softcuda.walk PROPERTIES TIMEOUT 600) # some 250 processes
 add_test(NAME softcuda.walk_all COMMAND test_softcuda_walk)
 set_tests_properties(softcuda.walk_all PROPERTIES TIMEOUT 1500 LABELS walk ENVIRONMENT GB_WALK=all)
 
