@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { ROUNDS = 5, SKIPPED = 77, THREADS = 256, LEVEL = 12000 };
+enum { ROUNDS = 5, SKIPPED = 77, THREADS = 256, LEVEL = 12000, ISSUED = 200 };
 
 static const char source[] =
     "extern \"C\" __global__ void touch(float *x, int n)\n"
@@ -193,6 +193,12 @@ static void raw_launches(void)
     raw_wait();
 }
 
+/* The calls alone, without what they start: few enough that no queue is full. */
+static void raw_issue(void)
+{
+    for (int i = 0; i < ISSUED; i++) raw_launch();
+}
+
 static void raw_waits(void)
 {
     for (int i = 0; i < count; i++) raw_launch(), raw_wait();
@@ -315,6 +321,11 @@ static void our_launches(void)
     our_wait();
 }
 
+static void our_issue(void)
+{
+    for (int i = 0; i < ISSUED; i++) our_launch();
+}
+
 static void our_waits(void)
 {
     for (int i = 0; i < count; i++) our_launch(), our_wait();
@@ -349,6 +360,10 @@ static void close_ours(void)
 
 /* ---- rounds ---- */
 
+static void no_wait(void)
+{
+}
+
 static int compare(const void *p, const void *q)
 {
     double left = *(const double *)p, right = *(const double *)q;
@@ -360,6 +375,7 @@ typedef struct pair {
     void (*raw)(void), (*ours)(void);
     double work; /* what one call moves or does; bytes give GB/s, launches give us */
     bool is_time;
+    void (*raw_after)(void), (*our_after)(void); /* not timed */
 } pair;
 
 /* The ratio is time of ours over raw for launches, speed of ours over raw for copies: as the bars
@@ -367,15 +383,17 @@ typedef struct pair {
 static void measure(const pair *p)
 {
     double raw[ROUNDS], ours[ROUNDS];
-    p->raw();
-    p->ours();
+    p->raw(), p->raw_after();
+    p->ours(), p->our_after();
     for (int round = 0; round < ROUNDS; round++) {
         double start = now_us();
         p->raw();
-        double middle = now_us();
+        raw[round] = now_us() - start;
+        p->raw_after();
+        start = now_us();
         p->ours();
-        raw[round] = middle - start;
-        ours[round] = now_us() - middle;
+        ours[round] = now_us() - start;
+        p->our_after();
     }
     qsort(raw, ROUNDS, sizeof *raw, compare);
     qsort(ours, ROUNDS, sizeof *ours, compare);
@@ -400,11 +418,13 @@ int main(void)
     open_raw_data();
     open_ours();
     const pair pairs[] = {
-        {"launch", raw_launches, our_launches, count, true},
-        {"launch_wait", raw_waits, our_waits, count, true},
-        {"pinned_upload", raw_upload, our_upload, copy_bytes, false},
-        {"pinned_download", raw_download, our_download, copy_bytes, false},
-        {"device_copy", raw_copy, our_copy, 2.0 * device_bytes, false}, /* read and written */
+        {"issue", raw_issue, our_issue, ISSUED, true, raw_wait, our_wait},
+        {"launch", raw_launches, our_launches, count, true, no_wait, no_wait},
+        {"launch_wait", raw_waits, our_waits, count, true, no_wait, no_wait},
+        {"pinned_upload", raw_upload, our_upload, copy_bytes, false, no_wait, no_wait},
+        {"pinned_download", raw_download, our_download, copy_bytes, false, no_wait, no_wait},
+        /* read and written */
+        {"device_copy", raw_copy, our_copy, 2.0 * device_bytes, false, no_wait, no_wait},
     };
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) measure(&pairs[i]);
     close_ours();

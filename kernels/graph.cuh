@@ -40,10 +40,40 @@ template <typename W> __global__ void graph_check_weights(const W *weights, int 
 
 // ---- breadth first ----
 
+enum { bfs_run = 256, bfs_found = 512 };
+
+#if GB_SERIAL
+template <typename T>
+__device__ __forceinline__ void bfs_flush(const T *found, int count, T *next, T *next_count)
+{
+    T *to = next + atomicAdd(next_count, count);
+    for (int i = 0; i < count; i++) to[i] = found[i];
+}
+#endif
+
+// On a GPU one thread per vertex of the queue; on the cpu backend one block per bfs_run of them,
+// which puts what it found into the next queue by many at a time.
 template <typename T>
 __global__ void bfs_step(const T *rows, const T *columns, const T *queue, int count, T *level,
                          int depth, T *next, T *next_count)
 {
+#if GB_SERIAL
+    T found[bfs_found];
+    int first = blockIdx.x * bfs_run, last = first + tile_count(count, first, bfs_run), n = 0;
+    for (int i = first; i < last; i++) {
+        T from = queue[i];
+        for (T e = rows[from]; e < rows[from + 1]; e++) {
+            T to = columns[e];
+            if (level[to] >= 0 || atomicCAS(&level[to], -1, depth) != -1) continue;
+            if (n == bfs_found) {
+                bfs_flush(found, n, next, next_count);
+                n = 0;
+            }
+            found[n++] = to;
+        }
+    }
+    if (n > 0) bfs_flush(found, n, next, next_count);
+#else
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     T from = queue[i];
@@ -52,6 +82,7 @@ __global__ void bfs_step(const T *rows, const T *columns, const T *queue, int co
         if (level[to] < 0 && atomicCAS(&level[to], -1, depth) == -1)
             next[atomicAdd(next_count, 1)] = to;
     }
+#endif
 }
 
 // ---- shortest paths ----

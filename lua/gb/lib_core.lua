@@ -28,7 +28,7 @@ for name in pairs(M.c_names) do M.numbers[name] = true end
 local opened, device_opened = {}, {}
 -- Headers that work differently on one thread per block: see kernels/base.cuh.
 local two_ways = { reduce = true, scan = true, sort = true, select = true, histogram = true,
-  matrix = true, lu = true, image = true }
+  matrix = true, lu = true, image = true, graph = true }
 
 local function known_modules(unit)
   return M.device_layout and two_ways[unit] and device_opened or opened

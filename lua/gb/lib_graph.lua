@@ -5,6 +5,7 @@ require "gb.lib_sort"
 
 local lib = {}
 local int32, float = { int32 = true }, { float = true }
+local BFS_RUN = 256 -- what one thread of the cpu backend takes: see kernels/graph.cuh
 
 local kernel_types = { graph_check = "int", graph_check_sorted = "int",
   graph_check_weights = "float", bfs_step = "int", sssp_relax = "float", sssp_split = "float",
@@ -95,8 +96,8 @@ lib.bfs = M.entry("bfs", function(job, rows, columns, source, options)
   while count > 0 do
     depth = depth + 1
     set(job, counter, 0, 0)
-    job:each(g.K.bfs_step, count, g.rows.memory, g.columns.memory, queue, count, level.memory,
-      depth, following, counter)
+    job:runs(g.K.bfs_step, count, math.ceil(count / BFS_RUN), g.rows.memory, g.columns.memory,
+      queue, count, level.memory, depth, following, counter)
     count = job:read(counter, "int32")
     queue, following = following, queue
   end

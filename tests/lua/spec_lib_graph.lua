@@ -114,6 +114,16 @@ kit.both(function(_, put)
     equal(lib.triangles(put(h.rows), put(h.columns)), triangles(h), "triangles")
   end
 end)
+-- A star, then from each ray to the first of them: more is found at once than a run holds.
+kit.both(function(_, put)
+  local n = 2500
+  local rows, columns = gb.array("int32", n + 1), gb.array("int32", 2 * (n - 1))
+  for i = 1, n - 1 do columns[i - 1], columns[n - 2 + i], rows[i] = i, 1, n - 2 + i end
+  rows[n] = 2 * (n - 1)
+  local level, deepest = lib.bfs(put(rows), put(columns), 0)
+  kit.all(kit.host(level), function(i) return i == 0 and 0 or 1 end, n, nil, "bfs of a star")
+  equal(deepest, 1)
+end)
 equal(#lib.components(gb.array("int32", 1), gb.array("int32", 0)), 0)
 
 local rows, columns = gb.array("int32", { 0, 2, 3 }), gb.array("int32", { 1, 0, 0 })
