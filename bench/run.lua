@@ -114,7 +114,7 @@ show("four maps over 10 M floats, unfused", median("plan_unfused_ms"), "ms")
 show("the same fused", fused, "ms",
   against(ratio(median("plan_unfused_ms"), fused), "2.5", "times faster:") .. "; "
   .. against(ratio(median("plan_by_hand_ms"), fused), "0.9", "of a loop by hand:"))
-for _, name in ipairs { "kernels", "codec", "calls_c", "embed" } do
+for _, name in ipairs { "kernels", "codec", "calls_c", "embed", "cuda_raw" } do
   local program = build .. "/bench_" .. name
   local file = io.open(program)
   if file then
@@ -123,3 +123,5 @@ for _, name in ipairs { "kernels", "codec", "calls_c", "embed" } do
     os.execute(program .. " </dev/null")
   end
 end
+print("== gb.lib")
+os.execute(gbrun .. " bench/lua/lib.lua </dev/null")
