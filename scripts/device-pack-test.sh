@@ -40,6 +40,9 @@ env -u GB_CUDA_LIBRARY -u GB_NVRTC_LIBRARY "$folder/pack/run" --quick --out "$fo
     fail 'the run failed'
 has plain.json '"commit": '
 has plain.json '"add_gbs": '
+if [ -n "$(find "$folder/pack/images" -type f 2>/dev/null)" ]; then
+    has plain.json '"images": [1-9]'
+fi
 
 echo '== run over the software driver'
 rm -rf "$folder/pack/work"

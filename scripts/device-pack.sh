@@ -5,11 +5,13 @@
 # that on every backend and writes one JSON file.
 #
 # Not in it: a C++ compiler (the cpu backend compiles kernels with the machine's clang++ or g++: its
-# images are made for one processor, so they cannot be taken along) and NVRTC (110 MB; the machine's
-# toolkit, or Python's wheels of it).
+# images are made for one processor, so they cannot be taken along) and NVRTC (110 MB). Where NVRTC
+# is there when the pack is made, it takes images for GPUs along: cubins for 8.0 and 9.0 and PTX for
+# later ones, of every source that the suite, the benchmarks and the examples compile.
 set -eu
 cd "$(dirname "$0")/.."
 pack=${1:-build/device-pack}
+case $pack in /*) ;; *) pack=$PWD/$pack ;; esac
 build=build/pack
 limit_kb=$((60 * 1024))
 
@@ -71,9 +73,18 @@ dirty=false
 [ -z "$(git status --porcelain -uno 2>/dev/null)" ] || dirty=true
 cat >"$pack/pack.lua" <<END
 return { commit = "$commit", dirty = $dirty, built = "$(date -u +%Y-%m-%dT%H:%M:%SZ)",
-  needs = "${newest_glibc#GLIBC_}", libraries = "$(cd "$pack/lib" && echo *)" }
+  needs = "${newest_glibc#GLIBC_}", images = 0, libraries = "$(cd "$pack/lib" && echo *)" }
 END
+
+echo '== images for GPUs, from a run on the cpu backend'
+GB_IMAGES_MAKE=$pack/images "$pack/run" --quick --only cpu. \
+    --bound 1800 --out "$PWD/$build/images.json" >"$build/images.log" 2>&1 ||
+    { tail -n 30 "$build/images.log" >&2; fail "the run that makes images failed: $build/images.log"; }
+rm -rf "$pack/work"
+images=$(find "$pack/images" -type f 2>/dev/null | wc -l)
+[ "$images" -gt 0 ] || echo 'device-pack: no images: NVRTC is not here' >&2
+sed -i "s/images = 0/images = $images/" "$pack/pack.lua"
 
 size_kb=$(du -sk "$pack" | cut -f 1)
 [ "$size_kb" -le "$limit_kb" ] || fail "$pack has $size_kb KB, at most $limit_kb"
-echo "$pack: $size_kb KB, commit $commit, needs glibc ${newest_glibc#GLIBC_}; run it: $pack/run"
+echo "$pack: $size_kb KB, $images images, commit $commit, needs glibc ${newest_glibc#GLIBC_}; run it: $pack/run"

@@ -110,7 +110,8 @@ local steps, counts = {}, { passed = 0, failed = 0, skipped = 0, noted = 0 }
 local quick = options.quick and "1" or false
 local base = { XDG_CACHE_HOME = here .. "/work/cache", GB_BENCH_QUICK = quick,
   GB_BENCH_DIR = here .. "/bench/kernels", GB_BENCH_PEER = here .. "/bin/peer_lib",
-  GB_NVRTC_LIBRARY = nvrtc or nil, GB_PACK_LIBRARY_PATH = false, LUA_PATH = false }
+  GB_NVRTC_LIBRARY = nvrtc or nil, GB_PACK_LIBRARY_PATH = false, LUA_PATH = false,
+  GB_IMAGES = pack.images > 0 and here .. "/images" or nil }
 local library_path = os.getenv "GB_PACK_LIBRARY_PATH" or ""
 base.LD_LIBRARY_PATH = library_path ~= "" and library_path
 -- A library that is not there: the driver is not looked for, so device 0 is the cpu.
@@ -257,7 +258,8 @@ end
 
 -- backend: cuda, or software, which is a check of these steps alone.
 local function run_driver(backend)
-  local raw = step(backend, "raw", { "bin/bench_cuda_raw" }, {})
+  local changes = backend == "software" and { GB_IMAGES = false } or {} -- they are for GPUs
+  local raw = step(backend, "raw", { "bin/bench_cuda_raw" }, changes)
   if backend == "software" then raw.figures = {} end -- not to be mistaken for a GPU's
   if raw.result == "skipped" then
     for _, name in ipairs { "conformance", "lib", "bench", "example" } do
@@ -265,8 +267,8 @@ local function run_driver(backend)
     end
     return
   end
-  suite(backend, {})
-  examples(backend, {})
+  suite(backend, changes)
+  examples(backend, changes)
 end
 
 print(("pack of commit %s%s, built %s"):format(pack.commit, pack.dirty and " (changed)" or "",
@@ -314,7 +316,7 @@ if not file then
   os.exit(1)
 end
 file:write(json.encode { pack = pack, machine = facts, devices = devices, compiler = compiler,
-  nvrtc = nvrtc or loads and "in the loader's path", is_quick = options.quick or false,
+  nvrtc = nvrtc or loads and "in the loader's path", images = pack.images, is_quick = options.quick or false,
   ran_on_a_gpu = backends.cuda or false, steps = steps, counts = counts, ratios = ratios() })
 file:close()
 print(("%d passed, %d failed, %d skipped; %s"):format(counts.passed, counts.failed, counts.skipped,

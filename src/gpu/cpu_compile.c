@@ -119,7 +119,7 @@ static int make_key(job *j)
         if (rc == 0) rc = gb_buf_put(&key, header->bytes, header->size);
     }
     if (rc == 0) rc = gbi_machine(&key);
-    if (rc == 0) rc = gbi_key_source(j->spec, &key, &j->files, &j->keyed);
+    if (rc == 0) rc = gbi_key_source(j->spec, &key, &j->files, &j->keyed, false);
     if (rc == 0) j->key = gb_image_key_of(key.data, key.size);
     gb_buf_fini(&key);
     return rc;

@@ -17,7 +17,7 @@ enum { DEPTH_MAX = 64 };
 typedef struct {
     const gb_module_spec *spec;
     gb_buf *key, *files;
-    bool *sure;
+    bool *sure, portable;
     int rc;
 } reader;
 
@@ -57,7 +57,8 @@ static void take_file(reader *r, const char *path, int depth)
     gb_buf_init(&text, r->key->mem);
     if (gb_image_file_read(path, &text) == 0) {
         r->rc = gb_buf_put(r->files, path, strlen(path) + 1);
-        if (r->rc == 0) r->rc = gb_buf_printf(r->key, "file %s %zu\n", path, text.size);
+        if (r->rc == 0)
+            r->rc = gb_buf_printf(r->key, "file %s %zu\n", r->portable ? "" : path, text.size);
         if (r->rc == 0) r->rc = gb_buf_put(r->key, text.data, text.size);
         snprintf(folder, sizeof folder, "%s", path);
         *strrchr(folder, '/') = 0;
@@ -135,16 +136,17 @@ static void scan(reader *r, const char *text, size_t size, const char *folder, i
     }
 }
 
-int gbi_key_source(const gb_module_spec *spec, gb_buf *key, gb_buf *files, bool *sure)
+int gbi_key_source(const gb_module_spec *spec, gb_buf *key, gb_buf *files, bool *sure,
+                   bool portable)
 {
-    reader r = {spec, key, files, sure, 0};
+    reader r = {spec, key, files, sure, portable, 0};
     *sure = true;
-    r.rc = gb_buf_printf(key, "name %s source %zu\n", spec->name ? spec->name : "",
+    r.rc = gb_buf_printf(key, "name %s source %zu\n", spec->name && !portable ? spec->name : "",
                          spec->source_bytes);
     if (r.rc == 0) r.rc = gb_buf_put(key, spec->source, spec->source_bytes);
     for (int i = 0; spec->options && spec->options[i] && r.rc == 0; i++)
         r.rc = gb_buf_printf(key, "\noption %s", spec->options[i]);
-    for (int i = 0; spec->includes && spec->includes[i] && r.rc == 0; i++)
+    for (int i = 0; spec->includes && spec->includes[i] && r.rc == 0 && !portable; i++)
         r.rc = gb_buf_printf(key, "\ninclude %s", spec->includes[i]);
     for (int i = 0; spec->instances && spec->instances[i] && r.rc == 0; i++)
         r.rc = gb_buf_printf(key, "\ninstance %s", spec->instances[i]);

@@ -19,7 +19,9 @@ int gbi_messages(const char *text, const gb_module_spec *spec, const char *work,
 
 /* Appends everything that the result depends on to key: the source, and the contents of every file
  * it may include. *sure becomes false where that cannot be told by reading (#include MACRO). files
- * gets the paths found, each with a NUL. GB_ECOMPILE: an #include that leaves the named folders. */
-int gbi_key_source(const gb_module_spec *spec, gb_buf *key, gb_buf *files, bool *sure);
+ * gets the paths found, each with a NUL. portable: names and paths are left out, so that the same
+ * texts have one key on every machine. GB_ECOMPILE: an #include that leaves the named folders. */
+int gbi_key_source(const gb_module_spec *spec, gb_buf *key, gb_buf *files, bool *sure,
+                   bool portable);
 
 #endif

@@ -12,7 +12,7 @@
 #include <string.h>
 
 /* Changes when the same source makes another image or note, headers aside (they are hashed). */
-enum { IMAGE_REVISION = 4 };
+enum { IMAGE_REVISION = 4, ARCH_OLDEST = 50 };
 enum { HEADERS_MAX = 96, OPTIONS_MAX = 64, ARCHS_MAX = 64, ROUNDS_MAX = 8, INCLUDES_MAX = 16 };
 enum { PATH_BYTES = 4096 };
 static const int64_t cache_bytes_max = (int64_t)512 << 20;
@@ -58,17 +58,24 @@ int gbi_nvrtc_archs(const gb_nvrtc_api *nvrtc, int *out, int room)
     return count;
 }
 
+/* 90 for "sm_90" and "compute_90"; 0: neither. */
+static int arch_number(const char *arch)
+{
+    if (strncmp(arch, "sm_", 3) == 0) return (int)strtol(arch + 3, NULL, 10);
+    return strncmp(arch, "compute_", 8) == 0 ? (int)strtol(arch + 8, NULL, 10) : 0;
+}
+
 static int choose_arch(work *w, const char *arch)
 {
     int archs[ARCHS_MAX], count = gbi_nvrtc_archs(w->nvrtc, archs, ARCHS_MAX), best = 0;
-    int own = strncmp(arch, "sm_", 3) == 0 ? (int)strtol(arch + 3, NULL, 10) : 0;
+    int own = arch_number(arch);
     for (int i = 0; i < count; i++)
         if (archs[i] <= own && archs[i] > best) best = archs[i];
     if (!best)
         return gb_err_set(
             GB_ECOMPILE, "NVRTC %d.%d does not compile for %s: its oldest architecture is sm_%d",
             w->nvrtc->version / 1000, w->nvrtc->version % 1000 / 10, arch, count ? archs[0] : 0);
-    w->cubin = best == own;
+    w->cubin = best == own && strncmp(arch, "sm_", 3) == 0;
     snprintf(w->arch, sizeof w->arch, "--gpu-architecture=%s_%d", w->cubin ? "sm" : "compute",
              best);
     return 0;
@@ -232,9 +239,9 @@ static int put_hint(gb_buf *out)
 {
     static const char *const ways[] = {"open source file", "file not found",
                                        "No such file or directory"};
-    static const char *const theirs[] = {"cuda_fp16",     "cuda_bf16", "cuda_fp8", "mma.h",
-                                         "cooperative_g", "curand",    "cub/",     "thrust/",
-                                         "cuda/"};
+    static const char *const theirs[] = {"cuda_fp16", "cuda_bf16",     "cuda_fp8",
+                                         "mma.h",     "cooperative_g", "curand",
+                                         "cub/",      "thrust/",       "cuda/"};
     char line[512] = "";
     for (int i = 0; i < 3 && !*line; i++) {
         const char *text = gb_buf_text(out), *at = strstr(text, ways[i]), *start = at;
@@ -315,20 +322,24 @@ static int make(work *w)
 
 /* ---- the cache ---- */
 
-static int make_key(work *w)
+/* made_for: the architecture of an image that may have been made on another machine; NULL: one of
+ * this machine's compiler. */
+static int make_key(work *w, const char *made_for)
 {
     gb_buf key, files;
     gb_buf_init(&key, w->out->bytes.mem);
     gb_buf_init(&files, w->out->bytes.mem);
     /* the path too: a test's software compiler must never be taken for the real one */
-    int rc = gb_buf_printf(&key, "cuda revision %d nvrtc %d %s %s\n", IMAGE_REVISION,
-                           w->nvrtc->version, w->nvrtc->path, w->arch);
+    int rc = made_for
+                 ? gb_buf_printf(&key, "cuda revision %d made for %s\n", IMAGE_REVISION, made_for)
+                 : gb_buf_printf(&key, "cuda revision %d nvrtc %d %s %s\n", IMAGE_REVISION,
+                                 w->nvrtc->version, w->nvrtc->path, w->arch);
     for (const gb_embedded *file = gb_embedded_headers; file->name && rc == 0; file++) {
         if (strncmp(file->name, "cpu.", 4) == 0) continue;
         rc = gb_buf_printf(&key, "header %s %zu\n", file->name, file->size);
         if (rc == 0) rc = gb_buf_put(&key, file->bytes, file->size);
     }
-    if (rc == 0) rc = gbi_key_source(w->spec, &key, &files, &w->keyed);
+    if (rc == 0) rc = gbi_key_source(w->spec, &key, &files, &w->keyed, made_for != NULL);
     if (rc == 0) w->key = gb_image_key_of(key.data, key.size);
     gb_buf_fini(&files);
     gb_buf_fini(&key);
@@ -384,6 +395,51 @@ static int load(work *w)
     return GB_ENOENT;
 }
 
+/* ---- images made elsewhere ---- */
+
+/* An image for the architecture itself, or PTX for the newest before it. */
+static int find_made(work *w, const char *arch)
+{
+    const char *folder = getenv("GB_IMAGES");
+    int own = arch_number(arch), rc = GB_ENOENT;
+    if (!folder || !*folder || !own) return GB_ENOENT;
+    int found = gb_image_cache_folder(folder, w->folder);
+    if (found < 0) return found;
+    for (int n = own + 1; n >= ARCH_OLDEST && rc == GB_ENOENT; n--) {
+        char made_for[32]; /* first the cubin, then PTX from its own number down */
+        snprintf(made_for, sizeof made_for, n > own ? "sm_%d" : "compute_%d", n > own ? own : n);
+        rc = make_key(w, made_for);
+        if (rc == 0) rc = w->keyed ? load(w) : GB_ENOENT;
+    }
+    return rc;
+}
+
+static int put_made(work *w)
+{
+    const char *folder = getenv("GB_IMAGES_MAKE");
+    if (!folder || !*folder) return 0;
+    int rc = gb_image_cache_folder(folder, w->folder);
+    if (rc == 0) rc = make_key(w, strchr(w->arch, '=') + 1);
+    if (rc == 0 && w->keyed) store(w);
+    return rc;
+}
+
+static int from_compiler(work *w, const char *cache_dir, const char *arch)
+{
+    int rc = choose_arch(w, arch);
+    if (rc == 0) rc = gb_image_cache_folder(cache_dir, w->folder);
+    if (rc == 0) rc = make_key(w, NULL);
+    if (w->out->verbose) w->keyed = false;
+    if (rc < 0) return rc;
+    set_options(w);
+    rc = w->keyed ? load(w) : GB_ENOENT;
+    if (rc == GB_ENOENT) {
+        rc = make(w);
+        if (rc == 0 && w->keyed) store(w);
+    }
+    return rc == 0 ? put_made(w) : rc;
+}
+
 int gbi_cuda_compile(gbi_cuda_image *out, const gb_nvrtc_api *nvrtc, const char *cache_dir,
                      const gb_module_spec *spec, const char *arch)
 {
@@ -393,18 +449,28 @@ int gbi_cuda_compile(gbi_cuda_image *out, const gb_nvrtc_api *nvrtc, const char 
     w->spec = spec;
     w->out = out;
     int rc = gbi_options_check(spec);
-    if (rc == 0) rc = choose_arch(w, arch);
-    if (rc == 0) rc = gb_image_cache_folder(cache_dir, w->folder);
-    if (rc == 0) rc = make_key(w);
-    if (out->verbose) w->keyed = false;
-    if (rc == 0) {
-        set_options(w);
-        rc = w->keyed ? load(w) : GB_ENOENT;
-        if (rc == GB_ENOENT) {
-            rc = make(w);
-            if (rc == 0 && w->keyed) store(w);
-        }
-    }
+    if (rc == 0) rc = out->verbose ? GB_ENOENT : find_made(w, arch);
+    if (rc == GB_ENOENT)
+        rc = nvrtc ? from_compiler(w, cache_dir, arch)
+                   : gb_err_set(GB_ENOENT, "no image of this source for %s in GB_IMAGES", arch);
     gb_mem_free(out->bytes.mem, w, sizeof *w);
+    return rc;
+}
+
+int gbi_cuda_images_make(gb_mem *mem, const char *cache_dir, const gb_module_spec *spec)
+{
+    static const char *const archs[] = {"sm_80", "sm_90", "compute_80"};
+    const char *folder = getenv("GB_IMAGES_MAKE");
+    gb_nvrtc_api nvrtc;
+    if (!folder || !*folder) return 0;
+    int rc = gbi_nvrtc_load(&nvrtc);
+    if (rc < 0) return rc;
+    for (size_t i = 0; i < sizeof archs / sizeof *archs && rc == 0; i++) {
+        gbi_cuda_image image;
+        gbi_cuda_image_init(&image, mem);
+        rc = gbi_cuda_compile(&image, &nvrtc, cache_dir, spec, archs[i]);
+        gbi_cuda_image_fini(&image);
+    }
+    gbi_nvrtc_unload(&nvrtc);
     return rc;
 }

@@ -23,9 +23,18 @@ void gbi_cuda_image_init(gbi_cuda_image *image, gb_mem *mem);
 void gbi_cuda_image_fini(gbi_cuda_image *image);
 
 /* arch: "sm_90", as the device says. The image is a cubin for it where NVRTC can, else PTX for the
- * newest architecture before it. cache_dir: see gb_image_cache_folder. */
+ * newest architecture before it; "compute_90" asks for PTX. cache_dir: see gb_image_cache_folder.
+ *
+ * $GB_IMAGES names a folder of images that were made elsewhere from the same source: it is looked
+ * at first, and all that is left where nvrtc is NULL (GB_ENOENT then). With $GB_IMAGES_MAKE what is
+ * compiled goes to that folder too. Both are folders that only this user can write. */
 int gbi_cuda_compile(gbi_cuda_image *out, const gb_nvrtc_api *nvrtc, const char *cache_dir,
                      const gb_module_spec *spec, const char *arch);
+
+/* For a machine without NVRTC: makes the images of a source for the architectures that a pack
+ * carries (cubins for 8.0 and 9.0, PTX that any later one takes) in $GB_IMAGES_MAKE. Nothing to do
+ * when that is not set. */
+int gbi_cuda_images_make(gb_mem *mem, const char *cache_dir, const gb_module_spec *spec);
 
 /* The architectures NVRTC compiles for, ascending, as 90 for sm_90: how many, at most room. */
 int gbi_nvrtc_archs(const gb_nvrtc_api *nvrtc, int *out, int room);

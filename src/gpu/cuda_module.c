@@ -6,6 +6,7 @@
 #include "base/err.h"
 #include "gpu/front.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -257,8 +258,7 @@ static int read_table(gbi_cuda_device *device, void *arg)
         if (rc == GB_CU_SUCCESS) put = gb_buf_put(&module->rows, stage->host, piece);
         at += piece;
     }
-    bool through =
-        rc == GB_CU_SUCCESS || api->cuStreamSynchronize(device->stream) == GB_CU_SUCCESS;
+    bool through = rc == GB_CU_SUCCESS || api->cuStreamSynchronize(device->stream) == GB_CU_SUCCESS;
     if (through)
         gbi_cuda_stage_give(device, stage);
     else
@@ -352,14 +352,12 @@ static int open_module(cuda_module *module, const gb_module_spec *spec)
 {
     gbi_cuda_device *device = module->device;
     const gb_nvrtc_api *nvrtc = compiler(device->cuda);
-    if (!nvrtc) {
-        char text[600];
-        strncpy(text, gb_err_detail(), sizeof text - 1);
-        text[sizeof text - 1] = 0;
-        return gb_err_set(GB_ECOMPILE, "no compiler for the GPU: %s", text);
-    }
+    char missing[600] = "";
+    if (!nvrtc) snprintf(missing, sizeof missing, "%s", gb_err_detail());
     int rc = gbi_cuda_compile(&module->image, nvrtc, device->cuda->gpu->config.cache_dir, spec,
                               device->facts.arch);
+    if (rc == GB_ENOENT && !nvrtc)
+        return gb_err_set(GB_ECOMPILE, "no compiler for the GPU: %s", missing);
     if (rc == 0) rc = gbi_cuda_enter(device);
     if (rc < 0) return rc;
     rc = gbi_cuda_call(device, load_image, module);

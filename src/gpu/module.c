@@ -2,8 +2,10 @@
 #include "base/check.h"
 #include "base/err.h"
 #include "base/hash.h"
+#include "gpu/cuda_compile.h"
 #include "gpu/front.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -156,6 +158,17 @@ static void finish_waiters(gb_module *module)
     }
 }
 
+/* What runs on a cpu device here is to run on a GPU elsewhere: see cuda_compile.h. */
+static void make_images(const gb_module *module)
+{
+    gb_gpu *gpu = module->device->gpu;
+    if (strcmp(module->device->limits.backend, "cpu") != 0) return;
+    int rc = gbi_cuda_images_make(&gpu->room, gpu->config.cache_dir, &module->spec);
+    if (rc < 0)
+        fprintf(stderr, "gpubridge: no image for GPUs of %s: %s\n",
+                module->spec.name ? module->spec.name : "a source", gb_err_detail());
+}
+
 static void load_job(gbi_job *job)
 {
     gb_module *module = GB_CONTAINER(job, gb_module, job);
@@ -164,6 +177,7 @@ static void load_job(gbi_job *job)
         char *detail = NULL;
         int rc = device->backend->module_open(&module->desc, device->impl, &module->spec, &detail);
         if (rc == 0 && (rc = wrap_contents(module)) < 0) drop_contents(module);
+        if (rc == 0) make_images(module);
         pthread_mutex_lock(&device->gpu->lock);
         if (rc < 0) {
             unlink_module(module); /* the next open tries again */

@@ -278,6 +278,49 @@ static int compile_folder(const char *folder, const int *archs, int count)
     return files;
 }
 
+/* Images made here serve a machine without NVRTC: the architecture's own, else PTX of one before;
+ * names and folders of the source do not matter, its text does. */
+static void made_elsewhere(void **state)
+{
+    (void)state;
+    if (!kit.there) skip();
+    gb_module_spec spec = spec_of("extern \"C\" __global__ void f(float *x) { x[0] = 9; }\n");
+    assert_int_equal(setenv("GB_IMAGES_MAKE", kit.folder, 1), 0);
+    assert_int_equal(gbi_cuda_images_make(&kit.mem, kit.folder, &spec), 0);
+    unsetenv("GB_IMAGES_MAKE");
+    assert_int_equal(gbi_cuda_images_make(&kit.mem, kit.folder, &spec), 0); /* nothing to do */
+
+    static const struct {
+        const char *arch;
+        int rc;
+        bool ptx;
+    } rows[] = {{"sm_80", 0, false},
+                {"sm_90", 0, false},
+                {"sm_86", 0, true},
+                {"sm_120", 0, true},
+                {"sm_75", GB_ENOENT, false}};
+    setenv("GB_IMAGES", kit.folder, 1);
+    spec.name = "elsewhere/other.cu";
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        gbi_cuda_image_init(&kit.image, &kit.mem);
+        int rc = gbi_cuda_compile(&kit.image, NULL, kit.folder, &spec, rows[i].arch);
+        assert_int_equal(rc, rows[i].rc);
+        if (rc == 0) {
+            assert_true(kit.image.cached);
+            assert_non_null(name("f"));
+            assert_int_equal(strstr((char *)kit.image.bytes.data, ".target") != NULL, rows[i].ptx);
+        } else {
+            assert_non_null(strstr(gb_err_detail(), "no image of this source for sm_75"));
+        }
+        done();
+    }
+    spec = spec_of("extern \"C\" __global__ void f(float *x) { x[0] = 8; }\n");
+    gbi_cuda_image_init(&kit.image, &kit.mem);
+    assert_int_equal(gbi_cuda_compile(&kit.image, NULL, kit.folder, &spec, "sm_90"), GB_ENOENT);
+    done();
+    unsetenv("GB_IMAGES");
+}
+
 static void every_source(void **state)
 {
     (void)state;
@@ -300,6 +343,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(signatures),
         cmocka_unit_test(messages),
         cmocka_unit_test(cache),
+        cmocka_unit_test(made_elsewhere),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
