@@ -234,11 +234,51 @@ static void no_memory(void **state)
     fail();
 }
 
+/* Which kernels with barriers run as loops, and which keep their fibers. */
+static void loops(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *body;
+        bool loops;
+    } rows[] = {
+        {"straight", "s[t] = x[t]; __syncthreads(); x[t] = s[63 - t];", true},
+        {"counted",
+         "float a = 0; for (int k = 0; k < n; k++) { s[t] = x[k]; __syncthreads(); a += s[0]; "
+         "__syncthreads(); } x[t] = a;",
+         true},
+        {"by_block", "if (blockIdx.x > 2) { s[t] = 1; __syncthreads(); x[t] = s[0]; }", true},
+        {"by_thread", "if (t < 3) { __syncthreads(); } x[t] = 1;", false},
+        {"by_data", "if (x[0] > 1) { __syncthreads(); } x[t] = 1;", false},
+        {"bound_by_data", "for (int k = 0; k < x[1]; k++) { __syncthreads(); }", false},
+        {"changed_bound", "for (int k = 0; k < n; k++) { __syncthreads(); n = t; }", false},
+        {"jump", "again: __syncthreads(); if (n-- > 0) goto again;", false},
+        {"left", "if (t == 5) return; __syncthreads(); x[t] = 1;", false},
+        {"shuffle", "__syncthreads(); x[t] = __shfl_sync(0xffffffff, x[t], 0);", false},
+        {"vote", "int all = __syncthreads_and(t > 1); x[t] = all;", false},
+        {"in_function", "wait(); x[t] = 1;", false},
+    };
+    char text[4096];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        snprintf(text, sizeof text,
+                 "__device__ void wait() { __syncthreads(); }\n"
+                 "extern \"C\" __global__ void k(float *x, int n) {\n"
+                 "  __shared__ float s[64]; int t = threadIdx.x;\n  %s\n}\n",
+                 rows[i].body);
+        gb_source *source = open_text(text);
+        assert_int_equal(gb_source_split(source), 0);
+        if (kernel(source, "k")->loops != rows[i].loops)
+            fail_msg("%s: loops is %d", rows[i].name, kernel(source, "k")->loops);
+        gb_source_close(source);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names),     cmocka_unit_test(reach),     cmocka_unit_test(places),
-        cmocka_unit_test(rewritten), cmocka_unit_test(fragments), cmocka_unit_test(no_memory),
+        cmocka_unit_test(loops),     cmocka_unit_test(names),     cmocka_unit_test(reach),
+        cmocka_unit_test(places),    cmocka_unit_test(rewritten), cmocka_unit_test(fragments),
+        cmocka_unit_test(no_memory),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
