@@ -297,6 +297,14 @@ int gb_worker_root(gb_worker *worker, gb_type *type, gb_act **out);
 
 /* ---- turns (the kind calls these) ---- */
 
+/* Is the turn that a worker remembers still parked there? Where it is comes first: once it has gone
+ * home another worker may end it, free it and use its object again. */
+static inline bool gb_turn_parked(const gb_worker *worker, const gb_call *turn, uint32_t serial)
+{
+    return atomic_load_explicit(&turn->at, memory_order_acquire) == worker &&
+           turn->serial == serial && (turn->state & GB_AT_PARKED);
+}
+
 /* The running turn says that it will wait. It goes on when someone calls gb_turn_wake. `waits`
  * names the call it waits for, if it is one: a wait that closes a circle is found (the awaited call
  * is answered with GB_EDEADLOCK, after the kind's run has returned). */

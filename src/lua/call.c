@@ -130,8 +130,7 @@ int gbl_push_results(gbl_state *state, gb_call *call, lua_State *to)
 static void answer_caller(gb_call *call)
 {
     gb_call *turn = call->caller;
-    if (turn->serial != call->caller_serial || !(turn->state & GB_AT_PARKED))
-        return; /* it was killed */
+    if (!gb_turn_parked(call->origin, turn, call->caller_serial)) return; /* it was killed */
     gbl_co *co = turn->body;
     co->pushed = gbl_push_results(call->origin->body, call, co->L);
     gb_turn_wake(turn);
@@ -379,7 +378,7 @@ static int ref_method(lua_State *L)
 static void tell_done(gb_call *call)
 {
     gb_call *turn = call->caller;
-    if (turn->serial != call->caller_serial || !(turn->state & GB_AT_PARKED)) return;
+    if (!gb_turn_parked(call->origin, turn, call->caller_serial)) return;
     gbl_co *co = turn->body;
     if (call->rc < 0) {
         co->pushed = gbl_push_failure(co->L, call->rc, call->message);

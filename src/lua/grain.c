@@ -318,8 +318,10 @@ static int push_caller(lua_State *L, gb_call *turn)
 {
     uint32_t named = ((gbl_co *)turn->body)->caller;
     if (named) return gbl_caller_push(L, turn->bytes.data, named);
-    gb_call *caller = turn->origin == gbl_of(L)->worker ? turn->caller : NULL;
-    if (!caller || caller->serial != turn->caller_serial || !caller->act || caller->act->root)
+    gb_worker *worker = gbl_of(L)->worker;
+    gb_call *caller = turn->origin == worker ? turn->caller : NULL;
+    if (!caller || atomic_load_explicit(&caller->at, memory_order_acquire) != worker ||
+        caller->serial != turn->caller_serial || !caller->act || caller->act->root)
         return 0;
     lua_pushstring(L, caller->act->type->name->text);
     push_key(L, gb_act_key(caller->act));

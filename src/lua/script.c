@@ -152,7 +152,7 @@ bool gbl_wake_idlers(gbl_state *state)
     bool any = false;
     for (gb_list *link; (link = gb_list_shift(&woken));) {
         idler *wait = GB_CONTAINER(link, idler, link);
-        if (gbl_ticket_valid(&wait->ticket)) {
+        if (gbl_ticket_valid(state, &wait->ticket)) {
             lua_pushboolean(gbl_ticket_stack(&wait->ticket), 1);
             gbl_wake(&wait->ticket, 1);
             any = true;

@@ -175,7 +175,7 @@ int gbl_load_type(gbl_state *state, gb_type *type);
 void gbl_check_park(lua_State *L, const char *what);
 gbl_ticket gbl_park(lua_State *L, gb_call *waits);
 int gbl_yield(lua_State *L);
-bool gbl_ticket_valid(const gbl_ticket *ticket);
+bool gbl_ticket_valid(const gbl_state *state, const gbl_ticket *ticket);
 lua_State *gbl_ticket_stack(const gbl_ticket *ticket); /* where its results are pushed */
 void gbl_wake(const gbl_ticket *ticket, int pushed);
 

@@ -59,10 +59,10 @@ int gbl_yield(lua_State *L)
     return lua_yield(L, 1);
 }
 
-bool gbl_ticket_valid(const gbl_ticket *ticket)
+bool gbl_ticket_valid(const gbl_state *state, const gbl_ticket *ticket)
 {
     gb_call *turn = ticket->turn;
-    if (!turn || turn->serial != ticket->serial || !(turn->state & GB_AT_PARKED)) return false;
+    if (!turn || !gb_turn_parked(state->worker, turn, ticket->serial)) return false;
     return ((gbl_co *)turn->body)->park_seq == ticket->park_seq;
 }
 
@@ -175,7 +175,7 @@ void gbl_future_finish(gbl_state *state, gbl_pending *pending, lua_State *L, int
     while (pending->waiters) {
         waiter *w = pending->waiters;
         pending->waiters = w->next;
-        if (gbl_ticket_valid(&w->ticket)) {
+        if (gbl_ticket_valid(state, &w->ticket)) {
             lua_State *to = gbl_ticket_stack(&w->ticket);
             if (w->index) {
                 lua_pushinteger(to, w->index);
@@ -209,7 +209,7 @@ static void waiter_late(gb_timer *timer)
     waiter **at = &w->pending->waiters;
     while (*at != w) at = &(*at)->next;
     *at = w->next;
-    if (gbl_ticket_valid(&w->ticket))
+    if (gbl_ticket_valid(w->state, &w->ticket))
         gbl_wake(&w->ticket, gbl_push_failure(gbl_ticket_stack(&w->ticket), GB_ETIMEDOUT,
                                               "the future was not finished in time"));
     gb_mem_free(&w->state->mem, w, sizeof *w);
@@ -219,7 +219,7 @@ static waiter *waiter_add(lua_State *L, gbl_pending *pending, int index)
 {
     gbl_state *state = pending->state;
     /* Who waited for any of several futures has left waiters at the others. */
-    while (pending->waiters && !gbl_ticket_valid(&pending->waiters->ticket)) {
+    while (pending->waiters && !gbl_ticket_valid(state, &pending->waiters->ticket)) {
         waiter *stale = pending->waiters;
         pending->waiters = stale->next;
         waiter_free(stale);
@@ -336,7 +336,7 @@ static void sleeper_free(sleeper *s)
 static void sleep_over(gb_timer *timer)
 {
     sleeper *s = GB_CONTAINER(timer, sleeper, timer);
-    if (gbl_ticket_valid(&s->ticket)) {
+    if (gbl_ticket_valid(s->state, &s->ticket)) {
         lua_pushboolean(gbl_ticket_stack(&s->ticket), 1);
         gbl_wake(&s->ticket, 1);
     }
@@ -502,7 +502,7 @@ static void op_ended(gb_node *node, void *reader)
         gbl_pending *pending = w->pending;
         gbl_future_finish(w->state, pending, L, op_results_onto(w, L));
         lua_settop(L, top);
-    } else if (!w->late && gbl_ticket_valid(&w->ticket)) {
+    } else if (!w->late && gbl_ticket_valid(w->state, &w->ticket)) {
         gbl_wake(&w->ticket, op_results_onto(w, gbl_ticket_stack(&w->ticket)));
     }
     op_free(w);
@@ -529,7 +529,7 @@ static void op_late(gb_timer *timer)
         lua_State *L = w->state->L;
         gbl_future_finish(w->state, w->pending, L,
                           gbl_push_failure(L, GB_ETIMEDOUT, "it did not end in time"));
-    } else if (gbl_ticket_valid(&w->ticket)) {
+    } else if (gbl_ticket_valid(w->state, &w->ticket)) {
         gbl_wake(&w->ticket, gbl_push_failure(gbl_ticket_stack(&w->ticket), GB_ETIMEDOUT,
                                               "it did not end in time"));
     }
