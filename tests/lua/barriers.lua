@@ -120,7 +120,8 @@ local function own(out)
   end, function()
     out[#out + 1] = ("while (%s > 1000000u) %s /= 7;"):format(to, to)
   end, function()
-    out[#out + 1] = ("%s = [=](unsigned z) { return z * 5 + %s; }(%s);"):format(to, value(), value())
+    out[#out + 1] = ("%s = [=](unsigned z) { return z * 5 + %s; }(%s);"):format(to, value(),
+      value())
   end)()
 end
 
