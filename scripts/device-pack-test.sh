@@ -45,7 +45,7 @@ if [ -n "$(find "$folder/pack/images" -type f 2>/dev/null)" ]; then
 fi
 
 echo '== run over the software driver'
-rm -rf "$folder/pack/work"
+rm -rf "$folder/pack/logs"
 GB_CUDA_LIBRARY=$softcuda GB_NVRTC_LIBRARY=$softcuda GB_NVML_LIBRARY=$softcuda \
     "$folder/pack/run" --quick --only software. --out "$folder/software.json" ||
     fail 'the cuda steps failed over the software driver'

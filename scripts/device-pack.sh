@@ -80,7 +80,7 @@ echo '== images for GPUs, from a run on the cpu backend'
 GB_IMAGES_MAKE=$pack/images "$pack/run" --quick --only cpu. \
     --bound 1800 --out "$PWD/$build/images.json" >"$build/images.log" 2>&1 ||
     { tail -n 30 "$build/images.log" >&2; fail "the run that makes images failed: $build/images.log"; }
-rm -rf "$pack/work"
+rm -rf "$pack/logs"
 images=$(find "$pack/images" -type f 2>/dev/null | wc -l)
 [ "$images" -gt 0 ] || echo 'device-pack: no images: NVRTC is not here' >&2
 sed -i "s/images = 0/images = $images/" "$pack/pack.lua"

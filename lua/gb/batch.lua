@@ -384,7 +384,7 @@ end
 function methods:call(item)
   check_self(self, "call")
   if item == nil then error("call takes an item", 2) end
-  return require("gb.collect").call(self.entry, M.check_hints(nil, 2), item)
+  return require("gb.collect").call(self.entry, M.check_hints, item)
 end
 
 --- How calls are gathered: at most max_batch items (1000), at most max_delay ("1ms") after the

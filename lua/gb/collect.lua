@@ -93,24 +93,20 @@ end
 
 local callers = {} -- by the key of the entry
 
+--- How calls of an entry are gathered: at most so many items, so many seconds after the first.
+function M.tune(entry, hints, size, delay)
+  callers[entry.key] = { entry = entry, hints = hints, size = size, delay = delay }
+end
+
 --- The result of one item, which runs in one launch with those that other turns ask for now.
-function M.call(entry, hints, item)
-  if item == nil then core.raise("call takes an item") end
-  local owner = callers[entry.key]
-  if not owner then
-    owner = { entry = entry, hints = hints, size = CALL_SIZE,
-      delay = units.seconds(CALL_DELAY, "delay") }
-    callers[entry.key] = owner
+function M.call(entry, check_hints, item)
+  if not callers[entry.key] then
+    M.tune(entry, check_hints(nil, 1), CALL_SIZE, units.seconds(CALL_DELAY, "delay"))
   end
-  local group, at = add(owner, item)
+  local group, at = add(callers[entry.key], item)
   local ok, message, code = await(group)
   if not ok then return nil, message, code end
   return result_at(group, at)
-end
-
---- How calls of an entry are coalesced: { max_batch =, max_delay = }.
-function M.tune(entry, hints, size, delay)
-  callers[entry.key] = { entry = entry, hints = hints, size = size, delay = delay }
 end
 
 -- ---- streams ----

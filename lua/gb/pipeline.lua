@@ -16,7 +16,7 @@ local meta = { __gb = "pipeline", __index = near.methods("pipeline", methods) }
 local ATTEMPTS, BACK_OFF = 3, 0.1 -- seconds before the second attempt; twice that before the third
 
 -- What may be better the next time. A kernel that traps or does not compile will do so again.
-local passing = { ENOMEM = true, ELOST = true, EBUSY = true, EFULL = true, EUNAVAIL = true }
+local passing = { ENOMEM = true, ELOST = true, EBUSY = true }
 
 local function check_self(self, name)
   if getmetatable(self) ~= meta then

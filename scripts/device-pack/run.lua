@@ -35,8 +35,8 @@ options.bound = tonumber(options.bound) or usage("--bound is a number of seconds
 -- ---- the machine ----
 
 local here = ffi.string(ffi.C.getcwd(ffi.new("char[4096]"), 4096))
-ffi.C.mkdir("work", tonumber("700", 8))
-ffi.C.mkdir("work/cache", tonumber("700", 8))
+ffi.C.mkdir("logs", tonumber("700", 8))
+ffi.C.mkdir("logs/cache", tonumber("700", 8))
 
 local function read(path)
   local file = io.open(path, "rb")
@@ -108,7 +108,7 @@ if not nvrtc and not loads then nvrtc = find_nvrtc() end
 
 local steps, counts = {}, { passed = 0, failed = 0, skipped = 0, noted = 0 }
 local quick = options.quick and "1" or false
-local base = { XDG_CACHE_HOME = here .. "/work/cache", GB_BENCH_QUICK = quick,
+local base = { XDG_CACHE_HOME = here .. "/logs/cache", GB_BENCH_QUICK = quick,
   GB_BENCH_DIR = here .. "/bench/kernels", GB_BENCH_PEER = here .. "/bin/peer_lib",
   GB_NVRTC_LIBRARY = nvrtc or nil, GB_PACK_LIBRARY_PATH = false, LUA_PATH = false,
   GB_IMAGES = pack.images > 0 and here .. "/images" or nil }
@@ -174,7 +174,7 @@ local function step(backend, name, argv, changes)
   local one = { backend = backend, name = backend .. "." .. name, figures = {}, facts = {},
     command = table.concat(argv, " ") }
   local ran = spawn.run(argv, merged(base, changes or {}),
-    ("work/%s.%s.log"):format(backend, name), options.bound)
+    ("logs/%s.%s.log"):format(backend, name), options.bound)
   one.status, one.signal, one.timed_out, one.seconds = ran.status, ran.signal, ran.timed_out,
     ran.seconds
   take_output(one, ran.output)
@@ -183,7 +183,7 @@ local function step(backend, name, argv, changes)
   elseif ran.status == 77 then
     one.result, one.why = "skipped", one.facts.not_run or "it says so"
   elseif name == "doctor" and ran.status == 1 then
-    one.result, one.why = "noted", "something is missing here: work/all.doctor.log"
+    one.result, one.why = "noted", "something is missing here: logs/all.doctor.log"
   else
     one.result, one.output_end = "failed", ran.output:sub(-2000)
     one.why = ran.timed_out and ("longer than its bound of %g s"):format(options.bound)
@@ -200,7 +200,7 @@ local gbrun, facts = "bin/gbrun", machine()
 
 local function probe(changes)
   local devices = {}
-  local ran = spawn.run({ gbrun, "probe.lua" }, merged(base, changes), "work/probe.log", 120)
+  local ran = spawn.run({ gbrun, "probe.lua" }, merged(base, changes), "logs/probe.log", 120)
   for line in ran.output:gmatch("[^\n]+") do
     local index, backend, name, arch, memory, units = line:match(
       "^D (%d+)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t(%d+)\t(%d+)$")
