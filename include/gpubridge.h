@@ -182,6 +182,13 @@ GB_API int gb_poll_timeout(gb_host *host);
  * such module is loaded. */
 GB_API int gb_reload(gb_host *host, const char *module);
 
+/* What the host has counted since it was opened, in the text format of Prometheus (0.0.4): calls,
+ * turns and activations, launches, copies, allocations and compilations, memory of devices that
+ * were used. Reading adds up what workers and devices count for themselves. Writes what fits into
+ * room bytes, with a NUL (room 0: nothing, out may be NULL); returns the bytes of the whole text
+ * without it. Numbers may change between two calls: give some room more. GB_ENOMEM, GB_ECLOSED. */
+GB_API int gb_metrics_text(gb_host *host, char *out, size_t room);
+
 /* ---- values: arguments and results ----
  * What Lua takes and gives: nil, booleans, numbers, 64-bit integers, strings of any bytes, lists,
  * tables, arrays, references. A gb_value is a row of them: all arguments of a call, or all results.

@@ -23,6 +23,7 @@ int gb_buffer_open(gb_buffer **out, gb_device *device, size_t bytes, gb_buffer_k
     gb_buffer *buffer = gb_mem_zalloc(&gpu->room, sizeof *buffer);
     if (!buffer) return GB_ENOMEM;
     int rc = device->backend->buffer_open(&buffer->memory, device->impl, bytes, kind);
+    gbi_device_count(device, buffer, rc < 0 ? GBI_COUNT_BUFFERS_FAILED : GBI_COUNT_BUFFERS, 1);
     if (rc < 0) {
         gb_mem_free(&gpu->room, buffer, sizeof *buffer);
         return rc;

@@ -42,6 +42,24 @@ struct gb_gpu {
     _Atomic int64_t queues, buffers, modules, events;
 };
 
+/* See gb_device_counts, in this order. */
+typedef enum {
+    GBI_COUNT_LAUNCHES,
+    GBI_COUNT_LAUNCHES_FAILED,
+    GBI_COUNT_UP,
+    GBI_COUNT_DOWN,
+    GBI_COUNT_ACROSS,
+    GBI_COUNT_BUFFERS,
+    GBI_COUNT_BUFFERS_FAILED,
+    GBI_COUNT_MODULES,
+    GBI_COUNT_MODULES_FAILED,
+    GBI_COUNT_MODULE_NS,
+    GBI_COUNTS
+} gbi_count;
+
+/* Several rows of counts, so that workers that launch at once do not meet; each takes two lines. */
+enum { GBI_COUNT_ROWS = 8, GBI_COUNT_ROOM = 16 };
+
 struct gb_device {
     gb_gpu *gpu;
     const gb_backend *backend;
@@ -49,6 +67,7 @@ struct gb_device {
     int index;
     _Atomic int32_t depth; /* commands submitted and not ended */
     gb_device_info limits; /* read once; memory_free is not kept up */
+    _Atomic uint64_t counts[GBI_COUNT_ROWS][GBI_COUNT_ROOM];
     gb_list modules;       /* under gpu->lock */
 };
 
@@ -139,6 +158,13 @@ int gbi_param_set(const gb_kernel *kernel, int index, const gb_arg *arg, void *t
 void gbi_command_launch(gbi_command *out, gb_kernel *kernel, const gb_launch *launch);
 /* Runs the command now, or hands a permanent copy to the backend. */
 int gbi_queue_put(gb_queue *queue, gbi_command *command);
+
+/* by: what counts (a queue, a buffer), any address. */
+static inline void gbi_device_count(gb_device *device, const void *by, gbi_count which, uint64_t n)
+{
+    uint32_t row = (uint32_t)(((uintptr_t)by >> 4) * 2654435761u) >> 29;
+    atomic_fetch_add_explicit(&device->counts[row][which], n, memory_order_relaxed);
+}
 
 static inline gb_event *gbi_event_ref(gb_event *event)
 {

@@ -165,6 +165,14 @@ int gb_gpu_device_count(gb_gpu *gpu)
     return rc < 0 ? rc : count;
 }
 
+int gb_gpu_devices_open(gb_gpu *gpu)
+{
+    pthread_mutex_lock(&gpu->lock);
+    int count = gpu->device_count;
+    pthread_mutex_unlock(&gpu->lock);
+    return count;
+}
+
 gb_device *gb_gpu_device(gb_gpu *gpu, int index)
 {
     int count = gb_gpu_device_count(gpu);
@@ -181,6 +189,26 @@ void gb_device_get_info(gb_device *device, gb_device_info *out)
     out->backend = device->backend->name;
     out->index = device->index;
     device->backend->device_info(device->impl, out);
+}
+
+void gb_device_get_counts(gb_device *device, gb_device_counts *out)
+{
+    uint64_t n[GBI_COUNTS] = {0};
+    for (int row = 0; row < GBI_COUNT_ROWS; row++)
+        for (int i = 0; i < GBI_COUNTS; i++)
+            n[i] += atomic_load_explicit(&device->counts[row][i], memory_order_relaxed);
+    *out = (gb_device_counts){
+        .launches = n[GBI_COUNT_LAUNCHES],
+        .launches_failed = n[GBI_COUNT_LAUNCHES_FAILED],
+        .bytes_up = n[GBI_COUNT_UP],
+        .bytes_down = n[GBI_COUNT_DOWN],
+        .bytes_across = n[GBI_COUNT_ACROSS],
+        .buffers = n[GBI_COUNT_BUFFERS],
+        .buffers_failed = n[GBI_COUNT_BUFFERS_FAILED],
+        .modules = n[GBI_COUNT_MODULES],
+        .modules_failed = n[GBI_COUNT_MODULES_FAILED],
+        .module_ns = n[GBI_COUNT_MODULE_NS],
+    };
 }
 
 int gb_device_index(const gb_device *device)

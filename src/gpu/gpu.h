@@ -76,11 +76,21 @@ typedef struct gb_device_info {
 } gb_device_info;
 
 int gb_gpu_device_count(gb_gpu *gpu);
+int gb_gpu_devices_open(gb_gpu *gpu); /* the same, but 0 while nothing has asked for one yet */
 gb_device *gb_gpu_device(gb_gpu *gpu,
                          int index); /* NULL when out of range: GB_EDEVICE is the detail */
 void gb_device_get_info(gb_device *device, gb_device_info *out);
 int gb_device_index(const gb_device *device);
 int gb_device_queue_depth(gb_device *device); /* commands not finished yet */
+
+/* What happened on a device since it was opened. Any thread; numbers of one moment, about. */
+typedef struct gb_device_counts {
+    uint64_t launches, launches_failed; /* that ended; none that an earlier failure kept away */
+    uint64_t bytes_up, bytes_down, bytes_across; /* host to device, back, between buffers */
+    uint64_t buffers, buffers_failed;            /* opened; wrapped memory is not counted */
+    uint64_t modules, modules_failed, module_ns; /* compiled or found in the cache, and the time */
+} gb_device_counts;
+void gb_device_get_counts(gb_device *device, gb_device_counts *out);
 
 /* ---- buffers ---- */
 

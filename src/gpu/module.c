@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 typedef struct waiter {
     gb_list link;
@@ -169,13 +170,23 @@ static void make_images(const gb_module *module)
                 module->spec.name ? module->spec.name : "a source", gb_err_detail());
 }
 
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 static void load_job(gbi_job *job)
 {
     gb_module *module = GB_CONTAINER(job, gb_module, job);
     gb_device *device = module->device;
     if (atomic_load(&module->state) == GBI_MODULE_COMPILING) {
         char *detail = NULL;
+        uint64_t start = clock_ns();
         int rc = device->backend->module_open(&module->desc, device->impl, &module->spec, &detail);
+        gbi_device_count(device, module, GBI_COUNT_MODULE_NS, clock_ns() - start);
+        gbi_device_count(device, module, rc < 0 ? GBI_COUNT_MODULES_FAILED : GBI_COUNT_MODULES, 1);
         if (rc == 0 && (rc = wrap_contents(module)) < 0) drop_contents(module);
         if (rc == 0) make_images(module);
         pthread_mutex_lock(&device->gpu->lock);

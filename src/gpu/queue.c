@@ -169,9 +169,26 @@ static void count_end(gb_queue *queue)
     }
 }
 
+/* A command that an earlier failure kept from running ends well, and counts as nothing. */
+static void count_what(gb_queue *queue, const gbi_command *command, int rc)
+{
+    gb_device *device = queue->device;
+    if (command->kind > GBI_LAUNCH) return;
+    if (rc >= 0 && atomic_load_explicit(&queue->rc, memory_order_relaxed) < 0) return;
+    if (command->kind == GBI_LAUNCH)
+        gbi_device_count(device, queue, rc < 0 ? GBI_COUNT_LAUNCHES_FAILED : GBI_COUNT_LAUNCHES, 1);
+    else if (command->kind == GBI_COPY && rc >= 0)
+        gbi_device_count(device, queue,
+                         !command->u.copy.from ? GBI_COUNT_UP
+                         : !command->u.copy.to ? GBI_COUNT_DOWN
+                                               : GBI_COUNT_ACROSS,
+                         command->u.copy.bytes);
+}
+
 void gbi_command_end(gbi_command *command, int rc, const char *text)
 {
     gb_queue *queue = command->queue;
+    count_what(queue, command, rc);
     if (command->kind != GBI_SIGNAL) {
         if (rc < 0) take_error(queue, rc, text);
         count_end(queue);
@@ -208,6 +225,7 @@ int gbi_queue_put(gb_queue *queue, gbi_command *command)
         int rc = 0;
         char *text = NULL;
         if (backend->now && backend->now(queue->impl, command, &rc, &text)) {
+            count_what(queue, command, rc);
             if (rc < 0) take_error(queue, rc, text);
             free(text);
             return 0;

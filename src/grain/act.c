@@ -139,6 +139,10 @@ static void count_acts(gb_worker *worker, gb_type *type, int more)
     _Atomic uint32_t *count = &type->local[worker->index].count;
     atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + (uint32_t)more,
                           memory_order_relaxed);
+    _Atomic uint64_t *ever = &type->local[worker->index].activated;
+    if (more > 0)
+        atomic_store_explicit(ever, atomic_load_explicit(ever, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
     int64_t now = atomic_load_explicit(&worker->act_count, memory_order_relaxed) + more;
     atomic_store_explicit(&worker->act_count, now, memory_order_relaxed);
 }

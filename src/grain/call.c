@@ -12,12 +12,6 @@ enum { CALLS_PER_SLAB = 64, CALLS_OUT_MAX = 4000000, BYTES_KEPT = 1024 };
 
 /* ---- objects ---- */
 
-static void count_up(_Atomic int64_t *counter)
-{
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
-                          memory_order_relaxed);
-}
-
 static void deadline_passed(gb_timer *timer);
 
 static int slab_add(gb_worker *worker)
@@ -58,7 +52,7 @@ gb_call *gb_call_new(gb_worker *worker)
     atomic_store_explicit(&call->at, worker, memory_order_relaxed);
     atomic_store_explicit(&call->cancelled, 0, memory_order_relaxed);
     call->timer.fire = deadline_passed;
-    count_up(&worker->calls_made);
+    gb_count_up(&worker->calls_made);
     return call;
 }
 
@@ -105,7 +99,7 @@ void gbi_call_free(gb_call *call)
     call->user = NULL;
     call->next = worker->free_calls;
     worker->free_calls = call;
-    count_up(&worker->calls_freed);
+    gb_count_up(&worker->calls_freed);
 }
 
 void gb_call_drop(gb_call *call)
@@ -144,6 +138,7 @@ static void finish_at_origin(gb_worker *worker, gb_call *call)
     gb_timer_stop(&worker->timers, &call->timer);
     if (!call->answered) {
         call->answered = true;
+        if (call->rc < 0) gb_count_up(&worker->calls_failed);
         if (call->done) call->done(call);
     }
     if (call->body) call->type->kind->drop(call);
@@ -207,6 +202,7 @@ void gbi_call_answer(gb_worker *worker, gb_call *call)
 static void tell_sender(gb_call *call, int rc, const char *message)
 {
     call->answered = true;
+    gb_count_up(&call->origin->calls_failed);
     if (!call->done) return;
     gb_call view = {.origin = call->origin,
                     .type = call->type,

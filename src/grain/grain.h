@@ -108,13 +108,14 @@ struct gb_type {
         uint8_t state;                     /* GB_TYPE_... */
         bool has_activate, has_deactivate; /* hooks, set by the kind */
         _Atomic uint32_t count;            /* activations; read by any */
+        _Atomic uint64_t activated;        /* ever; read by any */
         void *body;                        /* the kind's */
         gb_call *waiting, **waiting_end;   /* calls that came before it was loaded */
         gb_list idle;                      /* activations, the longest unused first */
         gb_timer idle_timer;
         gb_type *type;
         gb_worker *worker;
-        char apart[88]; /* no cache line of two workers */
+        char apart[80]; /* no cache line of two workers */
     } * local;
 };
 
@@ -329,6 +330,8 @@ struct gb_worker {
     void **call_slabs;
     uint32_t call_slab_count, call_slab_room;
     _Atomic int64_t calls_made, calls_freed; /* written here, read by any */
+    _Atomic int64_t calls_failed;            /* answered with an error of the house */
+    _Atomic int64_t turns_raised;            /* written by the kind */
     gb_act **chunks;
     uint32_t chunk_count, chunk_room, free_slot;
     gb_map acts;
@@ -336,7 +339,7 @@ struct gb_worker {
     uint64_t timer_ids;
     void *body;       /* the language's state on this worker */
     uint64_t spin_ns; /* adapts between none and the configured most */
-    uint64_t turns;
+    _Atomic uint64_t turns; /* written here, read by any */
     bool strict; /* looks at the clock after every turn: who drives it by hand has little time */
     /* for the stuck-turn watch: written by the worker, read by the system thread */
     _Alignas(64) _Atomic uint64_t beat; /* changes with every turn; 0 while none runs */
@@ -347,6 +350,13 @@ struct gb_worker {
     _Atomic int64_t act_count; /* written here, read by placement */
     gb_mailbox mailbox;
 };
+
+/* Counts for who reads them now and then: a plain addition by the one thread that writes. */
+static inline void gb_count_up(_Atomic int64_t *counter)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
 
 /* Any thread: runs node->run(node, worker) on the worker. */
 static inline void gb_worker_post(gb_worker *worker, gb_node *node)

@@ -138,7 +138,9 @@ static void show_turn(gb_worker *worker, gb_call *turn)
 {
     atomic_store_explicit(&worker->beat_method, turn->method, memory_order_relaxed);
     atomic_store_explicit(&worker->beat_act, turn->act, memory_order_release);
-    atomic_store_explicit(&worker->beat, ++worker->turns, memory_order_release);
+    uint64_t turns = atomic_load_explicit(&worker->turns, memory_order_relaxed) + 1;
+    atomic_store_explicit(&worker->turns, turns, memory_order_relaxed);
+    atomic_store_explicit(&worker->beat, turns, memory_order_release);
 }
 
 static void turn_run(gb_worker *worker, gb_call *turn)

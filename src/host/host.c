@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "gpu/gpu.h"
 #include "host/embed.h"
+#include "host/meter.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -183,7 +184,7 @@ static int open_rest(gb_host *host, int driven)
     host->states = gb_mem_zalloc(&host->mem, (size_t)count * sizeof *host->states);
     host->threads = gb_mem_zalloc(&host->mem, (size_t)count * sizeof *host->threads);
     if (!host->states || !host->threads) return GB_ENOMEM;
-    if ((rc = gbi_embed_open(host)) < 0) return rc;
+    if ((rc = gbi_embed_open(host)) < 0 || (rc = gbi_meter_open(&host->meter, host)) < 0) return rc;
     rc = start_workers(host, config->workers == 0 || config->virtual_time ? count : driven);
     if (rc < 0) return rc;
     if (!config->virtual_time) {
@@ -448,6 +449,7 @@ void gb_close(gb_host *host, int drain_ms)
     }
     gb_mem_free(&host->mem, drains, silo ? (size_t)silo->worker_count * sizeof *drains : 0);
     gbi_embed_close(host);
+    gbi_meter_close(host->meter);
     if (silo) {
         gb_mem_free(&host->mem, host->states, (size_t)silo->worker_count * sizeof *host->states);
         gb_mem_free(&host->mem, host->threads, (size_t)silo->worker_count * sizeof *host->threads);

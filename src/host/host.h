@@ -16,6 +16,7 @@ struct gb_host {
     atomic_uint inside;       /* threads in public functions */
     _Atomic uintptr_t driver; /* the thread that polls or closes; 0: none */
     struct gbi_embed *embed;
+    struct gbi_meter *meter;
     pthread_mutex_t handles_lock; /* lists of what the program holds of devices */
     gb_config config;
     gb_mem mem;

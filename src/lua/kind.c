@@ -295,6 +295,7 @@ static int kind_unpack(gb_call *call)
 static int turn_failed(gbl_state *state, gb_call *turn, gbl_co *dead, int why)
 {
     lua_State *L = state->L;
+    gb_count_up(&state->worker->turns_raised);
     lua_rawgeti(L, LUA_REGISTRYINDEX, state->core_ref);
     lua_getfield(L, -1, "on_error");
     lua_remove(L, -2);

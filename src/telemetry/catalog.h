@@ -19,6 +19,8 @@ typedef enum gb_catalog {
     GB_METRIC_ALLOCATION_SIZE,        /* bytes; device */
     GB_METRIC_PIPELINE_EXECUTIONS,    /* pipeline, success */
     GB_METRIC_PIPELINE_STAGE_LATENCY, /* ns; pipeline, stage */
+    GB_METRIC_MODULES_COMPILED,       /* device, success */
+    GB_METRIC_COMPILE_TIME,           /* ns, all told; device */
     /* devices */
     GB_METRIC_MEMORY_USED,        /* bytes; device */
     GB_METRIC_MEMORY_TOTAL,       /* bytes; device */
@@ -37,6 +39,10 @@ typedef enum gb_catalog {
     GB_METRIC_GRAIN_ALLOCATION_SIZE,    /* bytes; type */
     GB_METRIC_GRAIN_MEMORY_ALLOCATED,   /* bytes; type */
     GB_METRIC_GRAIN_ACTIVE_COUNT,       /* type */
+    GB_METRIC_GRAIN_CALLS,              /* worker */
+    GB_METRIC_GRAIN_CALLS_FAILED,       /* worker */
+    GB_METRIC_GRAIN_TURNS,              /* worker */
+    GB_METRIC_GRAIN_TURNS_RAISED,       /* worker */
     /* resilience policies */
     GB_METRIC_CHAOS_FAULTS,             /* kind */
     GB_METRIC_CIRCUIT_BREAKER_EVENTS,   /* policy, event */

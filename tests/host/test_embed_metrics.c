@@ -1,0 +1,142 @@
+/* gb_metrics_text: what happened is what is told. */
+#include "kit_embed.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TEXT_BYTES = 65536 };
+
+/* The sum over the series of a metric whose labels have this in them; -1: there is none. */
+static double sum(gb_host *host, const char *name, const char *label)
+{
+    static char text[TEXT_BYTES];
+    int size = gb_metrics_text(host, text, sizeof text);
+    assert_in_range(size, 1, TEXT_BYTES - 1);
+    assert_int_equal(strlen(text), size);
+    double all = -1;
+    for (char *line = text, *next; line && *line; line = next) {
+        next = strchr(line, '\n');
+        if (next) *next++ = 0;
+        size_t head = strlen(name);
+        if (strncmp(line, name, head) != 0 || line[head] != '{') continue;
+        char *labels = strchr(line, '}');
+        assert_non_null(labels);
+        *labels = 0;
+        if (label && !strstr(line, label)) continue;
+        all = (all < 0 ? 0 : all) + strtod(labels + 1, NULL);
+    }
+    return all;
+}
+
+static const char source[] = "extern \"C\" __global__ void twice(float *x, int n)\n"
+                             "{\n"
+                             "    int i = blockIdx.x * blockDim.x + threadIdx.x;\n"
+                             "    if (n < 0) x[1 << 28] = 1;\n"
+                             "    if (i < n) x[i] *= 2;\n"
+                             "}\n";
+
+static void test_grains(void **state)
+{
+    static const int workers[] = {0, 2};
+    for (int w = 0; w < 2; w++) {
+        gb_host *host = kit_open(workers[w], GB_DELIVER_POLL);
+        double raised = sum(host, "grain_turns_raised", NULL);
+        assert_true(raised == 0);
+        char key[16];
+        for (int i = 0; i < 10; i++) {
+            snprintf(key, sizeof key, "m%d", i);
+            assert_int_equal(gb_call_wait(host, "Probe", key, "get", NULL, 0, NULL), 0);
+        }
+        assert_true(sum(host, "gpu_grains_activated", "type=\"Probe\"") == 10);
+        assert_true(sum(host, "gpu_grain_active_count", "type=\"Probe\"") == 10);
+        assert_true(sum(host, "gpu_grains_deactivated", "type=\"Probe\"") == 0);
+        assert_true(sum(host, "gpu_grains_activated", "$") == -1);
+        assert_true(sum(host, "grain_calls", NULL) >= 10);
+        assert_true(sum(host, "grain_turns", NULL) >= 10);
+        assert_int_equal(gb_call_wait(host, "Probe", "m0", "raise", NULL, 0, NULL), GB_ERAISED);
+        assert_true(sum(host, "grain_turns_raised", NULL) == 1);
+        double failed = sum(host, "grain_calls_failed", NULL);
+        assert_int_equal(gb_call_wait(host, "Probe", "m0", "nope", NULL, 0, NULL), GB_ENOMETHOD);
+        assert_true(sum(host, "grain_calls_failed", NULL) > failed);
+        assert_true(sum(host, "gpu_memory_total", NULL) == -1); /* no device was asked for */
+        gb_close(host, 100);
+    }
+}
+
+static void test_devices(void **state)
+{
+    gb_host *host = kit_open(1, GB_DELIVER_POLL);
+    gb_kernels_options options;
+    gb_kernels_options_init(&options, sizeof options);
+    options.source = source;
+    gb_kernels *kernels;
+    gb_buffer *buffer;
+    float x[16] = {1};
+    int n = 16;
+    assert_int_equal(gb_kernels_open(&kernels, host, &options), 0);
+    assert_int_equal(gb_buffer_create(&buffer, host, sizeof x, -1), 0);
+    assert_int_equal(gb_buffer_upload(buffer, 0, x, sizeof x), 0);
+    gb_shape shape = gb_shape_threads(16);
+    gb_kernel_arg args[] = {{.buffer = buffer}, {.value = &n, .bytes = sizeof n}};
+    for (int i = 0; i < 5; i++) assert_int_equal(gb_launch(kernels, "twice", &shape, args, 2), 0);
+    assert_int_equal(gb_buffer_download(buffer, 0, x, 32), 0);
+    assert_true(sum(host, "gpu_kernels_executed", "success=\"true\"") == 5);
+    assert_true(sum(host, "gpu_kernels_executed", "success=\"false\"") == 0);
+    assert_true(sum(host, "gpu_bytes_transferred", "HostToDevice") == sizeof x);
+    assert_true(sum(host, "gpu_bytes_transferred", "DeviceToHost") == 32);
+    assert_true(sum(host, "gpu_bytes_transferred", "DeviceToDevice") == 0);
+    assert_true(sum(host, "gpu_allocations_succeeded", NULL) >= 1);
+    assert_true(sum(host, "gpu_modules_compiled", "success=\"true\"") == 1);
+    assert_true(sum(host, "gpu_compile_time", NULL) > 0);
+    double total = sum(host, "gpu_memory_total", "device=\"0\"");
+    assert_true(total > 0);
+    double used = sum(host, "gpu_memory_used", "device=\"0\"");
+    gb_buffer *more;
+    assert_int_equal(gb_buffer_create(&more, host, 1 << 20, 0), 0);
+    assert_true(sum(host, "gpu_memory_used", "device=\"0\"") >= used + (1 << 20));
+    assert_int_equal(gb_buffer_create(&more, host, (size_t)1 << 60, 0), GB_ENOMEM);
+    assert_true(sum(host, "gpu_allocation_failures", "reason=\"memory\"") == 1);
+    n = -1;
+    assert_int_equal(gb_launch(kernels, "twice", &shape, args, 2), GB_ETRAP);
+    assert_true(sum(host, "gpu_kernels_failed", NULL) == 1);
+    assert_true(sum(host, "gpu_kernels_executed", "success=\"true\"") == 5);
+    options.source = "this is no C++";
+    gb_kernels *none;
+    assert_int_equal(gb_kernels_open(&none, host, &options), GB_ECOMPILE);
+    assert_true(sum(host, "gpu_modules_compiled", "success=\"false\"") == 1);
+    gb_buffer_free(more);
+    gb_buffer_free(buffer);
+    gb_kernels_close(kernels);
+    gb_close(host, 0);
+}
+
+static void test_text(void **state)
+{
+    gb_host *host = kit_open(0, GB_DELIVER_POLL);
+    char little[10];
+    memset(little, 'x', sizeof little);
+    int whole = gb_metrics_text(host, NULL, 0);
+    assert_true(whole > 100);
+    assert_int_equal(gb_metrics_text(host, little, sizeof little), whole);
+    assert_int_equal(strlen(little), 9);
+    assert_int_equal(gb_metrics_text(host, NULL, 10), GB_EINVAL);
+    assert_int_equal(gb_metrics_text(NULL, little, sizeof little), GB_EINVAL);
+    gb_close(host, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_grains),
+        cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_text),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
