@@ -14,11 +14,20 @@ if(GB_SANITIZE)
 endif()
 
 set(GB_GPU_TESTS ${CMAKE_CURRENT_SOURCE_DIR}/gpu)
-foreach(test softcuda walk bad_input)
+foreach(test softcuda walk bad_input figures)
   target_compile_definitions(test_softcuda_${test} PRIVATE GB_SOFTCUDA="$<TARGET_FILE:softcuda>")
   target_include_directories(test_softcuda_${test} PRIVATE ${GB_GPU_TESTS})
   target_sources(test_softcuda_${test} PRIVATE ${GB_GPU_TESTS}/kit_engine.c)
   add_dependencies(test_softcuda_${test} softcuda)
+endforeach()
+
+# Management libraries that are too old, for test_figures.c.
+foreach(name old first)
+  string(TOUPPER ${name} upper)
+  add_library(fake_nvml_${name} MODULE gpu/fake/fake_nvml.c)
+  target_compile_definitions(fake_nvml_${name} PRIVATE FAKE_${upper})
+  target_compile_definitions(test_softcuda_figures PRIVATE FAKE_NVML_${upper}="$<TARGET_FILE:fake_nvml_${name}>")
+  add_dependencies(test_softcuda_figures fake_nvml_${name})
 endforeach()
 
 # softcuda.walk fails each entry point at its first two calls, a middle one and its last;

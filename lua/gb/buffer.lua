@@ -27,14 +27,16 @@ end
 M.device_index = device_index
 
 --- Where a launch from here would run.
-function M.device() return core.device_info() end
+function M.device() return core.device_info(nil, true) end
 
---- All devices; a cpu device is always the last.
-function M.devices()
+--- All devices; a cpu device is always the last. plain: without the figures of this moment, which
+--- may take a millisecond.
+function M.list(plain)
   local out = {}
-  for i = 0, core.device_count() - 1 do out[i + 1] = core.device_info(i) end
+  for i = 0, core.device_count() - 1 do out[i + 1] = core.device_info(i, not plain) end
   return out
 end
+function M.devices() return M.list() end
 
 -- ---- queues ----
 

@@ -59,9 +59,9 @@ end
 
 --- The device for a grain that activates. Fails the activation with ENOGPU, EDEVICE or ENOMEM.
 function M.choose(self, placement)
-  local gb = require "gb"
-  if not M.is(placement) then return gb.device() end
-  local all = gb.devices()
+  if not M.is(placement) then return require("gb.core").device_info() end
+  local gb, buffer = require "gb", require "gb.buffer"
+  local all = buffer.list(true)
   if placement.device then
     local device = all[placement.device + 1]
     if not device then

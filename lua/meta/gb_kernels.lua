@@ -108,12 +108,18 @@ function gb.move(value) end
 ---@field arch string "sm_90", "x86-64-v4"
 ---@field memory_total integer bytes
 ---@field memory_free integer bytes
+---@field memory_used? integer bytes, by all programs
+---@field utilization? integer percent of the last moments in which a kernel ran
+---@field temperature? integer degrees Celsius
+---@field power? number watts
 ---@field threads_per_block_max integer
 ---@field shared_bytes_max integer of one block
 ---@field units integer multiprocessors or cores
 ---@field warp integer
 
----Where a launch from here would run.
+---Where a launch from here would run. memory_used, utilization, temperature and power are what the
+---driver's management library (NVML) says at this moment: nil on the cpu, without that library, and
+---where it does not tell one. `self.device` of a grain has none of them.
 ---@return gb.Device
 function gb.device() end
 

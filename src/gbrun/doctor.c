@@ -30,8 +30,8 @@ int gbrun_version(gbrun_options *options)
                  driver.version % 1000 / 10);
         gbi_cuda_unload(&driver);
     }
-    printf("gpubridge %s (commit %s)\nbackends: cpu, cuda (%s)\n", GB_BUILD_VERSION,
-           gbrun_commit(), text);
+    printf("gpubridge %s (commit %s)\nbackends: cpu, cuda (%s)\n", GB_BUILD_VERSION, gbrun_commit(),
+           text);
     return 0;
 }
 
@@ -51,11 +51,18 @@ static int open_devices(gbrun_options *options, gb_gpu **out)
 static void print_device(gb_gpu *gpu, int index, const char *before)
 {
     gb_device_info info;
+    gb_device_figures now;
     gb_device_get_info(gb_gpu_device(gpu, index), &info);
-    printf("%s%d  %-5s %s (%s), %d %s, %.1f GiB, %.1f GiB free\n", before, index, info.backend,
+    gb_device_get_figures(gb_gpu_device(gpu, index), &now);
+    printf("%s%d  %-5s %s (%s), %d %s, %.1f GiB, %.1f GiB free", before, index, info.backend,
            info.name, info.arch, info.units,
            strcmp(info.backend, "cpu") == 0 ? "cores" : "multiprocessors",
            (double)info.memory_total / (1 << 30), (double)info.memory_free / (1 << 30));
+    if (now.memory_used >= 0) printf(", %.1f GiB used", (double)now.memory_used / (1 << 30));
+    if (now.utilization >= 0) printf(", %d %% busy", now.utilization);
+    if (now.temperature >= 0) printf(", %d C", now.temperature);
+    if (now.power_mw >= 0) printf(", %.0f W", now.power_mw / 1000.0);
+    printf("\n");
 }
 
 int gbrun_devices(gbrun_options *options)
@@ -187,8 +194,10 @@ static bool show_driver(void)
     gb_cu_result rc = driver.cuInit(0);
     if (rc != GB_CU_SUCCESS) {
         if (driver.cuGetErrorString(rc, &why) != GB_CU_SUCCESS || !why) why = "?";
-        snprintf(text, sizeof text, "it does not start: error %u, %s: see nvidia-smi; in a "
-                 "container give it the GPUs (--gpus all)", rc, why);
+        snprintf(text, sizeof text,
+                 "it does not start: error %u, %s: see nvidia-smi; in a "
+                 "container give it the GPUs (--gpus all)",
+                 rc, why);
         remedy(text);
     }
     gbi_cuda_unload(&driver);
@@ -198,15 +207,30 @@ static bool show_driver(void)
 static void show_nvml(bool driver)
 {
     gb_nvml_api nvml;
-    if (gbi_nvml_load(&nvml) >= 0) {
-        row("NVML", nvml.path);
-        gbi_nvml_unload(&nvml);
+    char text[512], version[96] = "?";
+    if (gbi_nvml_load(&nvml) < 0) {
+        missing("NVML");
+        remedy(driver ? "temperature, power and use of GPUs are not shown: install "
+                        "libnvidia-ml.so.1, which comes with the driver"
+                      : "it comes with the driver; nothing is missing without a GPU");
         return;
     }
-    missing("NVML");
-    remedy(driver ? "temperature, power and use of GPUs are not shown: install libnvidia-ml.so.1, "
-                    "which comes with the driver"
-                  : "it comes with the driver; nothing is missing without a GPU");
+    gb_nvml_rc rc = nvml.nvmlInit_v2();
+    if (rc != GB_NVML_SUCCESS) {
+        row("NVML", nvml.path);
+        snprintf(text, sizeof text,
+                 "it does not start: error %u, %s: see nvidia-smi; the figures "
+                 "of GPUs are not shown",
+                 rc, nvml.nvmlErrorString(rc));
+        remedy(text);
+    } else {
+        if (nvml.nvmlSystemGetDriverVersion)
+            nvml.nvmlSystemGetDriverVersion(version, sizeof version);
+        snprintf(text, sizeof text, "driver %s (%.380s)", version, nvml.path);
+        row("NVML", text);
+        nvml.nvmlShutdown();
+    }
+    gbi_nvml_unload(&nvml);
 }
 
 static void show_nvrtc(void)
@@ -234,15 +258,18 @@ static bool show_devices(gbrun_options *options, bool driver)
 {
     gb_gpu *gpu;
     int rc = open_devices(options, &gpu), count = rc < 0 ? rc : gb_gpu_device_count(gpu);
-    bool gpus = false;
+    bool gpus = false, software = false;
     if (count < 0) row("devices", gb_err_detail());
     for (int i = 0; i < count; i++) {
         gb_device_info info;
         gb_device_get_info(gb_gpu_device(gpu, i), &info);
         gpus |= strcmp(info.backend, "cuda") == 0;
+        software |= strcmp(info.backend, "software") == 0;
         print_device(gpu, i, i ? "               " : "devices        ");
     }
-    if (driver && !gpus)
+    if (software)
+        remedy("software devices are of a driver for tests and no GPUs: unset GB_CUDA_LIBRARY");
+    else if (driver && !gpus)
         remedy("the CUDA driver shows no device: see nvidia-smi, and CUDA_VISIBLE_DEVICES");
     if (rc >= 0) gb_gpu_close(gpu);
     return count > 0;

@@ -131,6 +131,8 @@ typedef struct gb_backend {
     void (*device_close)(void *device);
     /* any; fills everything but index and backend. */
     void (*device_info)(void *device, gb_device_info *out);
+    /* Optional; any. Fills what it knows; the rest is -1 already. */
+    void (*device_figures)(void *device, gb_device_figures *out);
 
     /* any; may block. GB_ENOMEM with asked and free in the detail. Zeroed, aligned to 128. */
     int (*buffer_open)(gbi_memory *out, void *device, size_t bytes, gb_buffer_kind kind);

@@ -161,11 +161,7 @@ static void close_cuda(void *self)
 {
     gbi_cuda *cuda = self;
     if (cuda->stuck) return;
-    if (cuda->nvml) {
-        cuda->nvml->nvmlShutdown();
-        gbi_nvml_unload(cuda->nvml);
-        gb_mem_free(cuda->mem, cuda->nvml, sizeof *cuda->nvml);
-    }
+    gbi_cuda_nvml_close(cuda);
     if (cuda->nvrtc) {
         gbi_nvrtc_unload(cuda->nvrtc);
         gb_mem_free(cuda->mem, cuda->nvrtc, sizeof *cuda->nvrtc);
@@ -181,17 +177,6 @@ static void close_cuda(void *self)
 }
 
 /* ---- devices ---- */
-
-static void load_nvml(gbi_cuda *cuda)
-{
-    cuda->nvml = gb_mem_zalloc(cuda->mem, sizeof *cuda->nvml);
-    if (!cuda->nvml) return;
-    bool there = gbi_nvml_load(cuda->nvml) == 0;
-    if (there && cuda->nvml->nvmlInit_v2() == GB_NVML_SUCCESS) return;
-    if (there) gbi_nvml_unload(cuda->nvml);
-    gb_mem_free(cuda->mem, cuda->nvml, sizeof *cuda->nvml);
-    cuda->nvml = NULL;
-}
 
 static int count_devices(gbi_cuda *cuda)
 {
@@ -239,12 +224,7 @@ static int read_facts(gbi_cuda_device *device)
     if (rc != GB_CU_SUCCESS) return gbi_cuda_failed(device, rc, "reading what it is");
     if (facts->shared_bytes_max < device->shared_plain)
         facts->shared_bytes_max = device->shared_plain;
-    char id[32];
-    gb_nvml_api *nvml = device->cuda->nvml;
-    bool named = nvml && api->cuDeviceGetPCIBusId &&
-                 api->cuDeviceGetPCIBusId(id, sizeof id, device->handle) == GB_CU_SUCCESS;
-    if (named && nvml->nvmlDeviceGetHandleByPciBusId_v2(id, &device->nvml) != GB_NVML_SUCCESS)
-        device->nvml = NULL;
+    gbi_cuda_nvml_find(device);
     return 0;
 }
 
@@ -291,7 +271,7 @@ static int device_count(void *self)
         cuda->api = NULL;
         return rc;
     }
-    load_nvml(cuda);
+    gbi_cuda_nvml_open(cuda);
     for (int i = 0, count = rc; i < count; i++) {
         rc = add_device(cuda, i);
         if (rc < 0) break; /* no memory: those that were found stay */
@@ -319,11 +299,8 @@ static void device_close(void *self)
 /* Free memory by the management library, which needs no context; else by the driver. */
 static int64_t driver_free(gbi_cuda_device *device)
 {
-    const gb_nvml_api *nvml = device->cuda->nvml;
-    gb_nvml_memory memory = {0};
-    if (device->nvml && nvml->nvmlDeviceGetMemoryInfo &&
-        nvml->nvmlDeviceGetMemoryInfo(device->nvml, &memory) == GB_NVML_SUCCESS)
-        return (int64_t)memory.free;
+    gb_nvml_memory memory;
+    if (gbi_cuda_nvml_memory(device, &memory)) return (int64_t)memory.free;
     size_t free_bytes = 0, total = 0;
     if (!atomic_load(&device->ready) || gbi_cuda_enter(device) < 0)
         return device->facts.memory_free;
@@ -366,6 +343,7 @@ const gb_backend gbi_cuda_backend = {
     .device_open = device_open,
     .device_close = device_close,
     .device_info = device_info,
+    .device_figures = gbi_cuda_figures,
     .buffer_open = gbi_cuda_buffer_open,
     .buffer_close = gbi_cuda_buffer_close,
     .module_open = gbi_cuda_module_open,

@@ -201,6 +201,14 @@ int gbi_cuda_current(gbi_cuda_device *device); /* the first half only, for whoev
 /* GB_ELOST: something was made before the device was reset. */
 int gbi_cuda_stale(gbi_cuda_device *device);
 
+/* ---- cuda_nvml.c: what needs no context; any thread ---- */
+
+void gbi_cuda_nvml_open(gbi_cuda *cuda); /* leaves cuda->nvml NULL where it is not there */
+void gbi_cuda_nvml_close(gbi_cuda *cuda);
+void gbi_cuda_nvml_find(gbi_cuda_device *device); /* leaves device->nvml NULL where it is unknown */
+bool gbi_cuda_nvml_memory(gbi_cuda_device *device, gb_nvml_memory *out); /* false: unknown */
+void gbi_cuda_figures(void *device, gb_device_figures *out);
+
 /* ---- cuda_submit.c: the submission thread ---- */
 
 int gbi_cuda_call(gbi_cuda_device *device, int (*run)(gbi_cuda_device *device, void *arg),

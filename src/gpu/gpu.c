@@ -211,6 +211,12 @@ void gb_device_get_counts(gb_device *device, gb_device_counts *out)
     };
 }
 
+void gb_device_get_figures(gb_device *device, gb_device_figures *out)
+{
+    *out = (gb_device_figures){-1, -1, -1, -1};
+    if (device->backend->device_figures) device->backend->device_figures(device->impl, out);
+}
+
 int gb_device_index(const gb_device *device)
 {
     return device->index;

@@ -46,8 +46,8 @@ typedef struct gb_gpu_config {
     bool owns_devices; /* nobody else in this process uses the GPUs: a lost one is reset as soon as
                           nothing of it is under way and no pinned or unified buffer of it is open;
                           what was made on it before stays lost (GB_ELOST). Else it stays lost. */
-    bool sanitize; /* cpu kernels under ASan and UBSan (the process must be preloaded with the
-                      runtime) */
+    bool sanitize;     /* cpu kernels under ASan and UBSan (the process must be preloaded with the
+                          runtime) */
 } gb_gpu_config;
 
 /* Nothing heavy happens here: no compiler, driver or thread is touched before its first use. */
@@ -80,6 +80,18 @@ int gb_gpu_devices_open(gb_gpu *gpu); /* the same, but 0 while nothing has asked
 gb_device *gb_gpu_device(gb_gpu *gpu,
                          int index); /* NULL when out of range: GB_EDEVICE is the detail */
 void gb_device_get_info(gb_device *device, gb_device_info *out);
+
+/* What the machine says of a device at this moment (NVML); -1 where nobody says it: on cpu devices,
+ * without NVML, or where it does not answer. It may take the driver a millisecond, so no launch and
+ * no choice of a device asks for it. */
+typedef struct gb_device_figures {
+    int64_t memory_used; /* bytes, by all programs */
+    int utilization;     /* percent of the last moments in which a kernel ran */
+    int temperature;     /* degrees Celsius */
+    int power_mw;        /* milliwatts */
+} gb_device_figures;
+
+void gb_device_get_figures(gb_device *device, gb_device_figures *out);
 int gb_device_index(const gb_device *device);
 int gb_device_queue_depth(gb_device *device); /* commands not finished yet */
 

@@ -94,7 +94,7 @@ static void push_info(lua_State *L, gb_device *device)
 {
     gb_device_info info;
     gb_device_get_info(device, &info);
-    lua_createtable(L, 0, 12);
+    lua_createtable(L, 0, 16);
 #define PUT_TEXT(name) (lua_pushstring(L, info.name), lua_setfield(L, -2, #name))
 #define PUT_NUMBER(name) (lua_pushnumber(L, (lua_Number)info.name), lua_setfield(L, -2, #name))
     PUT_TEXT(backend);
@@ -113,13 +113,32 @@ static void push_info(lua_State *L, gb_device *device)
 #undef PUT_NUMBER
 }
 
+/* What is not known is left out. */
+static void put_figures(lua_State *L, gb_device *device)
+{
+    gb_device_figures now;
+    gb_device_get_figures(device, &now);
+    const struct {
+        const char *name;
+        double value;
+    } rows[] = {{"memory_used", (double)now.memory_used},
+                {"utilization", now.utilization},
+                {"temperature", now.temperature},
+                {"power", now.power_mw < 0 ? -1 : now.power_mw / 1000.0}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (rows[i].value < 0) continue;
+        lua_pushnumber(L, rows[i].value);
+        lua_setfield(L, -2, rows[i].name);
+    }
+}
+
 static int device_count(lua_State *L)
 {
     lua_pushinteger(L, gbl_devices_of(L)->count);
     return 1;
 }
 
-/* device_info(index or nil): a table. */
+/* device_info(index or nil [, figures]): a table; with figures those of this moment too. */
 static int device_info(lua_State *L)
 {
     gbl_devices *room = gbl_devices_of(L);
@@ -130,6 +149,7 @@ static int device_info(lua_State *L)
         device = &room->at[index];
     }
     push_info(L, device->device);
+    if (lua_toboolean(L, 2)) put_figures(L, device->device);
     return 1;
 }
 

@@ -229,6 +229,19 @@ static void globals(stage *s)
     if (finish(s, s->queues[0], "a global") && all && value != 1) complain(s, "added is %d", value);
 }
 
+/* Whatever fails: as the software library makes them up, or unknown. */
+static void look_at_figures(stage *s, const gb_device_info *info)
+{
+    gb_device_figures now;
+    gb_device_get_figures(s->device, &now);
+    bool possible = now.memory_used >= -1 && now.memory_used <= info->memory_total;
+    if (!possible || (now.utilization != -1 && now.utilization != 50) ||
+        (now.temperature != -1 && now.temperature != 40) ||
+        (now.power_mw != -1 && now.power_mw != 100000))
+        complain(s, "figures: %lld bytes, %d %%, %d C, %d mW", (long long)now.memory_used,
+                 now.utilization, now.temperature, now.power_mw);
+}
+
 static void play(stage *s)
 {
     gb_device_info info;
@@ -236,6 +249,7 @@ static void play(stage *s)
     bool all = open_all(s);
     all = compile(s) && all;
     gb_device_get_info(s->device, &info);
+    look_at_figures(s, &info);
     if (!all) return;
     two_queues(s, SMALL, s->buffers[0], s->buffers[1]);
     two_queues(s, LARGE, s->buffers[4], s->buffers[5]);
@@ -265,8 +279,7 @@ void kit_scene_run(kit_scene *scene, const char *cache)
     s.out = malloc(LARGE * sizeof(int));
     for (int i = 0; i < LARGE; i++) s.in[i] = i;
     bool owns = getenv("GB_SCENE_OWNS") != NULL;
-    gb_gpu_config config = {
-        .mem = &s.mem, .cache_dir = cache, .threads = 1, .owns_devices = owns};
+    gb_gpu_config config = {.mem = &s.mem, .cache_dir = cache, .threads = 1, .owns_devices = owns};
     if (tried(&s, gb_gpu_open(&s.gpu, &config), "opening")) {
         play(&s);
         take_down(&s);
