@@ -278,6 +278,8 @@ static int open_all(lua_State *L)
     state->future_meta_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     gbl_open_call(L);
     gbl_open_turn(L);
+    gbl_open_future(L);
+    gbl_open_wait(L);
     gbl_open_grain(L);
     gbl_open_script(L);
     gbl_open_kind(L);
@@ -350,7 +352,8 @@ static void close_types(gbl_state *state)
 void gbl_state_close(gbl_state *state)
 {
     close_types(state);
-    gbl_waits_close(state);
+    gbl_sleepers_close(state);
+    gbl_futures_close(state);
     gbl_idlers_close(state);
     if (state->L) lua_close(state->L);
     gbl_alloc_free(state->alloc);

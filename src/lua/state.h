@@ -168,6 +168,18 @@ int gbl_method(gbl_state *state, gbl_type *own,
 
 int gbl_load_type(gbl_state *state, gb_type *type);
 
+/* ---- future.c ---- */
+
+/* Pending futures: a Lua table that a completion fills. Pushes the future. */
+typedef struct gbl_pending gbl_pending;
+gbl_pending *gbl_future_new(lua_State *L);
+/* The values are the top count of L; pops them. Frees pending and wakes who waits. */
+void gbl_future_finish(gbl_state *state, gbl_pending *pending, lua_State *L, int count);
+void gbl_future_set_call(gbl_pending *pending, gb_call *call);
+/* forget runs when the future finishes; the op may go on. */
+void gbl_future_set_op(gbl_pending *pending, gb_op *op, void (*forget)(gb_op *op));
+void gbl_futures_close(gbl_state *state);
+
 /* ---- turn.c ---- */
 
 /* The running turn waits. Raises when it cannot (a C function is between). Returns what the C
@@ -179,14 +191,7 @@ bool gbl_ticket_valid(const gbl_state *state, const gbl_ticket *ticket);
 lua_State *gbl_ticket_stack(const gbl_ticket *ticket); /* where its results are pushed */
 void gbl_wake(const gbl_ticket *ticket, int pushed);
 
-/* Pending futures: a Lua table that a completion fills. Pushes the future. */
-typedef struct gbl_pending gbl_pending;
-gbl_pending *gbl_future_new(lua_State *L);
-/* The values are the top count of L; pops them. Frees pending and wakes who waits. */
-void gbl_future_finish(gbl_state *state, gbl_pending *pending, lua_State *L, int count);
-void gbl_future_set_call(gbl_pending *pending, gb_call *call);
-void gbl_future_set_op(gbl_pending *pending, gb_op *op);
-void gbl_waits_close(gbl_state *state);
+void gbl_sleepers_close(gbl_state *state);
 void gbl_idlers_close(gbl_state *state);
 
 /* Starts a function (on top of L with its arguments above) as a detached turn. done as in gb_call.
@@ -241,6 +246,8 @@ bool gbl_copy(lua_State *L, int first, int count);
 
 void gbl_open_call(lua_State *L);
 void gbl_open_turn(lua_State *L);
+void gbl_open_future(lua_State *L);
+void gbl_open_wait(lua_State *L);
 void gbl_open_grain(lua_State *L);
 void gbl_open_script(lua_State *L);
 void gbl_open_kind(lua_State *L);
