@@ -194,9 +194,10 @@ static int judge(const gb_ledger *ledger, const gb_ledger_claim *claim, const te
     const gb_ledger_device_sum *on = &ledger->devices[claim->device];
     int64_t left = on->device.bytes_total - on->reserved.bytes;
     if (claim->bytes > 0 && claim->bytes > left)
-        return gb_err_set(GB_ENOMEM, "device %d: %lld bytes wanted, %lld of %lld are left",
-                          claim->device, (long long)claim->bytes, (long long)(left > 0 ? left : 0),
-                          (long long)on->device.bytes_total);
+        return gb_err_set(GB_ENOMEM,
+                          "device memory: %lld bytes asked, %lld of %lld bytes free on device %d",
+                          (long long)claim->bytes, (long long)(left > 0 ? left : 0),
+                          (long long)on->device.bytes_total, claim->device);
     if (claim->launches > 0 && on->device.launches_max > 0 &&
         claim->launches > on->device.launches_max - on->reserved.launches)
         return gb_err_set(GB_EBUSY, "device %d: %lld launches wait, at most %lld", claim->device,
@@ -242,12 +243,9 @@ static void book(gb_ledger *ledger, row *into, tenant *of, int64_t bytes, int64_
     of->sum.launches += launches;
 }
 
-static int reserve(gb_ledger *ledger, const gb_ledger_claim *claim, gb_reservation *out)
+/* What was judged to fit. */
+static int enter(gb_ledger *ledger, const gb_ledger_claim *claim, tenant *of, gb_reservation *out)
 {
-    tenant *of = make_tenant(ledger, claim->tenant);
-    if (!of) return GB_ENOMEM;
-    int rc = judge(ledger, claim, of);
-    if (rc < 0) return rc;
     uint32_t at = make_row(ledger, claim);
     if (at == NO_SLOT) return GB_ENOMEM;
     uint32_t slot = make_reservation(ledger);
@@ -265,6 +263,14 @@ static int reserve(gb_ledger *ledger, const gb_ledger_claim *claim, gb_reservati
     return 0;
 }
 
+static int reserve(gb_ledger *ledger, const gb_ledger_claim *claim, gb_reservation *out)
+{
+    tenant *of = make_tenant(ledger, claim->tenant);
+    if (!of) return GB_ENOMEM;
+    int rc = judge(ledger, claim, of);
+    return rc < 0 ? rc : enter(ledger, claim, of, out);
+}
+
 int gb_ledger_reserve(gb_ledger *ledger, const gb_ledger_claim *claim, gb_reservation *out)
 {
     GB_CHECK(claim->device >= 0 && claim->device < ledger->devices_count);
@@ -275,13 +281,54 @@ int gb_ledger_reserve(gb_ledger *ledger, const gb_ledger_claim *claim, gb_reserv
     return rc;
 }
 
+/* NULL when there is no such reservation. */
+static reservation *find_reservation(gb_ledger *ledger, gb_reservation id)
+{
+    uint32_t slot = (uint32_t)id, generation = (uint32_t)(id >> 32);
+    if (slot >= ledger->reservations_used) return NULL;
+    reservation *found = &ledger->reservations[slot];
+    return found->generation == generation && found->row != NO_SLOT ? found : NULL;
+}
+
+static int split(gb_ledger *ledger, reservation *from, const gb_ledger_claim *claim,
+                 gb_reservation *out)
+{
+    const uint32_t slot = (uint32_t)(from - ledger->reservations);
+    tenant *of = find_tenant(ledger, claim->tenant);
+    if (claim->bytes > from->bytes)
+        return gb_err_set(GB_ENOMEM,
+                          "device %d: %lld bytes wanted of a reservation that has %lld left",
+                          claim->device, (long long)claim->bytes, (long long)from->bytes);
+    int rc = enter(ledger, claim, of, out);
+    if (rc < 0) return rc;
+    from = &ledger->reservations[slot]; /* they may have moved */
+    from->bytes -= claim->bytes;
+    book(ledger, &ledger->rows[from->row], of, -claim->bytes, 0);
+    return 0;
+}
+
+int gb_ledger_split(gb_ledger *ledger, gb_reservation id, const gb_ledger_claim *claim,
+                    gb_reservation *out)
+{
+    GB_CHECK(claim->bytes >= 0 && claim->launches == 0);
+    pthread_mutex_lock(&ledger->lock);
+    reservation *from = find_reservation(ledger, id);
+    const gb_ledger_claim *sum = from ? &ledger->rows[from->row].sum : NULL;
+    bool fits = sum && sum->tenant == claim->tenant && sum->device == claim->device;
+    int rc = fits ? split(ledger, from, claim, out) : 0;
+    pthread_mutex_unlock(&ledger->lock);
+    if (!fits)
+        gb_panic(__FILE__, __LINE__, "reservation %#llx is none, or of another tenant or device",
+                 (unsigned long long)id);
+    return rc;
+}
+
 /* Under the lock: false when there is no such reservation. */
 static bool release(gb_ledger *ledger, gb_reservation id)
 {
-    uint32_t slot = (uint32_t)id, generation = (uint32_t)(id >> 32);
-    if (slot >= ledger->reservations_used) return false;
-    reservation *ended = &ledger->reservations[slot];
-    if (ended->generation != generation || ended->row == NO_SLOT) return false;
+    const uint32_t slot = (uint32_t)id;
+    reservation *ended = find_reservation(ledger, id);
+    if (!ended) return false;
     uint32_t at = ended->row;
     row *from = &ledger->rows[at];
     book(ledger, from, find_tenant(ledger, from->sum.tenant), -ended->bytes, -ended->launches);
@@ -304,6 +351,16 @@ void gb_ledger_release(gb_ledger *ledger, gb_reservation id)
 }
 
 /* ---- reading ---- */
+
+int64_t gb_ledger_left(gb_ledger *ledger, int device)
+{
+    GB_CHECK(device >= 0 && device < ledger->devices_count);
+    pthread_mutex_lock(&ledger->lock);
+    const gb_ledger_device_sum *on = &ledger->devices[device];
+    int64_t left = on->device.bytes_total - on->reserved.bytes;
+    pthread_mutex_unlock(&ledger->lock);
+    return left > 0 ? left : 0;
+}
 
 int gb_ledger_devices(gb_ledger *ledger, gb_ledger_device_sum *out, int room)
 {

@@ -17,7 +17,7 @@
 
 typedef struct gb_ledger gb_ledger;
 
-enum { GB_LEDGER_DEVICES_MAX = 64 };
+enum { GB_LEDGER_DEVICES_MAX = 128 }; /* 64 GPUs, 64 cpu devices */
 
 typedef struct gb_ledger_device {
     int64_t bytes_total;
@@ -49,6 +49,12 @@ typedef uint64_t gb_reservation; /* never 0 */
 
 int gb_ledger_reserve(gb_ledger *ledger, const gb_ledger_claim *claim, gb_reservation *out);
 
+/* A reservation of the claim's bytes out of another one's, which keeps the rest: nobody else can
+ * have them in between. The claim is of the same tenant and device and has no launches. GB_ENOMEM:
+ * that has fewer bytes, or the host no memory. */
+int gb_ledger_split(gb_ledger *ledger, gb_reservation from, const gb_ledger_claim *claim,
+                    gb_reservation *out);
+
 /* A check fails when the reservation does not stand (any more). */
 void gb_ledger_release(gb_ledger *ledger, gb_reservation reservation);
 
@@ -62,6 +68,9 @@ typedef struct gb_ledger_device_sum {
     gb_ledger_device device;
     gb_ledger_sum reserved;
 } gb_ledger_device_sum;
+
+/* What a device has left: 0 or more. */
+int64_t gb_ledger_left(gb_ledger *ledger, int device);
 
 /* The first room devices; returns how many there are. */
 int gb_ledger_devices(gb_ledger *ledger, gb_ledger_device_sum *out, int room);

@@ -13,23 +13,60 @@ static void keep(gb_buffer **out, gb_buffer *buffer, gb_device *device, size_t b
     *out = buffer;
 }
 
-int gb_buffer_open(gb_buffer **out, gb_device *device, size_t bytes, gb_buffer_kind kind)
+/* Pinned memory is the host's: only the account counts it. */
+static int reserve(gb_device *device, const gb_buffer_spec *spec, gb_reservation *out)
 {
+    gb_ledger *ledger = device->gpu->ledger;
+    gb_ledger_claim claim = {.tenant = spec->tenant,
+                             .owner = spec->owner,
+                             .device = device->index,
+                             .bytes = (int64_t)spec->bytes};
+    *out = 0;
+    if (spec->kind == GB_BUFFER_PINNED) return 0;
+    return spec->reservation ? gb_ledger_split(ledger, spec->reservation, &claim, out)
+                             : gb_ledger_reserve(ledger, &claim, out);
+}
+
+static void free_reserved(gb_device *device, gb_reservation reserved)
+{
+    if (reserved) gb_ledger_release(device->gpu->ledger, reserved);
+}
+
+int gb_buffer_rent(gb_buffer **out, gb_device *device, const gb_buffer_spec *spec)
+{
+    const gb_buffer_kind kind = spec->kind;
     if (kind != GB_BUFFER_DEVICE && kind != GB_BUFFER_PINNED && kind != GB_BUFFER_UNIFIED)
         return gb_err_set(GB_EINVAL, "no such kind of buffer: %d", (int)kind);
-    if (bytes > (size_t)INT64_MAX / 2)
-        return gb_err_set(GB_ENOMEM, "a buffer of %zu bytes cannot exist", bytes);
+    if (spec->bytes > (size_t)INT64_MAX / 2)
+        return gb_err_set(GB_ENOMEM, "a buffer of %zu bytes cannot exist", spec->bytes);
     gb_gpu *gpu = device->gpu;
+    gb_reservation reserved;
+    int rc = reserve(device, spec, &reserved);
+    if (rc < 0) {
+        gbi_device_count(device, spec, GBI_COUNT_BUFFERS_FAILED, 1);
+        return rc;
+    }
     gb_buffer *buffer = gb_mem_zalloc(&gpu->room, sizeof *buffer);
-    if (!buffer) return GB_ENOMEM;
-    int rc = device->backend->buffer_open(&buffer->memory, device->impl, bytes, kind);
+    if (!buffer) {
+        free_reserved(device, reserved);
+        return GB_ENOMEM;
+    }
+    rc = device->backend->buffer_open(&buffer->memory, device->impl, spec->bytes, kind);
     gbi_device_count(device, buffer, rc < 0 ? GBI_COUNT_BUFFERS_FAILED : GBI_COUNT_BUFFERS, 1);
     if (rc < 0) {
+        free_reserved(device, reserved);
         gb_mem_free(&gpu->room, buffer, sizeof *buffer);
         return rc;
     }
-    keep(out, buffer, device, bytes, kind);
+    buffer->reserved = reserved;
+    keep(out, buffer, device, spec->bytes, kind);
     return 0;
+}
+
+int gb_buffer_open(gb_buffer **out, gb_device *device, size_t bytes, gb_buffer_kind kind)
+{
+    gb_buffer_spec spec = {.bytes = bytes, .kind = kind};
+    return gb_buffer_rent(out, device, &spec);
 }
 
 int gb_buffer_borrow(gb_buffer **out, gb_device *device, uint64_t address, size_t bytes,
@@ -80,6 +117,7 @@ void gb_buffer_unref(gb_buffer *buffer)
         device->backend->buffer_close(device->impl, &buffer->memory, buffer->bytes, buffer->kind);
     else if (buffer->release)
         buffer->release(buffer->release_user, buffer->memory.address);
+    free_reserved(device, buffer->reserved);
     gb_mem_free(&device->gpu->room, buffer, sizeof *buffer);
     atomic_fetch_sub(&device->gpu->buffers, 1);
 }

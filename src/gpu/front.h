@@ -35,6 +35,7 @@ struct gb_gpu {
         void *self;
     } backends[GBI_BACKENDS_MAX];
     gb_device *devices;
+    gb_ledger *ledger; /* made with the devices */
     gbi_jobs jobs;
     pthread_mutex_t idle_lock;
     pthread_cond_t idle;
@@ -77,7 +78,8 @@ struct gb_buffer {
     size_t bytes;
     gb_buffer_kind kind;
     gbi_memory memory;
-    bool wrapped; /* the memory is somebody else's */
+    gb_reservation reserved; /* its bytes in the ledger; 0: none */
+    bool wrapped;            /* the memory is somebody else's */
     gb_buffer_release *release;
     void *release_user;
     gb_module *owner; /* a global: references are counted on the module */

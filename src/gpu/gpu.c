@@ -85,6 +85,7 @@ void gb_gpu_close(gb_gpu *gpu)
         GB_CHECK(atomic_load(&gpu->events) == 0);
     }
     gb_mem *mem = gpu->config.mem;
+    if (lost == 0) gb_ledger_free(gpu->ledger);
     if (gpu->devices)
         gb_mem_free(&gpu->room, gpu->devices, (size_t)gpu->device_count * sizeof gpu->devices[0]);
     if (lost == 0) {
@@ -133,6 +134,17 @@ static int open_devices(gb_gpu *gpu, const int *counts, int total)
     return 0;
 }
 
+static int open_ledger(gb_gpu *gpu, int total)
+{
+    gb_ledger_device devices[GB_LEDGER_DEVICES_MAX];
+    for (int i = 0; i < total; i++) {
+        const gb_device *device = &gpu->devices[i];
+        devices[i] = (gb_ledger_device){.bytes_total = device->limits.memory_total,
+                                        .gpu = strcmp(device->limits.backend, "cuda") == 0};
+    }
+    return gb_ledger_new(&gpu->ledger, &gpu->room, devices, total);
+}
+
 static int probe(gb_gpu *gpu)
 {
     int counts[GBI_BACKENDS_MAX] = {0}, total = 0;
@@ -143,9 +155,12 @@ static int probe(gb_gpu *gpu)
         total += counts[b];
     }
     if (total == 0) return gb_err_set(GB_ENOGPU, "no device: not even the cpu backend opened");
+    GB_CHECK(total <= GB_LEDGER_DEVICES_MAX);
     gpu->devices = gb_mem_zalloc(&gpu->room, (size_t)total * sizeof gpu->devices[0]);
     if (!gpu->devices) return GB_ENOMEM;
     int rc = open_devices(gpu, counts, total);
+    if (rc == 0 && (rc = open_ledger(gpu, total)) < 0)
+        for (int i = 0; i < total; i++) gpu->devices[i].backend->device_close(gpu->devices[i].impl);
     if (rc < 0) {
         gb_mem_free(&gpu->room, gpu->devices, (size_t)total * sizeof gpu->devices[0]);
         gpu->devices = NULL;
@@ -183,12 +198,21 @@ gb_device *gb_gpu_device(gb_gpu *gpu, int index)
     return NULL;
 }
 
+gb_ledger *gb_gpu_ledger(gb_gpu *gpu)
+{
+    return gb_gpu_device_count(gpu) < 0 ? NULL : gpu->ledger;
+}
+
+/* What is reserved without a buffer on it is not free either. */
 void gb_device_get_info(gb_device *device, gb_device_info *out)
 {
     memset(out, 0, sizeof *out);
     out->backend = device->backend->name;
     out->index = device->index;
     device->backend->device_info(device->impl, out);
+    if (!device->gpu->ledger) return;
+    int64_t left = gb_ledger_left(device->gpu->ledger, device->index);
+    if (left < out->memory_free) out->memory_free = left;
 }
 
 void gb_device_get_counts(gb_device *device, gb_device_counts *out)

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "capacity/ledger.h"
 #include "sys/op.h"
 
 #include <stdbool.h>
@@ -68,7 +69,7 @@ typedef struct gb_device_info {
     int index;           /* in gb_gpu_device order; cpu devices come last */
     char name[128];
     char arch[64];                     /* "x86-64-v4", "sm_90" */
-    int64_t memory_total, memory_free; /* bytes */
+    int64_t memory_total, memory_free; /* bytes; free: neither in use nor reserved */
     int threads_per_block_max;
     int shared_bytes_max; /* dynamic shared memory of one block */
     int units;            /* cores or multiprocessors */
@@ -104,11 +105,27 @@ typedef struct gb_device_counts {
 } gb_device_counts;
 void gb_device_get_counts(gb_device *device, gb_device_counts *out);
 
+/* The ledger of all devices, numbered as they are: every buffer but pinned ones stands in it, under
+ * its owner, and whoever needs memory later reserves it there (gb_ledger_reserve; buffers are then
+ * opened out of the reservation). Caps of tenants are set there too. NULL: no device was found, the
+ * detail says why. Borrowed. What is reserved is released before the room closes. */
+gb_ledger *gb_gpu_ledger(gb_gpu *gpu);
+
 /* ---- buffers ---- */
 
 typedef enum { GB_BUFFER_DEVICE, GB_BUFFER_PINNED, GB_BUFFER_UNIFIED } gb_buffer_kind;
 
-/* Bytes are zero. GB_ENOMEM names what was asked and what is free. Count 1 for the caller. */
+typedef struct gb_buffer_spec {
+    size_t bytes;
+    gb_buffer_kind kind;
+    uint64_t tenant, owner;     /* whom it is counted to: ids that the caller chooses */
+    gb_reservation reservation; /* of that tenant and device, to take its bytes out of; 0: none */
+} gb_buffer_spec;
+
+/* Bytes are zero. GB_ENOMEM names what was asked and what is free, GB_EQUOTA the tenant's cap.
+ * Count 1 for the caller. */
+int gb_buffer_rent(gb_buffer **out, gb_device *device, const gb_buffer_spec *spec);
+/* The same for tenant 0, owner 0: the host itself. */
 int gb_buffer_open(gb_buffer **out, gb_device *device, size_t bytes, gb_buffer_kind kind);
 gb_buffer *gb_buffer_ref(gb_buffer *buffer);
 void gb_buffer_unref(

@@ -107,6 +107,20 @@ int gbl_raise_at(lua_State *L, int level, const char *format, ...)
 void gbl_buffer_push_new(lua_State *L, gb_buffer *buffer, gb_module *module, int64_t count,
                          uint32_t type, uint32_t flags);
 
+/* ---- memory.c ---- */
+
+/* Bytes of a device that are kept for whoever holds the handle. */
+typedef struct gbl_reservation {
+    gb_ledger *ledger;
+    int device;
+    gb_reservation id; /* 0: ended */
+} gbl_reservation;
+
+gbl_reservation *gbl_reservation_at(lua_State *L, int index); /* NULL: none */
+
+/* Whom memory is counted to that is opened now: the running grain, or the worker's scripts. */
+uint64_t gbl_owner_here(lua_State *L);
+
 /* ---- kernels (kernel.c), their arguments (args.c) and launches (launch.c) ---- */
 
 /* A kernel on one device: the signature ready for the walk. */
@@ -167,5 +181,6 @@ void gbl_open_args(lua_State *L);
 void gbl_open_kernel(lua_State *L);
 void gbl_open_launch(lua_State *L);
 void gbl_open_plan(lua_State *L);
+void gbl_open_memory(lua_State *L);
 
 #endif

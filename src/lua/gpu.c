@@ -236,7 +236,8 @@ int gbl_buffer_push(lua_State *L, const gbl_buffer *sent, const char *wire)
     return gb_err_set(GB_ENOMEM, "out of memory: a buffer");
 }
 
-/* buffer_new(type, bytes, count, device index or nil, kind): a handle; nil, message, code. */
+/* buffer_new(type, bytes, count, device index or nil, kind [, reservation]): a handle; or nil,
+ * message, code. The reservation is one of that device: see reserve in memory.c. */
 static int buffer_new(lua_State *L)
 {
     static const char *const kinds[] = {"device", "pinned", "unified", NULL};
@@ -247,10 +248,17 @@ static int buffer_new(lua_State *L)
     gbl_device *device = gbl_device_here(L, room);
     if (!lua_isnoneornil(L, 4)) device = &room->at[luaL_checkinteger(L, 4)];
     int kind = luaL_checkoption(L, 5, "device", kinds);
+    const gbl_reservation *from = gbl_reservation_at(L, 6);
+    luaL_argcheck(L, !from || (from->id && from->device == gb_device_index(device->device)), 6,
+                  "a reservation of another device, or one that has ended");
     gbl_buffer_push_new(L, NULL, NULL, count, type, 0);
     gbl_buffer *handle = lua_touserdata(L, -1);
     if (bytes >= 0x1p62) bytes = 0x1p62;
-    int rc = gb_buffer_open(&handle->buffer, device->device, (size_t)bytes, (gb_buffer_kind)kind);
+    gb_buffer_spec spec = {.bytes = (size_t)bytes,
+                           .kind = (gb_buffer_kind)kind,
+                           .owner = gbl_owner_here(L),
+                           .reservation = from ? from->id : 0};
+    int rc = gb_buffer_rent(&handle->buffer, device->device, &spec);
     if (rc < 0) return gbl_push_error(L, rc, gb_err_detail());
     return 1;
 }
@@ -499,4 +507,5 @@ void gbl_open_gpu(lua_State *L)
     gbl_open_kernel(L);
     gbl_open_launch(L);
     gbl_open_plan(L);
+    gbl_open_memory(L);
 }

@@ -90,7 +90,7 @@ static void test_bounds(void **state)
     gb_reservation a, b, c, d, none;
     assert_int_equal(reserve(w, 1, 7, 0, 600, 2, &a), 0);
     assert_int_equal(reserve(w, 1, 7, 0, 401, 0, &none), GB_ENOMEM);
-    assert_non_null(strstr(gb_err_detail(), "401 bytes wanted, 400 of 1000 are left"));
+    assert_non_null(strstr(gb_err_detail(), "401 bytes asked, 400 of 1000 bytes free"));
     assert_int_equal(reserve(w, 1, 7, 0, 400, 7, &none), GB_EBUSY); /* the bytes would fit */
     assert_int_equal(gb_ledger_owner(w->ledger, 1, 7).bytes, 600);  /* nothing was taken */
     assert_int_equal(reserve(w, 1, 7, 0, 400, 6, &b), 0);           /* exactly full */
@@ -130,6 +130,38 @@ static void test_tenant_caps(void **state)
     gb_ledger_release(w->ledger, a);
 }
 
+static int split(world *w, gb_reservation from, uint64_t tenant, uint64_t owner, int64_t bytes,
+                 gb_reservation *out)
+{
+    gb_ledger_claim claim = {tenant, owner, 0, bytes, 0};
+    return gb_ledger_split(w->ledger, from, &claim, out);
+}
+
+/* What is taken out of a reservation was never free, and needs no room in the cap. */
+static void test_split(void **state)
+{
+    world *w = *state;
+    gb_reservation whole, part, rest, none;
+    assert_int_equal(gb_ledger_cap(w->ledger, 3, 1000, 0), 0);
+    assert_int_equal(reserve(w, 3, 1, 0, 1000, 0, &whole), 0);
+    assert_int_equal(split(w, whole, 3, 2, 1001, &none), GB_ENOMEM);
+    assert_non_null(strstr(gb_err_detail(), "1001 bytes wanted of a reservation that has 1000"));
+    assert_int_equal(split(w, whole, 3, 2, 600, &part), 0);
+    check_sums(w);
+    assert_int_equal(gb_ledger_owner(w->ledger, 3, 1).bytes, 400);
+    assert_int_equal(gb_ledger_owner(w->ledger, 3, 2).bytes, 600);
+    assert_int_equal(reserve(w, 3, 4, 0, 1, 0, &none), GB_ENOMEM);
+    gb_ledger_release(w->ledger, part);
+    assert_int_equal(split(w, whole, 3, 1, 401, &none), GB_ENOMEM); /* it went to everybody */
+    assert_int_equal(split(w, whole, 3, 1, 400, &rest), 0);
+    gb_ledger_release(w->ledger, whole);
+    assert_int_equal(gb_ledger_tenant(w->ledger, 3).bytes, 400);
+    expect_assert_failure(split(w, whole, 3, 1, 0, &none)); /* it is released */
+    expect_assert_failure(split(w, rest, 1, 1, 0, &none));  /* of another tenant */
+    gb_ledger_release(w->ledger, rest);
+    check_sums(w);
+}
+
 static void test_resize(void **state)
 {
     world *w = *state;
@@ -137,7 +169,7 @@ static void test_resize(void **state)
     assert_int_equal(reserve(w, 0, 0, 1, 1500, 0, &a), 0);
     gb_ledger_resize(w->ledger, 1, 1000); /* others took some: what stands, stands */
     assert_int_equal(reserve(w, 0, 0, 1, 1, 0, &none), GB_ENOMEM);
-    assert_non_null(strstr(gb_err_detail(), "0 of 1000 are left"));
+    assert_non_null(strstr(gb_err_detail(), "0 of 1000 bytes free"));
     gb_ledger_resize(w->ledger, 1, 1501);
     assert_int_equal(reserve(w, 0, 0, 1, 2, 0, &none), GB_ENOMEM);
     gb_ledger_release(w->ledger, a);
@@ -313,6 +345,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tenant_caps, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_split, setup, teardown),
         cmocka_unit_test_setup_teardown(test_resize, setup, teardown),
         cmocka_unit_test_setup_teardown(test_misuse, setup, teardown),
         cmocka_unit_test_setup_teardown(test_random, setup, teardown),

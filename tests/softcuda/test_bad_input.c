@@ -467,7 +467,7 @@ static const struct row {
      {"no device 99: there are 3 (0 .. 2)", "no device -1: there are 3 (0 .. 2)"}},
     {"memory", {{"GB_SOFTCUDA_MEMORY", "1M"}}, memory,
      {"too much: ENOMEM: device memory: 614400 bytes asked, 434176 of 1048576 bytes free on "
-      "cuda device 0",
+      "device 0",
       "everything: ENOMEM: a buffer of 18446744073709551615 bytes cannot exist",
       "the rest: worked"}},
     {"no memory", {{NULL}}, no_memory, {"without memory: ENOMEM: ", "the rest: worked"}},

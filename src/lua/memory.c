@@ -1,0 +1,77 @@
+/* Memory of devices for Lua: whom it is counted to, and reservations. */
+#include "lua/device.h"
+
+#include "base/check.h"
+#include "base/err.h"
+#include "base/hash.h"
+#include "lua/state.h"
+
+#include <math.h>
+
+static const char reservation_key[] = "gb.reservation.meta";
+
+/* Scripts of one worker are one owner. */
+uint64_t gbl_owner_here(lua_State *L)
+{
+    gbl_state *state = gbl_of(L);
+    gb_call *turn = gbl_turn(state);
+    uint64_t grain =
+        turn && turn->act ? (uint64_t)turn->act->slot << 32 | turn->act->generation : UINT64_MAX;
+    return gb_hash_mix(grain + (uint64_t)state->worker->index) | 1; /* 0 is the host's own */
+}
+
+/* ---- reservations ---- */
+
+gbl_reservation *gbl_reservation_at(lua_State *L, int index)
+{
+    return gbl_userdata_at(L, index, reservation_key);
+}
+
+static int reservation_gc(lua_State *L)
+{
+    gbl_reservation *held = lua_touserdata(L, 1);
+    if (held->id) gb_ledger_release(held->ledger, held->id);
+    held->id = 0;
+    return 0;
+}
+
+/* reserve(device index, bytes): a handle, or nil, message, code. Its bytes are the caller's alone
+ * until reserve_end(handle), or its collection. buffer_new takes its buffers out of it. */
+static int reserve(lua_State *L)
+{
+    gbl_devices *room = gbl_devices_of(L);
+    int index = (int)luaL_checkinteger(L, 1);
+    double bytes = luaL_checknumber(L, 2);
+    luaL_argcheck(L, index >= 0 && index < room->count, 1, "no such device");
+    luaL_argcheck(L, bytes >= 0, 2, "bytes from 0");
+    if (bytes >= 0x1p62) bytes = 0x1p62;
+    gbl_reservation *held = lua_newuserdata(L, sizeof *held);
+    *held = (gbl_reservation){gb_gpu_ledger(room->gpu), index, 0};
+    lua_getfield(L, LUA_REGISTRYINDEX, reservation_key);
+    lua_setmetatable(L, -2);
+    gb_ledger_claim claim = {
+        .owner = gbl_owner_here(L), .device = index, .bytes = (int64_t)ceil(bytes)};
+    int rc = gb_ledger_reserve(held->ledger, &claim, &held->id);
+    return rc < 0 ? gbl_push_error(L, rc, gb_err_detail()) : 1;
+}
+
+/* reserve_end(handle): what no buffer was taken out of is free again. A second time: nothing. */
+static int reserve_end(lua_State *L)
+{
+    luaL_argcheck(L, gbl_reservation_at(L, 1) != NULL, 1, "expected a reservation");
+    return reservation_gc(L);
+}
+
+void gbl_open_memory(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"reserve", reserve},
+        {"reserve_end", reserve_end},
+        {NULL, NULL},
+    };
+    luaL_register(L, NULL, functions);
+    lua_newtable(L);
+    lua_pushcfunction(L, reservation_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setfield(L, LUA_REGISTRYINDEX, reservation_key);
+}
