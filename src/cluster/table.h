@@ -35,7 +35,9 @@ enum {
     GB_MEMBER_LABELS_BYTES = 512,  /* "zone=a,role=gpu": sorted, no spaces */
     GB_MEMBER_TYPES_BYTES = 16384, /* the grain types it hosts: sorted, separated by commas */
     GB_MEMBER_VOTES_MAX = 8,
-    GB_TABLE_ROWS_MAX = 4096 /* dead ones too */
+    GB_TABLE_ROWS_MAX = 4096, /* dead ones too */
+    GB_TABLE_REMOVE_MAX = 60, /* ids of one removal: engines bound their transactions */
+    GB_CLUSTER_NAME_BYTES = 65
 };
 
 /* A vote that a silo is dead. */
@@ -79,22 +81,24 @@ typedef struct gb_table gb_table;
 typedef struct gb_table_config {
     gb_mem *mem;
     const char *url;     /* "redis://user:pass@host:6379/0", "sqlite:./cluster.db", ... */
-    const char *cluster; /* rows of other clusters in the same engine are not seen */
+    const char *cluster; /* letters, digits, '.', '_', '-'; rows of others are not seen */
     uint64_t timeout_ns; /* bound of one operation */
 } gb_table_config;
 
-/* Finds the provider (GB_EINVAL names the schemes there are; GB_ENOTYET: not built in, and how to
- * build it). Connects nothing. */
+/* Finds the provider and loads its module (GB_EINVAL names the schemes there are; GB_ENOTYET: not
+ * built, and where it was looked for). Connects nothing. No error shows the URL's password. */
 int gb_table_open(gb_table **out, const gb_table_config *config);
 void gb_table_close(gb_table *table);
 
 int gb_table_read(gb_table *table, gb_table_view *out);
 
-/* Writes one row, new or known, if the version still is `version`: *written is the new version, one
- * more. */
+/* Writes one row, new or known, if the table still is as this gb_table saw it last (its read, or
+ * its own write) and that was `version`: *written is the new version, one more. Each version also
+ * has a random mark in the engine, so a table that was restored from an old copy and has counted up
+ * to the same number again is a conflict too. GB_EBUSY: ROWS_MAX rows are there. */
 int gb_table_write(gb_table *table, const gb_member *row, uint64_t version, uint64_t *written);
 
-/* Removes rows of dead silos, likewise; ids that are not there are nothing. */
+/* Removes rows of dead silos, at most REMOVE_MAX, likewise; ids that are not there are nothing. */
 int gb_table_remove(gb_table *table, const uint64_t *ids, uint32_t count, uint64_t version,
                     uint64_t *written);
 
