@@ -30,6 +30,7 @@ if(TARGET gbrun)
   gb_docs_test(docs.tutorial blocks.lua docs/tutorial.md)
   gb_docs_test(docs.plans blocks.lua docs/plans.md)
   gb_docs_test(docs.batches blocks.lua docs/batches.md)
+  gb_docs_test(docs.resilience blocks.lua docs/resilience.md)
   gb_docs_test(docs.meta meta.lua lua/meta)
 endif()
 

@@ -138,6 +138,11 @@ local parts = {
   end,
   batch = function() return require("gb.batch").batch end,
   pipeline = function() return require("gb.pipeline").pipeline end,
+  policy = function() return require("gb.policy").policy end,
+  breaker = function() return require("gb.breaker").new end,
+  bulkhead = function() return require("gb.limits").bulkhead end,
+  bucket = function() return require("gb.limits").bucket end,
+  levels = function() return require("gb.levels").new end,
 }
 
 parts.label = function()

@@ -55,6 +55,7 @@ function M.methods(what, methods)
       for own, value in pairs(methods) do
         if type(value) == "function" then known[#known + 1] = own end
       end
+      table.sort(known) -- of several that are as near the same one is named each time
       error(M.unknown(what .. " method", name, known), 2)
     end
   end })

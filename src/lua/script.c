@@ -198,10 +198,25 @@ static int core_seed(lua_State *L)
     return 0;
 }
 
+/* core.random(): from 0, below 1, of the silo's seed. */
+static int core_random(lua_State *L)
+{
+    lua_pushnumber(L, (double)(gbl_random(gbl_of(L)) >> 11) * 0x1p-53);
+    return 1;
+}
+
+/* core.promise(): a future that ends when it is cancelled: how Lua wakes a turn that waits. */
+static int core_promise(lua_State *L)
+{
+    gbl_future_new(L);
+    return 1;
+}
+
 void gbl_open_script(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        {"idle", core_idle}, {"stop", core_stop}, {"seed", core_seed}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"idle", core_idle},       {"stop", core_stop},
+                                         {"seed", core_seed},       {"random", core_random},
+                                         {"promise", core_promise}, {NULL, NULL}};
     luaL_register(L, NULL, functions);
     open_config(L);
     if (!gbl_of(L)->config.exit) return;

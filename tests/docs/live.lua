@@ -48,3 +48,8 @@ from_error("gb.Array", gb.array("float", 1), {})
 from_error("gb.Buffer", assert(gb.buffer("float", 1)), {})
 from_error("gb.Queue", assert(gb.queue()), {})
 from_error("gb.Lib", gb.lib, {})
+
+for class, value in pairs { Breaker = gb.breaker(), Bulkhead = gb.bulkhead(), Bucket = gb.bucket(),
+  Levels = gb.levels { optimal = print }, Policy = gb.policy {} } do
+  names("gb." .. class, index_of(value))
+end
