@@ -39,6 +39,7 @@ struct gb_sys {
 
 struct gb_loop {
     gb_sys *sys;
+    uint32_t sockets; /* open on it (net.h): who spins looks at them too, with a wait of no time */
 };
 
 /* The real world. GB_ENOMEM. */

@@ -1,24 +1,16 @@
-/* The real world: libuv. The only file that knows it. */
-#include "sys/sys.h"
+/* The real world: libuv. */
+#include "sys/sys_uv.h"
 
 #include "base/check.h"
 #include "base/err.h"
 
 #include <stdlib.h>
 #include <time.h>
-#include <uv.h>
 
 typedef struct uv_sys {
     gb_sys sys;
     gb_mem *mem;
 } uv_sys;
-
-typedef struct uv_loop {
-    gb_loop loop;
-    uv_loop_t uv;
-    uv_async_t wake;
-    uv_timer_t timer;
-} uv_loop;
 
 static uint64_t sys_now(gb_sys *sys)
 {
@@ -56,12 +48,19 @@ static void on_time(uv_timer_t *timer)
     uv_stop(timer->loop);
 }
 
+static void on_before(uv_prepare_t *before)
+{
+    gbi_uv_flush(GB_CONTAINER(before, gbi_uv_loop, before));
+}
+
 static int loop_open(gb_loop **out, gb_sys *sys)
 {
     uv_sys *world = (uv_sys *)sys;
-    uv_loop *loop = gb_mem_zalloc(world->mem, sizeof *loop);
+    gbi_uv_loop *loop = gb_mem_zalloc(world->mem, sizeof *loop);
     if (!loop) return GB_ENOMEM;
     loop->loop.sys = sys;
+    loop->mem = world->mem;
+    gb_list_init(&loop->dirty);
     int rc = uv_loop_init(&loop->uv);
     if (rc < 0) {
         gb_mem_free(world->mem, loop, sizeof *loop);
@@ -74,15 +73,19 @@ static int loop_open(gb_loop **out, gb_sys *sys)
         return gb_err_set(GB_ENOMEM, "no event loop: %s", uv_strerror(rc));
     }
     GB_CHECK(uv_timer_init(&loop->uv, &loop->timer) == 0);
+    GB_CHECK(uv_prepare_init(&loop->uv, &loop->before) == 0);
+    GB_CHECK(uv_prepare_start(&loop->before, on_before) == 0);
+    uv_unref((uv_handle_t *)&loop->before);
     *out = &loop->loop;
     return 0;
 }
 
 static void loop_close(gb_loop *base)
 {
-    uv_loop *loop = (uv_loop *)base;
+    gbi_uv_loop *loop = (gbi_uv_loop *)base;
     uv_close((uv_handle_t *)&loop->wake, NULL);
     uv_close((uv_handle_t *)&loop->timer, NULL);
+    uv_close((uv_handle_t *)&loop->before, NULL);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     GB_CHECK(uv_loop_close(&loop->uv) == 0);
     gb_mem_free(((uv_sys *)base->sys)->mem, loop, sizeof *loop);
@@ -90,7 +93,7 @@ static void loop_close(gb_loop *base)
 
 static void loop_wait(gb_loop *base, uint64_t timeout_ns)
 {
-    uv_loop *loop = (uv_loop *)base;
+    gbi_uv_loop *loop = (gbi_uv_loop *)base;
     if (timeout_ns == 0) {
         uv_run(&loop->uv, UV_RUN_NOWAIT);
         return;
@@ -105,12 +108,12 @@ static void loop_wait(gb_loop *base, uint64_t timeout_ns)
 
 static void loop_wake(gb_loop *base)
 {
-    uv_async_send(&((uv_loop *)base)->wake);
+    uv_async_send(&((gbi_uv_loop *)base)->wake);
 }
 
 static int loop_fd(gb_loop *base)
 {
-    return uv_backend_fd(&((uv_loop *)base)->uv);
+    return uv_backend_fd(&((gbi_uv_loop *)base)->uv);
 }
 
 static void sys_close(gb_sys *sys)

@@ -244,7 +244,7 @@ static void test_spin_adapts(void **unused)
     door.loop_wake = slow_wake;
     gb_worker *worker = k.silo->workers[0];
     slow_world w = {.sys = {&door}, .sim = k.sys, .box = &worker->mailbox};
-    gb_loop loop = {&w.sys}, *own = worker->loop;
+    gb_loop loop = {.sys = &w.sys}, *own = worker->loop;
     k.silo->sys = &w.sys;
     worker->loop = worker->mailbox.loop = &loop;
     uint64_t most = k.silo->config.spin_ns;
