@@ -36,6 +36,31 @@ template <typename Op, typename A> __device__ A block_scan(A value)
 }
 #endif
 
+#if GB_SERIAL
+// One thread scans a tile. Each sum waits for the one before it, so groups are summed on their own,
+// which a core does for several at once, and only the groups wait for each other. out may be x.
+template <typename Op, typename T, typename A, int Inclusive>
+__device__ __forceinline__ void scan_tile(const T *x, T *out, int count, A base)
+{
+    constexpr int group = 8;
+    A all = Op::template zero<A>(), sums[group + 1];
+    sums[0] = all;
+    int i = 0;
+    for (; i + group <= count; i += group) {
+        for (int w = 0; w < group; w++) sums[w + 1] = Op::template join<A>(sums[w], (A)x[i + w]);
+        A start = Op::template join<A>(base, all);
+        for (int w = 0; w < group; w++)
+            out[i + w] = (T)Op::template join<A>(start, sums[w + Inclusive]);
+        all = Op::template join<A>(all, sums[group]);
+    }
+    for (; i < count; i++) {
+        A with = Op::template join<A>(all, (A)x[i]);
+        out[i] = (T)Op::template join<A>(base, Inclusive ? with : all);
+        all = with;
+    }
+}
+#endif
+
 // One block per tile. before[b]: the join of all tiles before b, when has_before. out may be x.
 template <typename Op, typename T, typename S>
 __global__ void scan_tiles(const T *x, T *out, const S *before, int n, int has_before,
@@ -47,18 +72,10 @@ __global__ void scan_tiles(const T *x, T *out, const S *before, int n, int has_b
     x += first;
     out += first;
 #if GB_SERIAL
-    A all = Op::template zero<A>();
     if (exclusive)
-        for (int i = 0; i < count; i++) {
-            A value = (A)x[i];
-            out[i] = (T)Op::template join<A>(base, all);
-            all = Op::template join<A>(all, value);
-        }
+        scan_tile<Op, T, A, 0>(x, out, count, base);
     else
-        for (int i = 0; i < count; i++) {
-            all = Op::template join<A>(all, (A)x[i]);
-            out[i] = (T)Op::template join<A>(base, all);
-        }
+        scan_tile<Op, T, A, 1>(x, out, count, base);
 #else
     // A thread scans `each` neighbours; the gap after each run keeps threads on different banks.
     constexpr int each = tile / lanes;

@@ -15,6 +15,10 @@
 #define MAP_FROM ((size_t)256 << 10)
 #endif
 
+/* Large blocks are asked to have huge pages: a pass over one is bound by memory, and without them
+ * by the walk through page tables too. A system that has none goes on with small ones. */
+#define HUGE_FROM ((size_t)4 << 20)
+
 /* No address space is larger; allocators abort or misbehave when asked for more. */
 #define BYTES_MAX ((size_t)1 << 46)
 
@@ -27,7 +31,9 @@ static void *take_memory(gb_mem *mem, size_t bytes, bool zero)
 {
     if (mapped(mem, bytes)) {
         void *pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        return pages == MAP_FAILED ? NULL : pages;
+        if (pages == MAP_FAILED) return NULL;
+        if (bytes >= HUGE_FROM) madvise(pages, bytes, MADV_HUGEPAGE);
+        return pages;
     }
     void *data = gb_mem_take_lines(mem, bytes);
     if (data && zero) memset(data, 0, bytes);

@@ -40,6 +40,8 @@ struct gbi_pool {
     gb_list threads; /* live ones */
     gb_list strays;  /* given up */
     int thread_count, sleepers, lost;
+    uint64_t added_ns; /* when the newest job came */
+    bool wake_last;    /* the first that wakes wakes one more */
     _Atomic int32_t open_count; /* jobs in `open`: what spinning threads look at */
     _Atomic int32_t active;     /* jobs not ended */
     bool closing, watching, watch_asleep;
@@ -202,12 +204,18 @@ static void idle_locked(pool_thread *thread)
 {
     gbi_pool *pool = thread->pool;
     pthread_mutex_unlock(&pool->lock);
+    uint64_t idle = gbi_now_ns();
     bool found = spin(thread);
     pthread_mutex_lock(&pool->lock);
     if (found || pool->closing || !gb_list_empty(&pool->open)) return;
     pool->sleepers++;
     pthread_cond_wait(&pool->work, &pool->lock);
     pool->sleepers--;
+    bool wake_last = pool->wake_last;
+    pool->wake_last = false;
+    if (wake_last) pthread_cond_signal(&pool->work);
+    /* Would a full spin have caught the job? Then spinning pays after all. */
+    if (pool->added_ns - idle < SPIN_MAX_NS) thread->spin_ns = SPIN_MAX_NS;
 }
 
 static void *thread_main(void *arg)
@@ -354,15 +362,11 @@ static int start_all_locked(gbi_pool *pool)
     return rc;
 }
 
-static void wake_locked(gbi_pool *pool, const gbi_pool_job *job)
+/* How many sleeping threads a job is worth. */
+static int wanted_locked(const gbi_pool *pool, const gbi_pool_job *job)
 {
     uint64_t chunks = (job->total + job->chunk - 1) / job->chunk;
-    if (chunks >= (uint64_t)pool->sleepers) {
-        if (pool->sleepers) pthread_cond_broadcast(&pool->work);
-    } else {
-        for (uint64_t i = 0; i < chunks; i++) pthread_cond_signal(&pool->work);
-    }
-    if (pool->watch_asleep) pthread_cond_signal(&pool->watch_work);
+    return chunks < (uint64_t)pool->sleepers ? (int)chunks : pool->sleepers;
 }
 
 int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job)
@@ -379,10 +383,21 @@ int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job)
     job->start_ns = gbi_now_ns();
     job->listed = true;
     gb_list_push(&pool->open, &job->link);
+    pool->added_ns = job->start_ns;
     atomic_fetch_add(&pool->active, 1);
     atomic_fetch_add(&pool->open_count, 1);
-    wake_locked(pool, job);
+    int wake = wanted_locked(pool, job);
+    bool watch = pool->watch_asleep;
+    /* The caller's core is about to be free and is not yet: the system would put two of our threads
+     * on another one, and leave them there. So the last is woken a moment later, by the first. */
+    if (wake > 1 && wake == pool->thread_count) {
+        pool->wake_last = true;
+        wake--;
+    }
     pthread_mutex_unlock(&pool->lock);
+    /* without the lock, or those who wake would sleep again until it is free */
+    while (wake-- > 0) pthread_cond_signal(&pool->work);
+    if (watch) pthread_cond_signal(&pool->watch_work);
     return 0;
 }
 
