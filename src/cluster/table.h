@@ -51,7 +51,8 @@ typedef struct gb_member {
     uint64_t id; /* random, never 0; what the ring, links and votes use */
     char name[GB_MEMBER_NAME_BYTES];
     char address[GB_MEMBER_ADDRESS_BYTES];
-    uint64_t epoch; /* grows with each life of this name */
+    uint64_t epoch;      /* grows with each life of this name */
+    uint64_t generation; /* of the whole table: its highest counts; see view.h */
     gb_silo_state state;
     int64_t started_ns; /* wall clock */
     int64_t alive_ns;   /* wall clock of its last sign of life in the table */
