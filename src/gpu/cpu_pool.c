@@ -40,8 +40,8 @@ struct gbi_pool {
     gb_list threads; /* live ones */
     gb_list strays;  /* given up */
     int thread_count, sleepers, lost;
-    uint64_t added_ns; /* when the newest job came */
-    bool wake_last;    /* the first that wakes wakes one more */
+    uint64_t added_ns;          /* when the newest job came */
+    bool wake_last;             /* the first that wakes wakes one more */
     _Atomic int32_t open_count; /* jobs in `open`: what spinning threads look at */
     _Atomic int32_t active;     /* jobs not ended */
     bool closing, watching, watch_asleep;
