@@ -1,6 +1,8 @@
 // Peers of gb.lib by hand: plain C++ on one thread per core. Prints "R peer_NAME SECONDS" for each
-// work; bench/lua/lib.lua runs it between its own rounds.
+// work, or for the one that is named; bench/lua/lib.lua runs it between its own rounds.
 #include "lib.h"
+
+const char *only;
 
 static const int n = 1 << 24, sort_n = 1 << 22;
 static std::vector<float> x(n), y(n, 1.0f), z(n);
@@ -34,8 +36,9 @@ static void sort_all(std::vector<float> &v)
     }
 }
 
-int main()
+int main(int argc, char **argv)
 {
+    if (argc > 1) only = argv[1];
     numbers from;
     for (int i = 0; i < n; i++) x[i] = from.unit();
     auto nothing = [] {};

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <functional>
 #include <thread>
 #include <vector>
@@ -37,10 +38,14 @@ struct meeting {
     }
 };
 
+// The work that is asked for alone, or NULL.
+extern const char *only;
+
 // Median seconds of work alone, after one round that is not counted.
 inline void measure(const char *name, const std::function<void()> &prepare,
                     const std::function<void()> &work)
 {
+    if (only && std::strcmp(only, name) != 0) return;
     std::vector<double> times;
     for (int i = 0; i <= rounds; i++) {
         prepare();
