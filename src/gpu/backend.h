@@ -151,7 +151,7 @@ typedef struct gb_backend {
 
     /* owner; may allocate. Commands submitted before close still run; the front keeps the queue
      * until the last of them is freed and calls queue_close then, from any thread. */
-    int (*queue_open)(void **out, void *device, gb_queue *queue);
+    int (*queue_open)(void **out, void *device, gb_queue *queue, bool urgent);
     void (*queue_close)(void *queue);
     /* Optional; owner, only while nothing of this queue is pending. Runs a command that is short on
      * the calling thread: true when it ran (rc and *text, malloc'd, say how), false: submit it. */

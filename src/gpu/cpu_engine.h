@@ -54,6 +54,7 @@ typedef struct gbi_cpu_queue {
     gb_queue *front;
     pthread_mutex_t lock;
     gb_list commands;  /* not started */
+    bool urgent;       /* its jobs go before others */
     bool active;       /* somebody works at the queue, or a job or event will */
     gb_list waiting;   /* link in the waiters of an event */
     uint64_t awaited;  /* its generation */
@@ -83,7 +84,7 @@ void gbi_cpu_module_close(void *device, gbi_module_desc *desc);
 int gbi_cpu_module_wrap(gbi_module_desc *out, gbi_cpu *cpu, const gb_cpu_image *image);
 
 /* ---- cpu_queue.c ---- */
-int gbi_cpu_queue_open(void **out, void *device, gb_queue *queue);
+int gbi_cpu_queue_open(void **out, void *device, gb_queue *queue, bool urgent);
 void gbi_cpu_queue_close(void *queue);
 bool gbi_cpu_now(void *queue, gbi_command *command, int *rc, char **text);
 bool gbi_cpu_submit(void *queue, gbi_command *command);

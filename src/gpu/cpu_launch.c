@@ -146,6 +146,7 @@ static int start_work(gbi_cpu_queue *queue, gbi_command *command, pool_work *wor
     gbi_cpu *cpu = queue->device->cpu;
     work->queue = queue;
     work->command = command;
+    work->job.urgent = queue->urgent;
     pthread_mutex_init(&work->lock, NULL);
     gb_buf_init(&work->print, cpu->mem);
     int rc = gbi_pool_add(cpu->pool, &work->job);

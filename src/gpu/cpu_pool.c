@@ -106,13 +106,23 @@ int gbi_pool_lost(gbi_pool *pool)
 
 /* ---- working; "locked" functions hold pool->lock and come back with it ---- */
 
-/* The first open job moves to the back, so that jobs share the threads. */
+/* Urgent jobs stand before all others: the first that is not, or the end of the list. */
+static gb_list *first_common(gbi_pool *pool)
+{
+    gb_list *at = pool->open.next;
+    while (at != &pool->open && GB_CONTAINER(at, gbi_pool_job, link)->urgent) at = at->next;
+    return at;
+}
+
+/* The first open job moves to the back of its kind, so that jobs share the threads. */
 static gbi_pool_job *next_job_locked(gbi_pool *pool)
 {
-    gb_list *node = gb_list_shift(&pool->open);
-    if (!node) return NULL;
-    gb_list_push(&pool->open, node);
-    return GB_CONTAINER(node, gbi_pool_job, link);
+    if (gb_list_empty(&pool->open)) return NULL;
+    gb_list *node = pool->open.next;
+    gbi_pool_job *job = GB_CONTAINER(node, gbi_pool_job, link);
+    gb_list_unlink(node);
+    gb_list_push(job->urgent ? first_common(pool) : &pool->open, node); /* before it */
+    return job;
 }
 
 static void close_job_locked(gbi_pool *pool, gbi_pool_job *job)
@@ -382,7 +392,7 @@ int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job)
     }
     job->start_ns = gbi_now_ns();
     job->listed = true;
-    gb_list_push(&pool->open, &job->link);
+    gb_list_push(job->urgent ? first_common(pool) : &pool->open, &job->link);
     pool->added_ns = job->start_ns;
     atomic_fetch_add(&pool->active, 1);
     atomic_fetch_add(&pool->open_count, 1);

@@ -22,6 +22,7 @@ typedef struct gbi_pool_job {
     uint64_t total;    /* blocks */
     uint64_t chunk;    /* blocks taken at once, at least 1 */
     uint64_t bound_ns; /* 0: none */
+    bool urgent;       /* threads take its blocks before those of other jobs */
     /* A thread works on blocks first .. first + count - 1. */
     void (*run)(struct gbi_pool_job *job, gbi_runner *runner, uint64_t first, uint64_t count);
     /* All blocks are done, or given up (timed_out): once, on a pool thread or the watch. */

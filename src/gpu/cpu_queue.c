@@ -111,6 +111,7 @@ static void wake_released(gbi_pool_job *job)
     job->run = run_wake;
     job->ended = wake_ended;
     job->released = wake_released;
+    job->urgent = queue->urgent;
     if (!held) return; /* the queue was just opened */
     gbi_cpu_queue_advance(queue, held, 0, NULL);
     gbi_command_free(held);
@@ -118,13 +119,14 @@ static void wake_released(gbi_pool_job *job)
 
 /* ---- life ---- */
 
-int gbi_cpu_queue_open(void **out, void *device, gb_queue *front)
+int gbi_cpu_queue_open(void **out, void *device, gb_queue *front, bool urgent)
 {
     gbi_cpu_device *owner = device;
     gbi_cpu_queue *queue = gb_mem_zalloc(owner->cpu->mem, sizeof *queue);
     if (!queue) return GB_ENOMEM;
     queue->device = owner;
     queue->front = front;
+    queue->urgent = urgent;
     pthread_mutex_init(&queue->lock, NULL);
     gb_list_init(&queue->commands);
     gb_list_init(&queue->waiting);

@@ -213,6 +213,9 @@ enum { GB_CU_NUMBERS(GB_CU_ENUM) GB_NVRTC_NUMBERS(GB_CU_ENUM) GB_NVML_NUMBERS(GB
     ROW(cuMemsetD32Async, REQUIRED, 12000, gb_cu_result,                                           \
         (gb_cu_memory to, unsigned int value, size_t count, gb_cu_stream stream))                  \
     ROW(cuStreamCreate, REQUIRED, 12000, gb_cu_result, (gb_cu_stream * out, unsigned int flags))   \
+    ROW(cuCtxGetStreamPriorityRange, OPTIONAL, 12000, gb_cu_result, (int *least, int *greatest))   \
+    ROW(cuStreamCreateWithPriority, OPTIONAL, 12000, gb_cu_result,                                 \
+        (gb_cu_stream * out, unsigned int flags, int priority))                                    \
     ROW(cuStreamDestroy, REQUIRED, 12000, gb_cu_result, (gb_cu_stream stream))                     \
     ROW(cuStreamSynchronize, REQUIRED, 12000, gb_cu_result, (gb_cu_stream stream))                 \
     ROW(cuStreamWaitEvent, REQUIRED, 12000, gb_cu_result,                                          \

@@ -43,11 +43,32 @@ static void describe(const gb_cuda_api *api, gb_cu_result rc, char *out, size_t 
     snprintf(out, room, "%s (%s)", text ? text : "unknown error", name ? name : "?");
 }
 
-void gbi_cuda_lose(gbi_cuda_device *device, const char *text)
+/* Whose fault a sticky error is: what a kernel did, one that ran too long, or the device. */
+static gb_lost blame_of(gb_cu_result rc)
+{
+    switch (rc) {
+    case GB_CU_ILLEGAL_ADDRESS:
+    case GB_CU_ASSERT:
+    case GB_CU_HARDWARE_STACK:
+    case GB_CU_ILLEGAL_INSTRUCTION:
+    case GB_CU_MISALIGNED:
+    case GB_CU_INVALID_SPACE:
+    case GB_CU_INVALID_PC:
+    case GB_CU_LAUNCH_FAILED:
+        return GB_LOST_KERNEL;
+    case GB_CU_LAUNCH_TIMEOUT:
+        return GB_LOST_BOUND;
+    default:
+        return GB_LOST_DEVICE;
+    }
+}
+
+void gbi_cuda_lose(gbi_cuda_device *device, gb_lost why, const char *text)
 {
     pthread_mutex_lock(&device->lock);
     bool first = !atomic_load(&device->lost);
     if (first) snprintf(device->lost_text, sizeof device->lost_text, "%s", text);
+    if (first) atomic_store(&device->blame, why);
     atomic_store(&device->lost, true);
     device->pump = true;
     pthread_cond_signal(&device->wake);
@@ -73,7 +94,7 @@ void gbi_cuda_doubt(gbi_cuda_device *device, gb_cu_result rc, const char *what)
         return;
     }
     gbi_cuda_failed(device, rc, what);
-    gbi_cuda_lose(device, gb_err_detail());
+    gbi_cuda_lose(device, GB_LOST_DEVICE, gb_err_detail());
 }
 
 int gbi_cuda_failed(gbi_cuda_device *device, gb_cu_result rc, const char *what)
@@ -82,7 +103,7 @@ int gbi_cuda_failed(gbi_cuda_device *device, gb_cu_result rc, const char *what)
     describe(device->cuda->api, rc, text, sizeof text);
     snprintf(whole, sizeof whole, "cuda device %d: %.40s: %s", device->ordinal, what, text);
     if (sticky(rc)) {
-        gbi_cuda_lose(device, whole);
+        gbi_cuda_lose(device, blame_of(rc), whole);
         return gbi_cuda_lost(device);
     }
     if (rc == GB_CU_OUT_OF_MEMORY) return gb_err_set(GB_ENOMEM, "%s", whole);
@@ -190,7 +211,9 @@ static int count_devices(gbi_cuda *cuda)
                           text);
     }
     if (count == 0) return gb_err_set(GB_ENOGPU, "the CUDA driver sees no device");
-    return count < GBI_CUDA_DEVICES_MAX ? count : GBI_CUDA_DEVICES_MAX;
+    int most = cuda->gpu->config.devices_max;
+    if (most <= 0 || most > GBI_CUDA_DEVICES_MAX) most = GBI_CUDA_DEVICES_MAX;
+    return count < most ? count : most;
 }
 
 /* Keeps the first failure. */
@@ -225,6 +248,11 @@ static int read_facts(gbi_cuda_device *device)
     if (facts->shared_bytes_max < device->shared_plain)
         facts->shared_bytes_max = device->shared_plain;
     gbi_cuda_nvml_find(device);
+    char id[32] = "";
+    if (api->cuDeviceGetPCIBusId &&
+        api->cuDeviceGetPCIBusId(id, sizeof id, device->handle) != GB_CU_SUCCESS)
+        id[0] = 0;
+    gbi_cuda_near("/sys/bus/pci/devices", id, facts);
     return 0;
 }
 
@@ -276,6 +304,7 @@ static int device_count(void *self)
         rc = add_device(cuda, i);
         if (rc < 0) break; /* no memory: those that were found stay */
     }
+    gbi_cuda_peers_find(cuda);
     return cuda->device_count;
 }
 
@@ -331,6 +360,8 @@ static void device_info(void *self, gb_device_info *out)
     *out = device->facts;
     out->index = index;
     out->backend = device->software ? "software" : backend;
+    out->peers = device->peers;
+    out->lost = atomic_load(&device->lost) ? (gb_lost)atomic_load(&device->blame) : GB_LOST_NOT;
     out->memory_free = atomic_load(&device->lost) ? 0 : memory_free(device);
 }
 

@@ -81,6 +81,9 @@ struct gbi_cuda_device {
     bool software;
     _Atomic bool ready;                       /* the context is there */
     _Atomic bool lost;                        /* nothing new is given to the driver */
+    _Atomic int blame;                        /* gb_lost, while it is lost */
+    uint64_t peers;                           /* devices it can reach, by their place */
+    _Atomic uint64_t peers_open;              /* those it was asked to open, whatever came of it */
     _Atomic bool dead;                        /* lost, and the driver does nothing of it any more */
     _Atomic bool resetting;
     _Atomic bool stuck;                       /* lost, and never seen to end; set at the close */
@@ -188,7 +191,7 @@ typedef struct gbi_cuda_kernel {
  * device out: GB_ELOST. */
 int gbi_cuda_failed(gbi_cuda_device *device, gb_cu_result rc, const char *what);
 int gbi_cuda_lost(gbi_cuda_device *device); /* GB_ELOST with the text, for this thread */
-void gbi_cuda_lose(gbi_cuda_device *device, const char *text);
+void gbi_cuda_lose(gbi_cuda_device *device, gb_lost why, const char *text);
 /* The watcher could not learn whether something has ended: the device is lost; when it was lost
  * before and this answer is a sticky one too, it is dead. */
 void gbi_cuda_doubt(gbi_cuda_device *device, gb_cu_result rc, const char *what);
@@ -230,6 +233,17 @@ int gbi_cuda_retain(gbi_cuda_device *device); /* on that thread */
 bool gbi_cuda_may_recover(gbi_cuda_device *device);
 void gbi_cuda_recover(gbi_cuda_device *device);
 
+/* ---- cuda_peer.c: devices and their surroundings ---- */
+
+void gbi_cuda_peers_find(gbi_cuda *cuda); /* once all devices are there */
+/* Opens the other's memory to a device, once: copies between them then go straight. May take the
+ * driver's time; the context of the first is current. Where it cannot be, the driver copies through
+ * the host. True: nothing is left to try. here: the caller cannot wait, and nothing is tried. */
+bool gbi_cuda_peer_open(gbi_cuda_device *device, gbi_cuda_device *other, bool here);
+void gbi_cuda_peers_forget(gbi_cuda_device *device); /* its context is a new one */
+/* NUMA node and cores near a PCI device, as the files under root/id say. */
+void gbi_cuda_near(const char *root, const char *id, gb_device_info *facts);
+
 /* ---- cuda_memory.c ---- */
 
 int gbi_cuda_buffer_open(gbi_memory *out, void *device, size_t bytes, gb_buffer_kind kind);
@@ -248,7 +262,7 @@ uint32_t gbi_cuda_buffer_epoch(const gb_buffer *buffer);
 
 /* ---- cuda_queue.c and cuda_event.c ---- */
 
-int gbi_cuda_queue_open(void **out, void *device, gb_queue *queue);
+int gbi_cuda_queue_open(void **out, void *device, gb_queue *queue, bool urgent);
 void gbi_cuda_queue_close(void *queue);
 bool gbi_cuda_submit(void *queue, gbi_command *command);
 void gbi_cuda_queue_ref(gbi_cuda_queue *queue);

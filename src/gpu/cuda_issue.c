@@ -165,6 +165,8 @@ static gbi_issue host_copy(issue *is)
 static gbi_issue copy(issue *is)
 {
     if (!is->command->u.copy.from || !is->command->u.copy.to) return host_copy(is);
+    if (is->step->other && !gbi_cuda_peer_open(is->device, is->step->other, is->here))
+        return GBI_HOLD;
     gb_cu_result rc = is->api->cuMemcpyAsync(address_of(is->command->u.copy.to_address),
                                              address_of(is->command->u.copy.from_address),
                                              is->command->u.copy.bytes, is->queue->stream);

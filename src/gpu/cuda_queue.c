@@ -28,7 +28,19 @@ static void after_close(gbi_cuda_device *device, gbi_cuda_job *job)
     gb_mem_free(device->cuda->mem, queue, sizeof *queue);
 }
 
-static int open_queue(void **out, gbi_cuda_device *device, gb_queue *front)
+/* The numbers of priorities are the driver's; it makes a stream of the common one where it has no
+ * others. */
+static gb_cu_result make_stream(gbi_cuda_device *device, bool urgent, gb_cu_stream *out)
+{
+    const gb_cuda_api *api = device->cuda->api;
+    int least = 0, greatest = 0;
+    if (urgent && api->cuCtxGetStreamPriorityRange && api->cuStreamCreateWithPriority &&
+        api->cuCtxGetStreamPriorityRange(&least, &greatest) == GB_CU_SUCCESS)
+        return api->cuStreamCreateWithPriority(out, GB_CU_STREAM_NON_BLOCKING, greatest);
+    return api->cuStreamCreate(out, GB_CU_STREAM_NON_BLOCKING);
+}
+
+static int open_queue(void **out, gbi_cuda_device *device, gb_queue *front, bool urgent)
 {
     int rc = gbi_cuda_watch_start(device->cuda);
     if (rc < 0) return rc;
@@ -36,8 +48,7 @@ static int open_queue(void **out, gbi_cuda_device *device, gb_queue *front)
     if (!queue) return GB_ENOMEM;
     queue->mark = gbi_cuda_mark_take(device, false, &rc);
     gb_cu_result failed = GB_CU_SUCCESS;
-    if (queue->mark)
-        failed = device->cuda->api->cuStreamCreate(&queue->stream, GB_CU_STREAM_NON_BLOCKING);
+    if (queue->mark) failed = make_stream(device, urgent, &queue->stream);
     if (!queue->mark || failed != GB_CU_SUCCESS) {
         gbi_cuda_mark_unref(queue->mark);
         gb_mem_free(device->cuda->mem, queue, sizeof *queue);
@@ -60,12 +71,12 @@ static int open_queue(void **out, gbi_cuda_device *device, gb_queue *front)
     return 0;
 }
 
-int gbi_cuda_queue_open(void **out, void *self, gb_queue *front)
+int gbi_cuda_queue_open(void **out, void *self, gb_queue *front, bool urgent)
 {
     gbi_cuda_device *device = self;
     int rc = gbi_cuda_enter(device);
     if (rc < 0) return rc;
-    rc = open_queue(out, device, front);
+    rc = open_queue(out, device, front, urgent);
     gbi_cuda_leave(device);
     return rc;
 }

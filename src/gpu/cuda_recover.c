@@ -49,6 +49,7 @@ void gbi_cuda_recover(gbi_cuda_device *device)
         destroy_context(device);
         atomic_fetch_add(&device->epoch, 1);
         gbi_cuda_memory_forget(device);
+        gbi_cuda_peers_forget(device);
         atomic_store(&device->callbacks, 0); /* a broken context calls nobody */
         atomic_store(&device->dead, false);
         if (gbi_cuda_retain(device) == 0) atomic_store(&device->lost, false);

@@ -135,7 +135,7 @@ static void check_bound(gbi_cuda_queue *queue, const gbi_cuda_step *mark, uint64
         if (at->rc == 0) at->rc = GB_ETIMEDOUT;
         if (at == launch) break;
     }
-    gbi_cuda_lose(queue->device, text);
+    gbi_cuda_lose(queue->device, GB_LOST_BOUND, text);
 }
 
 /* Under the queue's lock, context current: takes out what the driver is through with. */

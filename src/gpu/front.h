@@ -67,6 +67,7 @@ struct gb_device {
     void *impl;
     int index;
     _Atomic int32_t depth; /* commands submitted and not ended */
+    _Atomic int32_t claims;
     gb_device_info limits; /* read once; memory_free is not kept up */
     _Atomic uint64_t counts[GBI_COUNT_ROWS][GBI_COUNT_ROOM];
     gb_list modules;       /* under gpu->lock */

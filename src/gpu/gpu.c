@@ -209,6 +209,7 @@ void gb_device_get_info(gb_device *device, gb_device_info *out)
     memset(out, 0, sizeof *out);
     out->backend = device->backend->name;
     out->index = device->index;
+    out->numa_node = -1;
     device->backend->device_info(device->impl, out);
     if (!device->gpu->ledger) return;
     int64_t left = gb_ledger_left(device->gpu->ledger, device->index);
@@ -244,6 +245,11 @@ void gb_device_get_figures(gb_device *device, gb_device_figures *out)
 int gb_device_index(const gb_device *device)
 {
     return device->index;
+}
+
+int gb_device_claim(gb_device *device, int more)
+{
+    return atomic_fetch_add(&device->claims, more) + more;
 }
 
 int gb_device_queue_depth(gb_device *device)

@@ -43,6 +43,7 @@ typedef struct gb_gpu_config {
     int cpu_devices; /* the cpu backend shows this many devices; 0: $GB_CPU_DEVICES, else 1 */
     int64_t
         cpu_memory_bytes; /* of each cpu device; 0: half of the machine's memory, split evenly */
+    int devices_max;      /* so many GPUs are used, the first ones; 0: all */
     uint64_t bound_ns;    /* a launch that runs longer is a runaway; 0: 5 min */
     bool owns_devices; /* nobody else in this process uses the GPUs: a lost one is reset as soon as
                           nothing of it is under way and no pinned or unified buffer of it is open;
@@ -64,6 +65,10 @@ bool gb_gpu_busy(gb_gpu *gpu);
 
 /* ---- devices ---- */
 
+/* Why a device is lost: the driver's error was one of a kernel, a launch passed its bound, or
+ * neither, which leaves the device. */
+typedef enum { GB_LOST_NOT, GB_LOST_KERNEL, GB_LOST_BOUND, GB_LOST_DEVICE } gb_lost;
+
 typedef struct gb_device_info {
     const char *backend; /* "cpu", "cuda" */
     int index;           /* in gb_gpu_device order; cpu devices come last */
@@ -74,6 +79,10 @@ typedef struct gb_device_info {
     int shared_bytes_max; /* dynamic shared memory of one block */
     int units;            /* cores or multiprocessors */
     int warp;             /* threads in a warp: 32 */
+    gb_lost lost;         /* it cannot be used now; whose fault that is */
+    int numa_node;        /* of the machine it hangs on; -1: nobody says */
+    char cpus[64];        /* the cores near to it, "0-15,32-47"; "" where nobody says */
+    uint64_t peers;       /* one bit per device: whose memory it can reach without the host */
 } gb_device_info;
 
 int gb_gpu_device_count(gb_gpu *gpu);
@@ -95,6 +104,9 @@ typedef struct gb_device_figures {
 void gb_device_get_figures(gb_device *device, gb_device_figures *out);
 int gb_device_index(const gb_device *device);
 int gb_device_queue_depth(gb_device *device); /* commands not finished yet */
+/* A number that whoever places work on devices keeps there, for all threads: adds to it and gives
+ * the sum. */
+int gb_device_claim(gb_device *device, int more);
 
 /* What happened on a device since it was opened. Any thread; numbers of one moment, about. */
 typedef struct gb_device_counts {
@@ -240,6 +252,10 @@ int gb_module_global(gb_module *module, const char *name, gb_buffer **out, gb_pa
  * command runs: it must stay until a later gb_queue_signal has finished. */
 
 int gb_queue_open(gb_queue **out, gb_device *device);
+/* urgent: what this queue holds goes first. On cuda a stream of the highest priority, whose blocks
+ * are started before those of other streams (where the driver has priorities); on the cpu backend
+ * its work is taken by kernel threads before all other work. Nothing that runs is interrupted. */
+int gb_queue_open_urgent(gb_queue **out, gb_device *device, bool urgent);
 void gb_queue_close(gb_queue *queue); /* what is queued still runs; nobody waits here */
 
 int gb_queue_upload(gb_queue *queue, gb_buffer *to, size_t offset, const void *host, size_t bytes);

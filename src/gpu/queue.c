@@ -13,6 +13,11 @@ enum { BLOCK_BYTES = 512, SPARE_MAX = 32, SCRATCH_BYTES = 1024 };
 
 int gb_queue_open(gb_queue **out, gb_device *device)
 {
+    return gb_queue_open_urgent(out, device, false);
+}
+
+int gb_queue_open_urgent(gb_queue **out, gb_device *device, bool urgent)
+{
     gb_queue *queue = gb_mem_zalloc(&device->gpu->room, sizeof *queue);
     if (!queue) return GB_ENOMEM;
     atomic_init(&queue->count, 1);
@@ -20,7 +25,7 @@ int gb_queue_open(gb_queue **out, gb_device *device)
     pthread_mutex_init(&queue->lock, NULL);
     gb_list_init(&queue->signals);
     gb_list_init(&queue->spare);
-    int rc = device->backend->queue_open(&queue->impl, device->impl, queue);
+    int rc = device->backend->queue_open(&queue->impl, device->impl, queue, urgent);
     if (rc < 0) {
         pthread_mutex_destroy(&queue->lock);
         gb_mem_free(&device->gpu->room, queue, sizeof *queue);

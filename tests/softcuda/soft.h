@@ -22,6 +22,8 @@
  *                               misused, and then ends the process with 86 (leaks) or 87 (misuse)
  *   GB_SOFTCUDA_KEYS=0          no memory protection keys: device memory opens for everybody while
  *                               any kernel runs
+ *   GB_SOFTCUDA_PEERS=0         no device reaches another one's memory: copies still work, as with
+ *                               a real driver, which takes them through the host
  *   GB_SOFTCUDA_CACHE=DIR       of compiled images; else as the cpu backend
  *
  * Threads: any. One lock, soft.lock, guards everything but what commands do while they run.
@@ -66,7 +68,12 @@ SOFT_EXPORT int softcuda_leaks(void);             /* objects not freed now */
 SOFT_EXPORT int softcuda_misuses(void);           /* so far */
 SOFT_EXPORT unsigned softcuda_calls(const char *row);
 
-enum { SOFT_NOT_PERMITTED = 800, SOFT_DEVICES_MAX = 8, SOFT_PATTERN = 0xa5 };
+enum {
+    SOFT_NOT_PERMITTED = 800,
+    SOFT_PEER_UNSUPPORTED = 217,
+    SOFT_DEVICES_MAX = 8,
+    SOFT_PATTERN = 0xa5
+};
 
 /* ---- objects behind handles ---- */
 
@@ -196,6 +203,7 @@ typedef struct soft_stream {
     soft_object object;
     gb_list commands; /* the first is being run */
     uint64_t random;
+    bool hurry; /* of a higher priority */
     gbi_runner *runner;
 } soft_stream;
 
@@ -227,7 +235,7 @@ typedef struct soft_exec {
 typedef struct soft_state {
     pthread_mutex_t lock;
     pthread_cond_t moved; /* something of a stream has ended */
-    bool initialised, leaks, keys;
+    bool initialised, leaks, keys, peers;
     int device_count, version, arch, misuses, delay_us;
     uint64_t seed;
     unsigned calls[SOFT_ROWS];

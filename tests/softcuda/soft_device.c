@@ -268,7 +268,7 @@ gb_cu_result soft_cuDeviceCanAccessPeer(int *out, gb_cu_device device, gb_cu_dev
 {
     gb_cu_result rc = enter_device(ROW_cuDeviceCanAccessPeer, device);
     if (rc == 0 && (peer < 0 || peer >= soft.device_count)) rc = GB_CU_INVALID_DEVICE;
-    if (rc == 0) *out = device != peer;
+    if (rc == 0) *out = soft.peers && device != peer;
     return soft_leave(rc);
 }
 
@@ -280,6 +280,7 @@ gb_cu_result soft_cuCtxEnablePeerAccess(gb_cu_context handle, unsigned int flags
     soft_context *peer = soft_find(ROW_cuCtxEnablePeerAccess, handle, SOFT_CONTEXT);
     if (!peer || peer == context) return soft_leave(GB_CU_INVALID_CONTEXT);
     if (flags != 0) return soft_leave(GB_CU_INVALID_VALUE);
+    if (!soft.peers) return soft_leave(SOFT_PEER_UNSUPPORTED);
     if (context->peers >> peer->device & 1) return soft_leave(GB_CU_PEER_ALREADY);
     context->peers |= 1u << peer->device;
     return soft_leave(0);

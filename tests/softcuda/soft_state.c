@@ -94,6 +94,7 @@ __attribute__((constructor)) static void load(void)
     soft.delay_us = (int)number_of("GB_SOFTCUDA_DELAY_US", 200);
     soft.leaks = number_of("GB_SOFTCUDA_LEAKS", 0) != 0;
     soft.keys = number_of("GB_SOFTCUDA_KEYS", 1) != 0;
+    soft.peers = number_of("GB_SOFTCUDA_PEERS", 1) != 0;
     gb_mem_init(&soft.mem, "softcuda", NULL, 0);
     for (int i = 0; i < soft.device_count; i++) {
         soft.devices[i].total = (size_t)number_of("GB_SOFTCUDA_MEMORY", 1 << 30);

@@ -36,7 +36,7 @@ void soft_break(soft_context *context, gb_cu_result error)
 static void dawdle(soft_stream *stream)
 {
     uint64_t random = soft_random(&stream->random);
-    if (soft.delay_us <= 0 || (random & 1)) return;
+    if (soft.delay_us <= 0 || stream->hurry || (random & 1)) return;
     struct timespec time = {0, (long)((random >> 1) % (uint64_t)soft.delay_us) * 1000};
     /* tidy: allowed because a driver's timing is not its caller's */
     nanosleep(&time, NULL);
@@ -220,6 +220,27 @@ gb_cu_result soft_cuStreamCreate(gb_cu_stream *out, unsigned int flags)
     if (rc == 0 && flags > GB_CU_STREAM_NON_BLOCKING) rc = GB_CU_INVALID_VALUE;
     soft_stream *stream = rc ? NULL : open_stream(context);
     if (rc == 0 && !stream) rc = GB_CU_OUT_OF_MEMORY;
+    if (rc == 0) *out = soft_handle(&stream->object);
+    return soft_leave(rc);
+}
+
+gb_cu_result soft_cuCtxGetStreamPriorityRange(int *least, int *greatest)
+{
+    soft_context *context;
+    gb_cu_result rc = soft_enter_context(ROW_cuCtxGetStreamPriorityRange, &context);
+    if (rc == 0) *least = 0, *greatest = -5;
+    return soft_leave(rc);
+}
+
+/* Streams have threads of their own: a higher one does not dawdle. */
+gb_cu_result soft_cuStreamCreateWithPriority(gb_cu_stream *out, unsigned int flags, int priority)
+{
+    soft_context *context;
+    gb_cu_result rc = soft_enter_context(ROW_cuStreamCreateWithPriority, &context);
+    if (rc == 0 && flags > GB_CU_STREAM_NON_BLOCKING) rc = GB_CU_INVALID_VALUE;
+    soft_stream *stream = rc ? NULL : open_stream(context);
+    if (rc == 0 && !stream) rc = GB_CU_OUT_OF_MEMORY;
+    if (stream) stream->hurry = priority < 0;
     if (rc == 0) *out = soft_handle(&stream->object);
     return soft_leave(rc);
 }
