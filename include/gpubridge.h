@@ -131,6 +131,10 @@ typedef struct gb_config {
     const char *lua_config; /* what Lua sees as gb.config: a Lua table's text; NULL: { app = {} } */
     void (*exit)(void *user, int code); /* os.exit in Lua, on a worker's thread; NULL: as in Lua */
     void *exit_user;
+    /* Nobody else in this process uses its GPUs: one that was lost (a kernel trapped, the hardware
+     * failed) is reset when nothing of it is under way, and serves again; what was made on it
+     * before stays lost (GB_ELOST). 0: it stays lost, for others may use the same context. */
+    int owns_devices;
 } gb_config;
 
 /* Defaults: workers -1, everything else none or the default. */

@@ -85,7 +85,7 @@ end
 -- The module of a device, compiled when this is its first use there; nil, message, code.
 local function ensure(state, device)
   local module = state.modules[device]
-  if module then return module end
+  if module and not core.module_lost(module) then return module end
   local version = state.version
   local message, code
   module, message, code = open(state, device)

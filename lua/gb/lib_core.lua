@@ -60,6 +60,7 @@ function M.set_device_layout(on) M.device_layout = on or nil end
 -- ---- scratch memory: kept between calls, up to a bound ----
 
 local kept, kept_bytes, KEPT_MAX = {}, 0, 64 * 2 ^ 20
+local epochs = {} -- of the devices: what was made in an earlier one is lost
 
 local function class_of(count)
   local size = 64
@@ -68,7 +69,11 @@ local function class_of(count)
 end
 
 local function take_scratch(type_name, count, device)
-  local size = class_of(count)
+  local size, epoch = class_of(count), core.device_epoch(device)
+  if epochs[device] ~= epoch then
+    M.trim()
+    epochs[device] = epoch
+  end
   local key = type_name .. size .. ":" .. device
   local list = kept[key]
   if list and #list > 0 then
@@ -78,11 +83,12 @@ local function take_scratch(type_name, count, device)
   end
   local d, message, code = buffer.buffer(type_name, size, { device = device })
   if not d then return nil, message, code end
-  return { buffer = d, key = key, bytes = size * types.check(type_name).size }
+  return { buffer = d, key = key, device = device, epoch = epoch,
+    bytes = size * types.check(type_name).size }
 end
 
 local function give_scratch(one)
-  if kept_bytes + one.bytes > KEPT_MAX then
+  if kept_bytes + one.bytes > KEPT_MAX or core.device_epoch(one.device) ~= one.epoch then
     one.buffer:free()
     return
   end

@@ -57,7 +57,7 @@ local function pick(self, list, policy)
   return best
 end
 
---- The device for a grain that activates. Fails the activation with ENOGPU, EDEVICE or ENOMEM.
+--- The device for a grain that activates. Fails the activation with ENOGPU, EDEVICE, ELOST or ENOMEM.
 function M.choose(self, placement)
   if not M.is(placement) then return require("gb.core").device_info() end
   local gb, buffer = require "gb", require "gb.buffer"
@@ -67,21 +67,26 @@ function M.choose(self, placement)
     if not device then
       gb.fail("EDEVICE", "%s asks for device %d; there are %d", self:id(), placement.device, #all)
     end
+    if device.lost then
+      gb.fail("ELOST", "%s asks for device %d, which is lost", self:id(), placement.device)
+    end
     all = { device }
   end
-  local gpus, fitting = {}, {}
+  local gpus, usable, fitting = {}, {}, {}
   for _, device in ipairs(all) do
-    if device.backend ~= "cpu" then gpus[#gpus + 1] = device end
+    if not device.lost then usable[#usable + 1] = device end
+    if not device.lost and device.backend ~= "cpu" then gpus[#gpus + 1] = device end
   end
   if placement.required and #gpus == 0 then
+    if #usable < #all then gb.fail("ELOST", "%s requires a GPU and all are lost", self:id()) end
     gb.fail("ENOGPU", "%s requires a GPU and there is none", self:id())
   end
-  local among = #gpus > 0 and gpus or all
+  local among = #gpus > 0 and gpus or usable
   for _, device in ipairs(among) do
     if device.memory_free >= placement.memory then fitting[#fitting + 1] = device end
   end
   if #fitting == 0 and among == gpus and not placement.required then
-    for _, device in ipairs(all) do -- the CPU instead
+    for _, device in ipairs(usable) do -- the CPU instead
       if device.memory_free >= placement.memory then fitting[#fitting + 1] = device end
     end
   end

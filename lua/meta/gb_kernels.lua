@@ -112,6 +112,7 @@ function gb.move(value) end
 ---@field utilization? integer percent of the last moments in which a kernel ran
 ---@field temperature? integer degrees Celsius
 ---@field power? number watts
+---@field lost? true it takes nothing (ELOST), until it is reset where the host owns its GPUs
 ---@field threads_per_block_max integer
 ---@field shared_bytes_max integer of one block
 ---@field units integer multiprocessors or cores

@@ -12,6 +12,7 @@ void gbrun_options_init(gbrun_options *options, char **argv)
     memset(options, 0, sizeof *options);
     gb_config_init(&options->config, sizeof options->config);
     options->config.seed = 1;
+    options->config.owns_devices = 1;
     options->drain_ms = 30000;
     options->argv_all = argv;
     gb_mem_init(&options->mem, "gbrun", NULL, 0);

@@ -37,6 +37,8 @@ const gbrun_setting gbrun_settings[GBRUN_SETTINGS] = {
      "one per core", "threads of the cpu device"},
     {"cpu_devices", GBRUN_INT, AT(config.cpu_devices), 0, 64, "cpu-devices", "N", "1",
      "the CPU as several devices"},
+    {"owns_devices", GBRUN_BOOL, AT(config.owns_devices), 0, 0, "owns-devices", "YES|NO", "yes",
+     "reset a GPU that was lost: nothing else here uses it"},
     {"sanitize", GBRUN_BOOL, AT(config.sanitize), 0, 0, "sanitize", NULL, "no",
      "kernels on the CPU under ASan and UBSan"},
     {"virtual_time", GBRUN_BOOL, AT(config.virtual_time), 0, 0, "virtual-time", NULL, "no",

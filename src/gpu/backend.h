@@ -131,6 +131,8 @@ typedef struct gb_backend {
     void (*device_close)(void *device);
     /* any; fills everything but index and backend. */
     void (*device_info)(void *device, gb_device_info *out);
+    /* Optional; any. The epoch, and is it lost now: see gb_device_epoch. */
+    uint32_t (*device_epoch)(void *device, bool *lost);
     /* Optional; any. Fills what it knows; the rest is -1 already. */
     void (*device_figures)(void *device, gb_device_figures *out);
 

@@ -365,6 +365,13 @@ static void device_info(void *self, gb_device_info *out)
     out->memory_free = atomic_load(&device->lost) ? 0 : memory_free(device);
 }
 
+static uint32_t device_epoch(void *self, bool *lost)
+{
+    gbi_cuda_device *device = self;
+    *lost = atomic_load(&device->lost);
+    return atomic_load(&device->epoch);
+}
+
 const gb_backend gbi_cuda_backend = {
     .name = "cuda",
     .open = open_cuda,
@@ -374,6 +381,7 @@ const gb_backend gbi_cuda_backend = {
     .device_open = device_open,
     .device_close = device_close,
     .device_info = device_info,
+    .device_epoch = device_epoch,
     .device_figures = gbi_cuda_figures,
     .buffer_open = gbi_cuda_buffer_open,
     .buffer_close = gbi_cuda_buffer_close,

@@ -242,6 +242,19 @@ void gb_device_get_figures(gb_device *device, gb_device_figures *out)
     if (device->backend->device_figures) device->backend->device_figures(device->impl, out);
 }
 
+uint32_t gb_device_epoch(gb_device *device)
+{
+    bool lost;
+    return device->backend->device_epoch ? device->backend->device_epoch(device->impl, &lost) : 0;
+}
+
+bool gb_device_lost(gb_device *device)
+{
+    bool lost = false;
+    if (device->backend->device_epoch) device->backend->device_epoch(device->impl, &lost);
+    return lost;
+}
+
 int gb_device_index(const gb_device *device)
 {
     return device->index;

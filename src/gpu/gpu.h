@@ -102,6 +102,13 @@ typedef struct gb_device_figures {
 } gb_device_figures;
 
 void gb_device_get_figures(gb_device *device, gb_device_figures *out);
+
+/* A lost device takes nothing (GB_ELOST), until it is reset where the room owns the devices. The
+ * epoch counts the resets: what was made on the device in an earlier one is lost for ever and is to
+ * be made anew; read it before you make. Both are cheap; any thread. */
+bool gb_device_lost(gb_device *device);
+uint32_t gb_device_epoch(gb_device *device);
+
 int gb_device_index(const gb_device *device);
 int gb_device_queue_depth(gb_device *device); /* commands not finished yet */
 /* A number that whoever places work on devices keeps there, for all threads: adds to it and gives
@@ -231,6 +238,7 @@ gb_kernel *gb_module_kernel(const gb_module *module,
 int gb_module_struct_count(const gb_module *module);
 const gb_struct_type *gb_module_struct_at(const gb_module *module, int index);
 const char *gb_module_log(const gb_module *module); /* warnings; "" when none */
+bool gb_module_lost(gb_module *module);             /* of an earlier epoch: open it anew */
 
 const char *gb_kernel_name(const gb_kernel *kernel);
 int gb_kernel_param_count(const gb_kernel *kernel);

@@ -273,7 +273,7 @@ static int post_ready(gb_module *module)
     return rc;
 }
 
-static bool is_stale(gb_module *module)
+bool gb_module_lost(gb_module *module)
 {
     const gb_backend *backend = module->device->backend;
     return backend->module_stale && atomic_load(&module->state) == GBI_MODULE_READY &&
@@ -285,7 +285,7 @@ static int start_module(gb_module **out, gb_device *device, const gb_module_spec
 {
     uint64_t hash = hash_spec(spec);
     gb_module *module = find_module(device, spec, hash);
-    if (module && is_stale(module)) {
+    if (module && gb_module_lost(module)) {
         unlink_module(module); /* for those who have it still */
         module = NULL;
     }

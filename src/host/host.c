@@ -177,6 +177,7 @@ static int open_rest(gb_host *host, int driven)
         .compiler = config->compiler,
         .threads = config->kernel_threads,
         .cpu_devices = config->cpu_devices,
+        .owns_devices = config->owns_devices != 0,
         .sanitize = config->sanitize != 0,
     };
     if ((rc = gb_gpu_open(&host->gpu, &gpu)) < 0 || (rc = open_silo(host)) < 0) return rc;

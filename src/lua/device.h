@@ -17,21 +17,24 @@ enum {
 typedef struct gbl_temp {
     gb_buffer *buffer;
     struct gbl_temp *next;
+    uint32_t epoch; /* of the device when it was made */
     uint8_t class;
 } gbl_temp;
 
 /* The queue of one grain, as long as something of it is under way; then another grain may have it.
  */
 typedef struct gbl_lane {
-    gb_queue *queue;
-    uint64_t owner; /* slot and generation of the activation */
+    gb_queue *queue; /* NULL: it went with its device, and no other could be opened */
+    uint32_t epoch;  /* of the device when it was opened */
+    uint64_t owner;  /* slot and generation of the activation */
     uint32_t jobs;
 } gbl_lane;
 
 typedef struct gbl_device {
     gb_device *device;
     int threads_max, shared_max; /* of one block */
-    bool in_place;               /* its kernels can work on host memory */
+    bool is_cpu;
+    bool in_place; /* its kernels can work on host memory */
     int lane_count;
     gbl_lane lanes[GBL_LANES];
     gbl_temp *temps[GBL_TEMP_CLASSES];
@@ -77,9 +80,10 @@ typedef struct gbl_queue {
 gbl_devices *gbl_devices_new(lua_State *L); /* NULL: out of memory */
 void gbl_devices_unref(gbl_devices *room);
 
-/* A job on the queue of the running grain, or on a queue of the user's (not NULL). NULL: the detail
- * says why. */
-gbl_job *gbl_job_new(lua_State *L, gbl_devices *room, gbl_device *device, gb_queue *queue);
+/* A job on the queue of the running grain, or on a queue of the user's (not NULL). GB_ENOMEM;
+ * GB_ELOST. */
+int gbl_job_new(gbl_job **out, lua_State *L, gbl_devices *room, gbl_device *device,
+                gb_queue *queue);
 void gbl_job_free(gbl_job *job); /* nothing was queued, or all of it has ended */
 void gbl_job_keep_block(gbl_job *job, gb_block *block);    /* takes a reference of its own */
 void gbl_job_keep_buffer(gbl_job *job, gb_buffer *buffer); /* takes a reference of its own */
@@ -96,8 +100,9 @@ int gbl_job_finish(lua_State *L, gbl_job *job, bool future);
 /* ---- gpu.c ---- */
 
 gbl_devices *gbl_devices_of(lua_State *L);
-gbl_device *gbl_device_here(lua_State *L, gbl_devices *room); /* where a launch from here runs */
-gbl_queue *gbl_queue_at(lua_State *L, int index);             /* NULL: no queue */
+/* Where a launch from here runs: never on a lost GPU while there is another one. */
+gbl_device *gbl_device_here(lua_State *L, gbl_devices *room);
+gbl_queue *gbl_queue_at(lua_State *L, int index); /* NULL: no queue */
 
 /* Raises at a level of the Lua stack: 1 is who called the C function. */
 int gbl_raise_at(lua_State *L, int level, const char *format, ...)

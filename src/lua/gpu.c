@@ -67,6 +67,15 @@ gbl_queue *gbl_queue_at(lua_State *L, int index)
 
 /* ---- devices ---- */
 
+/* Instead of a lost GPU another one; not the CPU, which nobody asked for. */
+static gbl_device *stand_in(gbl_devices *room, gbl_device *device)
+{
+    if (device->is_cpu || !gb_device_lost(device->device)) return device;
+    for (int i = 0; i < room->count; i++)
+        if (!room->at[i].is_cpu && !gb_device_lost(room->at[i].device)) return &room->at[i];
+    return device;
+}
+
 /* A grain runs its kernels where self.device says, which its placement set; scripts on the first
  * device. */
 gbl_device *gbl_device_here(lua_State *L, gbl_devices *room)
@@ -82,7 +91,7 @@ gbl_device *gbl_device_here(lua_State *L, gbl_devices *room)
         }
     }
     lua_settop(L, top);
-    return &room->at[index > 0 && index < room->count ? index : 0];
+    return stand_in(room, &room->at[index > 0 && index < room->count ? index : 0]);
 }
 
 static gbl_device *device_of(gbl_devices *room, gb_buffer *buffer)
@@ -109,6 +118,10 @@ static void push_info(lua_State *L, gb_device *device)
     PUT_NUMBER(warp);
     lua_pushinteger(L, gb_device_queue_depth(device));
     lua_setfield(L, -2, "queue_depth");
+    if (gb_device_lost(device)) {
+        lua_pushboolean(L, 1);
+        lua_setfield(L, -2, "lost");
+    }
 #undef PUT_TEXT
 #undef PUT_NUMBER
 }
@@ -150,6 +163,16 @@ static int device_info(lua_State *L)
     }
     push_info(L, device->device);
     if (lua_toboolean(L, 2)) put_figures(L, device->device);
+    return 1;
+}
+
+/* device_epoch(index): what was made on the device in an earlier one is lost. */
+static int device_epoch(lua_State *L)
+{
+    gbl_devices *room = gbl_devices_of(L);
+    int index = (int)luaL_checkinteger(L, 1);
+    luaL_argcheck(L, index >= 0 && index < room->count, 1, "no such device");
+    lua_pushnumber(L, gb_device_epoch(room->at[index].device));
     return 1;
 }
 
@@ -321,12 +344,13 @@ static gbl_job *buffer_job(lua_State *L, gbl_buffer *handle, int queue_index)
 {
     gbl_devices *room = gbl_devices_of(L);
     gbl_queue *queue = gbl_queue_at(L, queue_index);
-    gbl_job *job =
-        gbl_job_new(L, room, device_of(room, handle->buffer), queue ? queue->queue : NULL);
-    if (job)
+    gbl_job *job = NULL;
+    int rc =
+        gbl_job_new(&job, L, room, device_of(room, handle->buffer), queue ? queue->queue : NULL);
+    if (rc == 0)
         gbl_job_keep_buffer(job, handle->buffer);
     else
-        gbl_push_error(L, GB_ENOMEM, gb_err_detail());
+        gbl_push_error(L, rc, gb_err_detail());
     return job;
 }
 
@@ -449,8 +473,9 @@ static int queue_wait(lua_State *L)
 {
     gbl_queue *queue = gbl_queue_at(L, 1);
     GB_CHECK(queue && queue->queue);
-    gbl_job *job = gbl_job_new(L, gbl_devices_of(L), queue->device, queue->queue);
-    if (!job) return gbl_push_error(L, GB_ENOMEM, gb_err_detail());
+    gbl_job *job;
+    int rc = gbl_job_new(&job, L, gbl_devices_of(L), queue->device, queue->queue);
+    if (rc < 0) return gbl_push_error(L, rc, gb_err_detail());
     return gbl_job_finish(L, job, lua_toboolean(L, 2));
 }
 
@@ -476,6 +501,7 @@ void gbl_open_gpu(lua_State *L)
     static const luaL_Reg functions[] = {
         {"device_count", device_count},
         {"device_info", device_info},
+        {"device_epoch", device_epoch},
         {"device_in_place", device_in_place},
         {"buffer_new", buffer_new},
         {"is_buffer", is_buffer},

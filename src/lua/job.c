@@ -34,7 +34,7 @@ gbl_devices *gbl_devices_new(lua_State *L)
         gb_device_get_info(room->at[i].device, &info);
         room->at[i].threads_max = info.threads_per_block_max;
         room->at[i].shared_max = info.shared_bytes_max;
-        room->at[i].in_place = strcmp(info.backend, "cpu") == 0;
+        room->at[i].is_cpu = room->at[i].in_place = strcmp(info.backend, "cpu") == 0;
     }
     return room;
 }
@@ -47,7 +47,8 @@ static void free_temp(gbl_devices *room, gbl_temp *temp)
 
 static void free_device(gbl_devices *room, gbl_device *device)
 {
-    for (int i = 0; i < device->lane_count; i++) gb_queue_close(device->lanes[i].queue);
+    for (int i = 0; i < device->lane_count; i++)
+        if (device->lanes[i].queue) gb_queue_close(device->lanes[i].queue);
     for (int class = 0; class < GBL_TEMP_CLASSES; class ++) {
         gbl_temp *next;
         for (gbl_temp *temp = device->temps[class]; temp; temp = next) {
@@ -79,41 +80,57 @@ void gbl_devices_unref(gbl_devices *room)
 /* ---- lanes ----
  * Commands of one grain run in order; those of different grains need not. A lane belongs to a grain
  * while a job of it is under way. Only when all are taken do grains share. */
-static gbl_lane *lane_for(lua_State *L, gbl_device *device)
+static int open_lane(gbl_lane *lane, gbl_device *device)
+{
+    if (lane->queue) gb_queue_close(lane->queue);
+    lane->queue = NULL;
+    lane->epoch = gb_device_epoch(device->device);
+    return gb_queue_open(&lane->queue, device->device);
+}
+
+static int lane_for(gbl_lane **out, lua_State *L, gbl_device *device)
 {
     gb_call *turn = gbl_turn(gbl_of(L));
     uint64_t owner =
         turn && turn->act ? (uint64_t)turn->act->slot << 32 | turn->act->generation : UINT64_MAX;
+    uint32_t epoch = gb_device_epoch(device->device);
     gbl_lane *idle = NULL;
-    for (int i = 0; i < device->lane_count; i++) {
+    for (int i = 0; i < device->lane_count && (!idle || idle->owner != owner); i++) {
         gbl_lane *lane = &device->lanes[i];
-        if (lane->owner == owner) return lane;
-        if (lane->jobs == 0 && !idle) idle = lane;
+        bool fresh = lane->queue && lane->epoch == epoch;
+        if (fresh && lane->owner == owner) return *out = lane, 0;
+        if (lane->jobs == 0 && !idle) idle = lane; /* one with jobs of before a reset waits */
     }
     if (!idle && device->lane_count < GBL_LANES) {
-        gbl_lane *lane = &device->lanes[device->lane_count];
-        if (gb_queue_open(&lane->queue, device->device) < 0) return NULL;
+        idle = &device->lanes[device->lane_count];
+        int rc = open_lane(idle, device);
+        if (rc < 0) return rc;
         device->lane_count++;
-        idle = lane;
     }
-    if (!idle) return &device->lanes[owner % GBL_LANES];
+    if (!idle) return *out = &device->lanes[owner % GBL_LANES], 0;
+    if (!idle->queue || idle->epoch != epoch) {
+        int rc = open_lane(idle, device);
+        if (rc < 0) return rc;
+    }
     idle->owner = owner;
-    return idle;
+    *out = idle;
+    return 0;
 }
 
 /* ---- jobs ---- */
 
-gbl_job *gbl_job_new(lua_State *L, gbl_devices *room, gbl_device *device, gb_queue *queue)
+int gbl_job_new(gbl_job **out, lua_State *L, gbl_devices *room, gbl_device *device, gb_queue *queue)
 {
-    gbl_lane *lane = queue ? NULL : lane_for(L, device);
-    if (!queue && !lane) return NULL;
+    gbl_lane *lane = NULL;
+    int rc = queue ? 0 : lane_for(&lane, L, device);
+    if (rc < 0) return rc;
     gbl_job *job = room->free;
     if (job) {
         room->free = job->next;
         room->free_count--;
     } else {
         job = gb_mem_alloc(room->mem, sizeof *job);
-        if (!job) return NULL;
+        if (!job) return GB_ENOMEM;
     }
     job->room = room;
     room->refs++;
@@ -126,7 +143,8 @@ gbl_job *gbl_job_new(lua_State *L, gbl_devices *room, gbl_device *device, gb_que
     job->rc = 0;
     job->message = NULL;
     job->block_count = job->buffer_count = job->temp_count = 0;
-    return job;
+    *out = job;
+    return 0;
 }
 
 static void release_job(gbl_job *job)
@@ -134,10 +152,11 @@ static void release_job(gbl_job *job)
     for (int i = 0; i < job->block_count; i++) gb_block_unref(job->blocks[i]);
     for (int i = 0; i < job->buffer_count; i++) gb_buffer_unref(job->buffers[i]);
     gbl_device *device = job->device;
+    uint32_t epoch = job->temp_count ? gb_device_epoch(device->device) : 0;
     for (int i = 0; i < job->temp_count; i++) {
         gbl_temp *temp = job->temps[i];
         int64_t bytes = (int64_t)1 << temp->class;
-        if (device->temp_bytes + bytes > TEMP_IDLE_BYTES_MAX) {
+        if (device->temp_bytes + bytes > TEMP_IDLE_BYTES_MAX || temp->epoch != epoch) {
             free_temp(job->room, temp);
             continue;
         }
@@ -184,14 +203,19 @@ int gbl_job_temp(gbl_job *job, size_t bytes, gb_buffer **out)
     if (((size_t)1 << class) < bytes)
         return gb_err_set(GB_ENOMEM, "out of memory: a device buffer of %zu bytes", bytes);
     gbl_device *device = job->device;
-    gbl_temp *temp = device->temps[class];
-    if (temp) {
+    uint32_t epoch = gb_device_epoch(device->device);
+    gbl_temp *temp;
+    while ((temp = device->temps[class])) {
         device->temps[class] = temp->next;
         device->temp_bytes -= (int64_t)1 << class;
-    } else {
+        if (temp->epoch == epoch) break;
+        free_temp(job->room, temp);
+    }
+    if (!temp) {
         temp = gb_mem_zalloc(job->room->mem, sizeof *temp);
         if (!temp) return GB_ENOMEM;
         temp->class = class;
+        temp->epoch = epoch;
         int rc =
             gb_buffer_open(&temp->buffer, device->device, (size_t)1 << class, GB_BUFFER_DEVICE);
         if (rc < 0) {

@@ -252,6 +252,13 @@ static int kernel_bind(lua_State *L)
     return 2;
 }
 
+/* module_lost(module): it is to be opened anew. */
+static int module_lost(lua_State *L)
+{
+    lua_pushboolean(L, gb_module_lost(check_module(L, 1)));
+    return 1;
+}
+
 static void open_meta(lua_State *L, const char *key, lua_CFunction gc)
 {
     lua_newtable(L);
@@ -263,13 +270,10 @@ static void open_meta(lua_State *L, const char *key, lua_CFunction gc)
 void gbl_open_kernel(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"module_open", module_open},
-        {"module_info", module_info},
-        {"module_global", module_global},
-        {"kernel_new", kernel_new},
-        {"kernel_bind", kernel_bind},
-        {"kernel_clear", kernel_clear},
-        {NULL, NULL},
+        {"module_open", module_open},   {"module_lost", module_lost},
+        {"module_info", module_info},   {"module_global", module_global},
+        {"kernel_new", kernel_new},     {"kernel_bind", kernel_bind},
+        {"kernel_clear", kernel_clear}, {NULL, NULL},
     };
     luaL_register(L, NULL, functions);
     open_meta(L, module_key, module_gc);

@@ -271,7 +271,8 @@ static int launch_device(lua_State *L)
     if (handle->device_count == 1 && handle->at[0].module) return 0;
     gbl_devices *room = gbl_devices_of(L);
     int device = device_index(L, room, queue_at(L, 1));
-    if (handle->at[device].module) return 0;
+    gb_module *module = handle->at[device].module;
+    if (module && !gb_module_lost(module)) return 0;
     lua_pushinteger(L, device);
     return 1;
 }
@@ -293,8 +294,9 @@ static int launch_with(lua_State *L, bool future, int level)
     gbl_check_arguments(&w);
     check_devices(&w, device, queue);
 
-    gbl_job *job = gbl_job_new(L, room, &room->at[device], queue ? queue->queue : NULL);
-    if (!job) return gbl_push_error(L, GB_ENOMEM, gb_err_detail());
+    gbl_job *job;
+    int rc = gbl_job_new(&job, L, room, &room->at[device], queue ? queue->queue : NULL);
+    if (rc < 0) return gbl_push_error(L, rc, gb_err_detail());
     job->module = gb_module_ref(w.bound->module);
     bool host = false;
     for (int i = 0; i < w.bound->count; i++) {
@@ -307,8 +309,8 @@ static int launch_with(lua_State *L, bool future, int level)
         }
     }
     if (any) {
-        int rc = host && !room->at[device].in_place ? run_staged(&w, job, &launch)
-                                                    : run_in_place(&w, job, &launch);
+        rc = host && !room->at[device].in_place ? run_staged(&w, job, &launch)
+                                                : run_in_place(&w, job, &launch);
         if (rc < 0) gbl_job_fail(job, rc);
     }
     return gbl_job_finish(L, job, future);

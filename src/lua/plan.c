@@ -48,7 +48,8 @@ typedef struct graph {
     gbl_devices *room;
     gbl_device *device;
     int lane;
-    int given; /* slots that a run brings, arrays of results included */
+    uint32_t epoch; /* of the device */
+    int given;      /* slots that a run brings, arrays of results included */
     int use_count, use_room, launch_count, launch_room;
     use *uses;
     launch *launches;
@@ -99,6 +100,7 @@ static int graph_new(lua_State *L)
     lua_setmetatable(L, -2);
     g->device = &room->at[luaL_checkinteger(L, 1)];
     g->lane = (int)luaL_checkinteger(L, 2);
+    g->epoch = gb_device_epoch(g->device->device);
     for (int i = 0; i < GBL_ARGS_MAX; i++) g->slots[i].first_use = -1;
     int rc = gb_graph_open(&g->graph, g->device->device);
     if (rc < 0) return gbl_push_error(L, rc, gb_err_detail());
@@ -339,6 +341,7 @@ static int bind_all(lua_State *L, graph *g, int table, holds *h)
 
 static bool stale(const graph *g)
 {
+    if (g->epoch != gb_device_epoch(g->device->device)) return true;
     for (int i = 0; i < g->launch_count; i++)
         if (g->launches[i].handle->at[g->device - g->room->at].kernel != g->launches[i].kernel)
             return true;
@@ -363,8 +366,8 @@ static int graph_run(lua_State *L)
     int results = given < 0 ? -1 : bind_all(L, g, 4, &h);
     gbl_job *job = NULL;
     if (results >= 0 && given + results == g->given) {
-        job = gbl_job_new(L, g->room, g->device, NULL);
-        if (!job) return gbl_push_error(L, GB_ENOMEM, gb_err_detail());
+        int rc = gbl_job_new(&job, L, g->room, g->device, NULL);
+        if (rc < 0) return gbl_push_error(L, rc, gb_err_detail());
         if (gbl_job_lane(job) != g->lane) {
             gbl_job_free(job);
             job = NULL;
@@ -385,8 +388,9 @@ static int graph_run(lua_State *L)
 static int graph_lane(lua_State *L)
 {
     gbl_devices *room = gbl_devices_of(L);
-    gbl_job *job = gbl_job_new(L, room, &room->at[luaL_checkinteger(L, 1)], NULL);
-    if (!job) return gbl_push_error(L, GB_ENOMEM, gb_err_detail());
+    gbl_job *job;
+    int rc = gbl_job_new(&job, L, room, &room->at[luaL_checkinteger(L, 1)], NULL);
+    if (rc < 0) return gbl_push_error(L, rc, gb_err_detail());
     lua_pushinteger(L, gbl_job_lane(job));
     gbl_job_free(job);
     return 1;
