@@ -57,7 +57,7 @@ local function pick(self, list, policy)
   return best
 end
 
---- The device for a grain that activates. Fails the activation with ENOGPU, EDEVICE, ELOST or ENOMEM.
+--- The device for a grain that activates. Fails with ENOGPU, EDEVICE, ELOST or ENOMEM.
 function M.choose(self, placement)
   if not M.is(placement) then return require("gb.core").device_info() end
   local gb, buffer = require "gb", require "gb.buffer"

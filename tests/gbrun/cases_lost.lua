@@ -1,7 +1,6 @@
--- A GPU that is lost under a running host, over the software driver: who waits hears of it, launches
--- go to another GPU or fail, and a host that owns its GPUs works on the same one again. The software
--- driver ends the process with 86 when anything is left in it (GB_SOFTCUDA_LEAKS).
-local softcuda = assert(os.getenv("GB_TEST_SOFTCUDA"))
+-- A GPU that is lost under a running host, over the software driver: who waits hears of it,
+-- launches go to another GPU or fail, and a host that owns its GPUs works on the same one again. The
+-- software driver ends the process with 86 when anything is left in it (GB_SOFTCUDA_LEAKS).
 
 local function environment(more)
   return ("GB_CUDA_LIBRARY=%s GB_NVRTC_LIBRARY=%s GB_NVML_LIBRARY=%s GB_SOFTCUDA_LEAKS=1 %s")
@@ -75,7 +74,9 @@ local grain, other = gb.get(Adder, "a"), gb.get(Adder, "b")
 local x = gb.array("int32", { 1, 2, 3, 4 })
 local plan = gb.plan(lost.K):launch("add", lost.one, "x", "by"):reduce("x", "sum", "total")
 local zeros = gb.plan():fill("z", 7):copy("z", "to"):download("to") -- no kernels, own memory
-local function fill() return zeros:run { z = gb.array("int32", 100), to = gb.array("int32", 100) } end
+local function fill()
+  return zeros:run { z = gb.array("int32", 100), to = gb.array("int32", 100) }
+end
 local numbers = gb.array("float", 5000)
 for i = 0, 4999 do numbers[i] = i % 7 end
 local function sum() return gb.lib.sum(numbers) end
