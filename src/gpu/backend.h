@@ -19,6 +19,7 @@
 typedef enum {
     GBI_COPY, /* upload, download, and copies between buffers */
     GBI_FILL,
+    GBI_GRAPH, /* several of the others at once */
     GBI_LAUNCH,
     GBI_RECORD,
     GBI_WAIT,
@@ -26,6 +27,8 @@ typedef enum {
 } gbi_command_kind;
 
 enum { GBI_PATTERN_MAX = 64 };
+
+typedef struct gbi_replay gbi_replay;
 
 typedef struct gbi_command {
     gb_list link;    /* the backend's while it owns the command */
@@ -35,7 +38,9 @@ typedef struct gbi_command {
     uint32_t retained_count;
     gb_buffer **retained; /* one reference each */
     gb_module *module;    /* one reference; launches only */
-    size_t memory_bytes;  /* of this allocation */
+    struct gbi_command
+        *whole;          /* the graph command that this is a part of: it holds the references */
+    size_t memory_bytes; /* of this allocation */
     union {
         struct {
             gb_buffer *to, *from; /* NULL: host memory */
@@ -62,6 +67,13 @@ typedef struct gbi_command {
             void *impl;
             uint64_t generation; /* which recording of the event is meant */
         } event;
+        struct {
+            gbi_replay *replay;           /* one reference */
+            void *impl;                   /* what graph_open made of it */
+            struct gbi_command *commands; /* copies, fills and launches, in order */
+            int count;
+            _Atomic int32_t left; /* parts not freed yet, once it is split */
+        } graph;
         gb_op *op;
     } u;
 } gbi_command;
@@ -76,6 +88,29 @@ void gbi_command_free(gbi_command *command);
  * running (an earlier command since the last signal failed), GB_ECANCELED when its signal's op was
  * cancelled. Also asked now and then while a launch runs. Any thread. */
 int gbi_command_check(gbi_command *command);
+
+/* What the commands of a graph are, for as long as it is used: which they are and what each of them
+ * needs to have ended before. Addresses and values of parameters come with every graph command. */
+struct gbi_replay {
+    _Atomic int32_t refs; /* the graph's and the commands' */
+    gb_graph *graph;      /* one reference, which keeps the modules */
+    void *impl;           /* the backend's */
+    int count;
+    int *after_ends; /* of command i: after[after_ends[i - 1] .. after_ends[i]) */
+    int *after;
+    int *nodes;               /* by number, of the front's graph */
+    _Atomic int32_t refusals; /* one after the other */
+    size_t memory_bytes;
+};
+
+typedef enum { GBI_REPLAY_BUILT, GBI_REPLAY_RAN, GBI_REPLAY_REFUSED } gbi_replay_fact;
+
+/* Called by a backend, any thread: it made what it replays, replayed it, or could not (why) and
+ * splits the command. */
+void gbi_replay_note(gbi_replay *replay, gbi_replay_fact fact, const char *why);
+/* A graph command that will not be replayed becomes its parts: commands like others, pushed to a
+ * list in their order. The whole is freed with the last of them. */
+void gbi_command_split(gbi_command *command, gb_list *out);
 
 /* ---- what a module is made of; everything lives until module_close ---- */
 
@@ -171,10 +206,16 @@ typedef struct gb_backend {
     uint64_t (*event_query)(void *event);
     int (*event_elapsed)(void *start, void *end, uint64_t *out_ns);
 
-    /* Optional: graphs (plans). NULL: the front replays the commands one by one. */
-    int (*graph_open)(void **out, void *device, gbi_command *const *commands, int count);
-    void (*graph_close)(void *graph);
-    int (*graph_launch)(void *queue, void *graph, gbi_command *command);
+    /* Optional: what a launch took when it ran last, 0 when unknown; any. The front runs stages
+     * that take long on several queues. */
+    uint64_t (*cost_ns)(const gbi_command *launch);
+
+    /* Optional: graphs (plans). NULL: the front queues their commands one by one, and no command
+     * is a GBI_GRAPH. */
+    size_t graph_host_bytes;                         /* from and to host memory, of one graph */
+    bool (*graph_takes)(const gbi_command *command); /* any; may it be part of one */
+    int (*graph_open)(void **out, void *device, const gbi_replay *replay); /* owner; no driver */
+    void (*graph_close)(void *graph); /* any; no command of it is left */
 } gb_backend;
 
 extern const gb_backend gbi_cuda_backend, gbi_cpu_backend;

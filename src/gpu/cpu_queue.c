@@ -162,6 +162,7 @@ bool gbi_cpu_now(void *self, gbi_command *command, int *rc, char **text)
         return true;
     case GBI_WAIT:
         return gbi_cpu_event_query(command->u.event.impl) >= command->u.event.generation;
+    case GBI_GRAPH: /* never: the table replays none */
     case GBI_SIGNAL:
         break;
     }
@@ -200,6 +201,7 @@ static bool begin(gbi_cpu_queue *queue, gbi_command *command, int *rc, char **te
         return true;
     case GBI_WAIT:
         return await(queue, command);
+    case GBI_GRAPH:
     case GBI_SIGNAL:
         return true;
     }

@@ -395,4 +395,8 @@ const gb_backend gbi_cuda_backend = {
     .event_close = gbi_cuda_event_close,
     .event_query = gbi_cuda_event_query,
     .event_elapsed = gbi_cuda_event_elapsed,
+    .graph_host_bytes = GBI_STAGE_SMALL,
+    .graph_takes = gbi_cuda_graph_takes,
+    .graph_open = gbi_cuda_graph_open,
+    .graph_close = gbi_cuda_graph_close,
 };

@@ -280,10 +280,30 @@ void gbi_cuda_event_finish(gbi_cuda_event *event, uint64_t generation, bool good
 
 /* ---- cuda_issue.c ---- */
 
-typedef enum { GBI_ISSUED, GBI_HOLD } gbi_issue;
+/* SPLIT: a graph command that is not replayed; nothing happened to it. */
+typedef enum { GBI_ISSUED, GBI_HOLD, GBI_SPLIT } gbi_issue;
 /* Under the queue's lock, context current. On GBI_ISSUED a step for the command is pending.
  * here: the owner's thread, which copies at most GBI_STAGE_SMALL bytes itself. */
 gbi_issue gbi_cuda_issue(gbi_cuda_queue *queue, gbi_command *command, bool here);
+/* A run of one value of 1, 2 or 4 bytes: what the driver fills itself. 0: the pattern is none. */
+size_t gbi_cuda_fill_unit(const unsigned char *pattern, size_t bytes);
+/* More dynamic shared memory than every device has is given to a kernel that asks for it. */
+gb_cu_result gbi_cuda_allow_shared(gbi_cuda_device *device, gbi_cuda_kernel *kernel,
+                                   uint32_t bytes);
+
+/* ---- cuda_graph.c ---- */
+
+int gbi_cuda_graph_open(void **out, void *device, const gbi_replay *replay);
+void gbi_cuda_graph_close(void *graph);
+bool gbi_cuda_graph_takes(const gbi_command *command);
+bool gbi_cuda_graph_is_new(gbi_command *whole);
+/* Submission thread, without the queue's lock; the command stays where it is meanwhile. False: not
+ * now, for want of a staging block. */
+bool gbi_cuda_graph_build(gbi_command *whole);
+/* As gbi_cuda_issue; negative: the device is lost. */
+int gbi_cuda_graph_issue(gbi_cuda_queue *queue, gbi_command *whole, gbi_cuda_step *step, bool here);
+/* A replay has ended: what it downloads goes from the block to its places. */
+void gbi_cuda_graph_land(const gbi_command *whole, const gbi_cuda_stage *stage);
 
 /* ---- cuda_watch.c ---- */
 

@@ -175,8 +175,7 @@ static gbi_issue copy(issue *is)
 
 /* ---- fills ---- */
 
-/* A run of one value of 1, 2 or 4 bytes: what the driver fills itself. 0: the pattern is none. */
-static size_t uniform(const unsigned char *pattern, size_t bytes)
+size_t gbi_cuda_fill_unit(const unsigned char *pattern, size_t bytes)
 {
     for (size_t unit = 1; unit <= 4; unit *= 2) {
         if (bytes % unit) continue;
@@ -213,7 +212,7 @@ static gbi_issue fill(issue *is)
     const unsigned char *pattern = is->command->u.fill.pattern;
     size_t bytes = is->command->u.fill.pattern_bytes, total = bytes * is->command->u.fill.count;
     gb_cu_memory to = address_of(is->command->u.fill.to_address);
-    size_t unit = uniform(pattern, bytes);
+    size_t unit = gbi_cuda_fill_unit(pattern, bytes);
     uint16_t two;
     uint32_t four;
     memcpy(&two, pattern, unit > 1 ? 2 : 0);
@@ -232,14 +231,13 @@ static gbi_issue fill(issue *is)
 
 /* ---- launches ---- */
 
-/* More dynamic shared memory than every device has is given to a kernel that asks for it. */
-static gb_cu_result allow_shared(issue *is, gbi_cuda_kernel *kernel, uint32_t bytes)
+gb_cu_result gbi_cuda_allow_shared(gbi_cuda_device *device, gbi_cuda_kernel *kernel, uint32_t bytes)
 {
-    if (bytes <= (uint32_t)is->device->shared_plain) return GB_CU_SUCCESS;
+    if (bytes <= (uint32_t)device->shared_plain) return GB_CU_SUCCESS;
     if (bytes <= atomic_load_explicit(&kernel->shared_limit, memory_order_relaxed))
         return GB_CU_SUCCESS;
     gb_cu_result rc =
-        is->api->cuFuncSetAttribute(kernel->function, GB_CU_FUNC_DYNAMIC_MAX, (int)bytes);
+        device->cuda->api->cuFuncSetAttribute(kernel->function, GB_CU_FUNC_DYNAMIC_MAX, (int)bytes);
     if (rc == GB_CU_SUCCESS)
         atomic_store_explicit(&kernel->shared_limit, bytes, memory_order_relaxed);
     return rc;
@@ -250,7 +248,7 @@ static gbi_issue launch(issue *is)
     gbi_cuda_kernel *kernel = is->command->u.launch.impl;
     const gb_dim grid = is->command->u.launch.grid, block = is->command->u.launch.block;
     uint32_t shared = is->command->u.launch.shared_bytes;
-    gb_cu_result rc = allow_shared(is, kernel, shared);
+    gb_cu_result rc = gbi_cuda_allow_shared(is->device, kernel, shared);
     if (rc == GB_CU_SUCCESS)
         rc = is->api->cuLaunchKernel(kernel->function, grid.x, grid.y, grid.z, block.x, block.y,
                                      block.z, shared, is->queue->stream,
@@ -262,6 +260,19 @@ static gbi_issue launch(issue *is)
     snprintf(text, sizeof text, "%s", gb_err_detail());
     gb_err_set(code, "kernel '%s': %s", gb_kernel_name(is->command->u.launch.kernel), text);
     return fail(is, code);
+}
+
+/* ---- graphs ---- */
+
+static gbi_issue graph(issue *is)
+{
+    const gbi_command *commands = is->command->u.graph.commands;
+    for (int i = 0; i < is->command->u.graph.count; i++)
+        if (commands[i].kind == GBI_COPY && !commands[i].u.copy.from &&
+            is_on_its_way(is->queue, &commands[i]))
+            return GBI_HOLD;
+    int answer = gbi_cuda_graph_issue(is->queue, is->command, is->step, is->here);
+    return answer < 0 ? fail(is, answer) : (gbi_issue)answer;
 }
 
 /* ---- order ---- */
@@ -292,13 +303,11 @@ static gbi_issue wait_event(issue *is)
     uint64_t meant = is->command->u.event.generation;
     pthread_mutex_lock(&event->lock);
     bool finished = atomic_load(&event->finished) >= meant, good = event->good >= meant;
-    gbi_cuda_mark *mark = !finished && event->issued == meant && event->mark
-                              ? gbi_cuda_mark_ref(event->mark)
-                              : NULL;
+    gbi_cuda_mark *mark =
+        !finished && event->issued == meant && event->mark ? gbi_cuda_mark_ref(event->mark) : NULL;
     pthread_mutex_unlock(&event->lock);
     if (finished && good) return GBI_ISSUED;
-    if (finished)
-        return fail(is, gb_err_set(GB_ELOST, "the device of an awaited event is lost"));
+    if (finished) return fail(is, gb_err_set(GB_ELOST, "the device of an awaited event is lost"));
     if (!mark) return GBI_HOLD;
     gbi_cuda_device *from = mark->device;
     if (from != is->device && !gbi_cuda_hold(from)) {
@@ -334,9 +343,13 @@ static int check_epochs(const issue *is)
         if (atomic_load(&home->lost)) return gbi_cuda_lost(home);
         if (gbi_cuda_buffer_epoch(buffer) != atomic_load(&home->epoch)) return gbi_cuda_stale(home);
     }
-    const gbi_cuda_kernel *kernel = is->command->u.launch.impl;
-    if (is->command->kind == GBI_LAUNCH && kernel->epoch != epoch)
-        return gbi_cuda_stale(is->device);
+    bool graph = is->command->kind == GBI_GRAPH;
+    const gbi_command *commands = graph ? is->command->u.graph.commands : is->command;
+    for (int i = 0; i < (graph ? is->command->u.graph.count : 1); i++) {
+        const gbi_cuda_kernel *kernel = commands[i].u.launch.impl;
+        if (commands[i].kind == GBI_LAUNCH && kernel->epoch != epoch)
+            return gbi_cuda_stale(is->device);
+    }
     return 0;
 }
 
@@ -361,6 +374,8 @@ static gbi_issue hand_over(issue *is)
         return copy(is);
     case GBI_FILL:
         return fill(is);
+    case GBI_GRAPH:
+        return graph(is);
     case GBI_LAUNCH:
         return launch(is);
     case GBI_RECORD:
@@ -386,9 +401,12 @@ gbi_issue gbi_cuda_issue(gbi_cuda_queue *queue, gbi_command *command, bool here)
     if (rc < 0) {
         fail(&is, rc);
         if (command->kind == GBI_SIGNAL) queue->failed = false, queue->signals++;
-    } else if (rc == 0 && hand_over(&is) == GBI_HOLD) {
-        drop_step(&is, is.step);
-        return GBI_HOLD;
+    } else if (rc == 0) {
+        gbi_issue answer = hand_over(&is);
+        if (answer != GBI_ISSUED) {
+            drop_step(&is, is.step);
+            return answer;
+        }
     }
     is.step->command = command;
     push(&is, is.step);

@@ -110,14 +110,28 @@ gbi_cuda_mark *gbi_cuda_record(gbi_cuda_queue *queue, bool timed, int *rc)
     return NULL;
 }
 
+/* The first waiting command becomes its parts. */
+static void split_first(gbi_cuda_queue *queue)
+{
+    gb_list parts;
+    gb_list_init(&parts);
+    gbi_command_split(GB_CONTAINER(gb_list_shift(&queue->waiting), gbi_command, link), &parts);
+    for (gb_list *node; (node = gb_list_shift(&queue->waiting));) gb_list_push(&parts, node);
+    for (gb_list *node; (node = gb_list_shift(&parts));) gb_list_push(&queue->waiting, node);
+}
+
 /* Under the queue's lock. */
 static void issue_all(gbi_cuda_queue *queue, bool here)
 {
     while (!gb_list_empty(&queue->waiting)) {
         gbi_command *command = GB_CONTAINER(queue->waiting.next, gbi_command, link);
-        /* out of the list first: once issued and unlocked it may be freed */
-        if (gbi_cuda_issue(queue, command, here) == GBI_HOLD) break;
-        gb_list_unlink(&command->link);
+        gbi_issue answer = gbi_cuda_issue(queue, command, here);
+        if (answer == GBI_HOLD) break;
+        if (answer == GBI_SPLIT) {
+            split_first(queue);
+            continue;
+        }
+        gb_list_unlink(&command->link); /* unlocked it may be freed */
         queue->progress = 0;
     }
     if (!gb_list_empty(&queue->pending)) gbi_cuda_watch_queue(queue);
@@ -142,14 +156,27 @@ bool gbi_cuda_submit(void *self, gbi_command *command)
     return true;
 }
 
+/* A graph command at the head whose graph is still to be built. */
+static gbi_command *to_build(gbi_cuda_queue *queue)
+{
+    if (gb_list_empty(&queue->waiting)) return NULL;
+    gbi_command *command = GB_CONTAINER(queue->waiting.next, gbi_command, link);
+    bool is_new = command->kind == GBI_GRAPH && gbi_cuda_graph_is_new(command);
+    return is_new ? command : NULL;
+}
+
 bool gbi_cuda_queue_pump(gbi_cuda_queue *queue)
 {
-    pthread_mutex_lock(&queue->lock);
-    issue_all(queue, false);
-    bool empty = gb_list_empty(&queue->waiting);
-    if (empty) queue->is_deferred = false;
-    pthread_mutex_unlock(&queue->lock);
-    return empty;
+    for (;;) {
+        pthread_mutex_lock(&queue->lock);
+        issue_all(queue, false);
+        bool empty = gb_list_empty(&queue->waiting);
+        gbi_command *command = to_build(queue);
+        if (empty) queue->is_deferred = false;
+        pthread_mutex_unlock(&queue->lock);
+        /* only this thread takes what waits */
+        if (!command || !gbi_cuda_graph_build(command)) return empty;
+    }
 }
 
 /* ---- events ---- */
@@ -189,8 +216,7 @@ uint64_t gbi_cuda_event_query(void *self)
     gbi_cuda_event *event = self;
     pthread_mutex_lock(&event->lock);
     uint64_t finished = atomic_load(&event->finished), issued = event->issued;
-    gbi_cuda_mark *mark =
-        issued > finished && event->mark ? gbi_cuda_mark_ref(event->mark) : NULL;
+    gbi_cuda_mark *mark = issued > finished && event->mark ? gbi_cuda_mark_ref(event->mark) : NULL;
     pthread_mutex_unlock(&event->lock);
     if (!mark) return finished;
     gbi_cuda_device *device = mark->device;

@@ -46,7 +46,10 @@ static void finish(gbi_cuda_queue *queue, gbi_cuda_step *step)
 {
     gbi_cuda_device *device = queue->device;
     gbi_command *command = step->command;
-    if (step->host && step->rc == 0) memcpy(step->host, step->stage->host, step->bytes);
+    if (step->host && step->rc == 0 && command && command->kind == GBI_GRAPH)
+        gbi_cuda_graph_land(command, step->stage);
+    else if (step->host && step->rc == 0)
+        memcpy(step->host, step->stage->host, step->bytes);
     if (step->stage) gbi_cuda_stage_give(device, step->stage);
     end_record(queue, step);
     end_command(step, step->rc, step->text);
@@ -78,6 +81,17 @@ static void drop_host(gbi_cuda_queue *queue, gbi_cuda_step *step)
     step->host = NULL;
 }
 
+/* The kernel of a launch, or the first one of a graph; NULL: it is neither. */
+static const char *kernel_of(const gbi_command *command)
+{
+    if (!command) return NULL;
+    if (command->kind == GBI_LAUNCH) return gb_kernel_name(command->u.launch.kernel);
+    for (int i = 0; command->kind == GBI_GRAPH && i < command->u.graph.count; i++)
+        if (command->u.graph.commands[i].kind == GBI_LAUNCH)
+            return gb_kernel_name(command->u.graph.commands[i].u.launch.kernel);
+    return NULL;
+}
+
 /* The device is lost: everything is to end with that. The first launch that was under way is named:
  * the driver does not say which one it was. */
 static void fail_lost(gbi_cuda_queue *queue)
@@ -86,9 +100,9 @@ static void fail_lost(gbi_cuda_queue *queue)
     for (gb_list *at = queue->pending.next; at != &queue->pending; at = at->next) {
         gbi_cuda_step *step = step_of(at);
         drop_host(queue, step);
-        if (!*under_way && step->command && step->command->kind == GBI_LAUNCH)
+        if (!*under_way && kernel_of(step->command))
             snprintf(under_way, sizeof under_way, "; under way: kernel '%.100s'",
-                     gb_kernel_name(step->command->u.launch.kernel));
+                     kernel_of(step->command));
         if (step->rc < 0) continue;
         step->rc = gbi_cuda_lost(queue->device);
         snprintf(text, sizeof text, "%s%s", gb_err_detail(), under_way);
@@ -125,8 +139,7 @@ static void check_bound(gbi_cuda_queue *queue, const gbi_cuda_step *mark, uint64
     if (!first->since_ns) first->since_ns = now;
     if (now - first->since_ns <= bound) return;
     char text[200];
-    const char *name =
-        launch->command ? gb_kernel_name(launch->command->u.launch.kernel) : "unknown";
+    const char *name = kernel_of(launch->command) ? kernel_of(launch->command) : "unknown";
     snprintf(text, sizeof text,
              "cuda device %d: kernel '%.80s' passed its bound of %llu ms; the device is given up",
              queue->device->ordinal, name, (unsigned long long)(launch->bound_ns / 1000000));

@@ -159,6 +159,13 @@ int gbi_check_launch(const gb_kernel *kernel, const gb_launch *launch);
 int gbi_param_set(const gb_kernel *kernel, int index, const gb_arg *arg, void *to);
 /* A launch without its parameters. */
 void gbi_command_launch(gbi_command *out, gb_kernel *kernel, const gb_launch *launch);
+/* Memory of a command; freed by gbi_command_free. */
+gbi_command *gbi_command_block(gb_queue *queue, size_t bytes);
+/* Parameters of a launch, into memory behind its permanent copy. */
+void gbi_command_copy_launch(gbi_command *command, const gbi_command *from, void *at);
+/* A permanent command becomes the backend's. */
+void gbi_queue_hand(gb_queue *queue, gbi_command *kept);
+void gbi_queue_count(gb_queue *queue, int commands); /* more of them are under way */
 /* Runs the command now, or hands a permanent copy to the backend. */
 int gbi_queue_put(gb_queue *queue, gbi_command *command);
 

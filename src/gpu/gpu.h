@@ -298,6 +298,8 @@ typedef struct gb_arg {
     size_t offset;
     const void *value; /* copied now */
     uint32_t size;
+    size_t span; /* of an address by value, for graphs: the bytes from there on that the kernel
+                    works on; 0: unknown */
 } gb_arg;
 
 /* GB_EINVAL: wrong count, size or shape (names the parameter or the limit). GB_EDEVICE: a buffer of
@@ -348,8 +350,30 @@ int gb_graph_set_to(gb_graph *graph, int node, const gb_place *to);     /* copie
 int gb_graph_set_from(gb_graph *graph, int node, const gb_place *from); /* copies */
 
 /* Queues all nodes. GB_EINVAL: something was never set; GB_EDEVICE: the queue is another device's.
- * An error part of the way leaves the first nodes queued. */
+ * An error part of the way leaves the first nodes queued.
+ *
+ * A node waits for those before it that work on the same bytes (a kernel: on the whole of a buffer;
+ * through a pointer to const it only reads) and, as kernels of a module may share its variables,
+ * for those of a module that has any. Others may run at the same time: on devices that replay
+ * graphs (cuda) always, on the cpu those that were seen to take 200 us or more. What kernels reach
+ * in other ways (an address in a number or a struct) is not seen.
+ *
+ * Where a device replays graphs the first run queues the nodes one by one and later ones are handed
+ * over as one; what the driver refuses is queued one by one, and counted. */
 int gb_queue_run(gb_queue *queue, gb_graph *graph);
+
+typedef struct gb_graph_stats {
+    int nodes, edges; /* edges: of the order, when it is known */
+    int queues;       /* on which the last run was */
+    uint64_t runs;
+    uint64_t built;     /* graphs of the driver made */
+    uint64_t replays;   /* handed to the driver as one */
+    uint64_t fallbacks; /* that were to be, but were queued one by one */
+    int64_t saved_ns;   /* of the calling threads' time: see docs/plans.md */
+    char why[256];      /* the last fallback's reason */
+} gb_graph_stats;
+
+void gb_graph_get_stats(gb_graph *graph, gb_graph_stats *out); /* any thread */
 
 /* ---- events ---- */
 

@@ -1,32 +1,19 @@
-/* Graphs: commands kept ready. A run hands each to the queue as a launch, copy or fill of its own,
- * so what holds for those holds here: order, inline runs, errors, what is kept alive. */
+/* Graphs: commands kept ready, and what is set of them from run to run. */
+#include "gpu/graph.h"
 #include "base/check.h"
 #include "base/err.h"
-#include "gpu/front.h"
 
 #include <string.h>
 
-typedef struct node {
-    gbi_command command;
-    size_t memory_bytes;
-    size_t bytes;        /* copies and fills */
-    int missing;         /* what must be set before a run */
-    bool gathered;       /* retained is up to date */
-    bool *set;           /* by parameter; copies and fills: to, from */
-    gb_buffer **buffers; /* the same */
-} node;
-
-struct gb_graph {
-    gb_device *device;
-    node **nodes;
-    int count, room;
-};
+typedef gbi_node node;
 
 int gb_graph_open(gb_graph **out, gb_device *device)
 {
     gb_graph *graph = gb_mem_zalloc(&device->gpu->room, sizeof *graph);
     if (!graph) return GB_ENOMEM;
     graph->device = device;
+    atomic_init(&graph->refs, 1);
+    pthread_mutex_init(&graph->lock, NULL);
     *out = graph;
     return 0;
 }
@@ -34,7 +21,16 @@ int gb_graph_open(gb_graph **out, gb_device *device)
 void gb_graph_close(gb_graph *graph)
 {
     if (!graph) return;
+    gbi_graph_drop_parts(graph);
+    gbi_graph_unref(graph);
+}
+
+void gbi_graph_unref(gb_graph *graph)
+{
+    if (atomic_fetch_sub_explicit(&graph->refs, 1, memory_order_acq_rel) > 1) return;
     gb_mem *mem = &graph->device->gpu->room;
+    gbi_order_fini(graph);
+    pthread_mutex_destroy(&graph->lock);
     for (int i = 0; i < graph->count; i++) {
         node *own = graph->nodes[i];
         if (own->command.module) gb_module_unref(own->command.module);
@@ -64,21 +60,19 @@ static node *add_node(gb_graph *graph, int count, size_t extra)
         graph->nodes = nodes;
         graph->room = room;
     }
+    size_t accesses = ((size_t)count + 1) * sizeof(gbi_access);
     size_t pointers = 2 * (size_t)count * sizeof(gb_buffer *);
-    size_t bytes = sizeof(node) + pointers + extra + (size_t)count;
+    size_t bytes = sizeof(node) + accesses + pointers + extra + (size_t)count;
     node *own = gb_mem_zalloc(mem, bytes);
     if (!own) return NULL;
     own->memory_bytes = bytes;
-    own->missing = count;
-    own->buffers = (gb_buffer **)(own + 1);
+    own->missing = own->slots = own->access_count = count;
+    own->accesses = (gbi_access *)(own + 1);
+    own->buffers = (gb_buffer **)(own->accesses + count + 1);
+    own->command.retained = own->buffers + count;
     own->set = (bool *)own + bytes - count;
     graph->nodes[graph->count++] = own;
     return own;
-}
-
-static gb_buffer **retained_of(node *own, int count)
-{
-    return own->buffers + count;
 }
 
 int gb_graph_add_launch(gb_graph *graph, gb_kernel *kernel, const gb_launch *launch)
@@ -95,8 +89,11 @@ int gb_graph_add_launch(gb_graph *graph, gb_kernel *kernel, const gb_launch *lau
     if (!own) return GB_ENOMEM;
     gbi_command_launch(&own->command, kernel, launch);
     gb_module_ref(kernel->module);
-    own->command.retained = retained_of(own, count);
-    void **table = (void **)(own->command.retained + count);
+    gb_buffer **retained = own->buffers + count;
+    own->command.retained = retained;
+    if (kernel->module->desc.global_count > 0) /* they may share its variables */
+        own->accesses[own->access_count++] = gbi_access_of_module(kernel->module, true);
+    void **table = (void **)(retained + count);
     char *blob = (char *)(((uintptr_t)(table + count) + 15) & ~(uintptr_t)15);
     for (int i = 0; i < count; i++) {
         table[i] = blob;
@@ -112,7 +109,6 @@ int gb_graph_add_copy(gb_graph *graph, size_t bytes)
     if (!own) return GB_ENOMEM;
     own->bytes = bytes;
     own->command.kind = GBI_COPY;
-    own->command.retained = retained_of(own, 2);
     own->command.u.copy.bytes = bytes;
     return graph->count - 1;
 }
@@ -126,7 +122,6 @@ int gb_graph_add_fill(gb_graph *graph, const void *pattern, size_t pattern_bytes
     if (!own) return GB_ENOMEM;
     own->bytes = pattern_bytes * count;
     own->command.kind = GBI_FILL;
-    own->command.retained = retained_of(own, 1);
     own->command.u.fill.pattern_bytes = pattern_bytes;
     own->command.u.fill.count = count;
     memcpy(own->command.u.fill.pattern, pattern, pattern_bytes);
@@ -142,12 +137,28 @@ static node *node_at(const gb_graph *graph, int index)
     return NULL;
 }
 
-static void put_buffer(node *own, int at, gb_buffer *buffer)
+static void put_buffer(gb_graph *graph, node *own, int at, gb_buffer *buffer, gbi_access access)
 {
     if (!own->set[at]) own->missing--;
     own->set[at] = true;
     own->gathered = own->gathered && own->buffers[at] == buffer;
     own->buffers[at] = buffer;
+    gbi_access *old = &own->accesses[at];
+    if (old->from == access.from && old->to == access.to && old->write == access.write) return;
+    *old = access;
+    own->moved = graph->moved = true;
+}
+
+/* What a launch may touch through one parameter. */
+static gbi_access access_of(const gb_param *param, const gb_arg *arg)
+{
+    uint64_t address;
+    bool write = !param->is_const;
+    if (arg->buffer) return gbi_access_of_buffer(arg->buffer, 0, arg->buffer->bytes, write);
+    if (!param->pointer || param->size != sizeof address) return (gbi_access){0, 0, false};
+    memcpy(&address, arg->value, sizeof address);
+    if (!arg->span) return (gbi_access){0, UINT64_MAX, write};
+    return (gbi_access){address, address + arg->span, write};
 }
 
 int gb_graph_set_param(gb_graph *graph, int index, int param, const gb_arg *arg)
@@ -160,8 +171,16 @@ int gb_graph_set_param(gb_graph *graph, int index, int param, const gb_arg *arg)
     int rc = gbi_param_set(own->command.u.launch.kernel, param, arg,
                            own->command.u.launch.params[param]);
     if (rc < 0) return rc;
-    put_buffer(own, param, arg->buffer);
+    const gb_param *what = &gb_kernel_params(own->command.u.launch.kernel)[param];
+    put_buffer(graph, own, param, arg->buffer, access_of(what, arg));
     return 0;
+}
+
+static gbi_access access_of_place(const gb_place *place, size_t bytes, bool write)
+{
+    if (place->buffer) return gbi_access_of_buffer(place->buffer, place->offset, bytes, write);
+    uint64_t address = (uint64_t)(uintptr_t)place->host;
+    return (gbi_access){address, address + bytes, write};
 }
 
 /* The address of a copy's or fill's memory, checked; NULL with the detail set. */
@@ -190,7 +209,7 @@ int gb_graph_set_to(gb_graph *graph, int index, const gb_place *to)
         own->command.u.copy.to = to->buffer;
         own->command.u.copy.to_address = address;
     }
-    put_buffer(own, 0, to->buffer);
+    put_buffer(graph, own, 0, to->buffer, access_of_place(to, own->bytes, true));
     return 0;
 }
 
@@ -205,51 +224,6 @@ int gb_graph_set_from(gb_graph *graph, int index, const gb_place *from)
     if (rc < 0) return rc;
     own->command.u.copy.from = from->buffer;
     own->command.u.copy.from_address = address;
-    put_buffer(own, 1, from->buffer);
-    return 0;
-}
-
-/* ---- running ---- */
-
-static void gather(node *own)
-{
-    int count = own->command.kind == GBI_LAUNCH ? (int)own->command.u.launch.param_count
-                : own->command.kind == GBI_COPY ? 2
-                                                : 1;
-    own->command.retained_count = 0;
-    for (int i = 0; i < count; i++)
-        if (own->buffers[i]) own->command.retained[own->command.retained_count++] = own->buffers[i];
-    own->gathered = true;
-}
-
-static int check_copy(const node *own, int index)
-{
-    const char *to = own->command.u.copy.to_address, *from = own->command.u.copy.from_address;
-    if (!own->buffers[0] && !own->buffers[1])
-        return gb_err_set(GB_EINVAL, "node %d copies from host to host memory", index);
-    if (to < from + own->bytes && from < to + own->bytes)
-        return gb_err_set(GB_EINVAL, "node %d copies between ranges that overlap", index);
-    return 0;
-}
-
-int gb_queue_run(gb_queue *queue, gb_graph *graph)
-{
-    if (queue->device != graph->device)
-        return gb_err_set(GB_EDEVICE, "the graph is of device %d and the queue of device %d",
-                          graph->device->index, queue->device->index);
-    for (int i = 0; i < graph->count; i++) {
-        node *own = graph->nodes[i];
-        if (own->missing)
-            return gb_err_set(GB_EINVAL, "node %d lacks %d of what it works on", i, own->missing);
-        int rc = own->command.kind == GBI_COPY ? check_copy(own, i) : 0;
-        if (rc < 0) return rc;
-        if (!own->gathered) gather(own);
-    }
-    for (int i = 0; i < graph->count; i++) {
-        node *own = graph->nodes[i];
-        if (own->command.kind != GBI_LAUNCH && own->bytes == 0) continue;
-        int rc = gbi_queue_put(queue, &own->command);
-        if (rc < 0) return rc;
-    }
+    put_buffer(graph, own, 1, from->buffer, access_of_place(from, own->bytes, false));
     return 0;
 }

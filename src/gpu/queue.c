@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/err.h"
 #include "gpu/front.h"
+#include "gpu/graph.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -56,7 +57,7 @@ void gb_queue_close(gb_queue *queue)
 
 /* ---- commands ---- */
 
-static gbi_command *new_block(gb_queue *queue, size_t bytes)
+gbi_command *gbi_command_block(gb_queue *queue, size_t bytes)
 {
     if (bytes <= BLOCK_BYTES) {
         pthread_mutex_lock(&queue->lock);
@@ -88,10 +89,10 @@ static void free_block(gb_queue *queue, gbi_command *command)
 
 /* The block behind a command: retained buffers, then parameter pointers, then the values, each in
  * the order of the original. */
-static void copy_launch(gbi_command *command, const gbi_command *from, char *at)
+void gbi_command_copy_launch(gbi_command *command, const gbi_command *from, void *at)
 {
     uint32_t count = from->u.launch.param_count;
-    void **params = (void **)at;
+    void **params = at;
     char *blob = (char *)(((uintptr_t)(params + count) + 15) & ~(uintptr_t)15);
     if (count) memcpy(blob, from->u.launch.params[0], from->u.launch.blob_bytes);
     for (uint32_t i = 0; i < count; i++)
@@ -104,7 +105,7 @@ static gbi_command *make_permanent(gb_queue *queue, const gbi_command *from)
     size_t bytes = sizeof *from + from->retained_count * sizeof(gb_buffer *);
     if (from->kind == GBI_LAUNCH)
         bytes += from->u.launch.param_count * sizeof(void *) + 15 + from->u.launch.blob_bytes;
-    gbi_command *command = new_block(queue, bytes);
+    gbi_command *command = gbi_command_block(queue, bytes);
     if (!command) return NULL;
     size_t memory_bytes = command->memory_bytes;
     *command = *from;
@@ -114,7 +115,7 @@ static gbi_command *make_permanent(gb_queue *queue, const gbi_command *from)
         command->retained[i] = gb_buffer_ref(from->retained[i]);
     if (from->kind == GBI_LAUNCH) {
         gb_module_ref(command->module);
-        copy_launch(command, from, (char *)(command->retained + from->retained_count));
+        gbi_command_copy_launch(command, from, command->retained + from->retained_count);
     }
     if (from->kind == GBI_RECORD || from->kind == GBI_WAIT) gbi_event_ref(command->u.event.event);
     gb_list_init(&command->link);
@@ -126,7 +127,12 @@ static gbi_command *make_permanent(gb_queue *queue, const gbi_command *from)
 void gbi_command_free(gbi_command *command)
 {
     gb_queue *queue = command->queue;
+    if (command->whole) {
+        gbi_command_part_free(command);
+        return;
+    }
     for (uint32_t i = 0; i < command->retained_count; i++) gb_buffer_unref(command->retained[i]);
+    if (command->kind == GBI_GRAPH) gbi_replay_unref(command->u.graph.replay);
     if (command->kind == GBI_LAUNCH) gb_module_unref(command->module);
     if (command->kind == GBI_RECORD || command->kind == GBI_WAIT)
         gbi_event_unref(command->u.event.event);
@@ -179,6 +185,11 @@ static void count_what(gb_queue *queue, const gbi_command *command, int rc)
 {
     gb_device *device = queue->device;
     if (command->kind > GBI_LAUNCH) return;
+    if (command->kind == GBI_GRAPH) {
+        for (int i = 0; i < command->u.graph.count; i++)
+            count_what(queue, &command->u.graph.commands[i], rc);
+        return;
+    }
     if (rc >= 0 && atomic_load_explicit(&queue->rc, memory_order_relaxed) < 0) return;
     if (command->kind == GBI_LAUNCH)
         gbi_device_count(device, queue, rc < 0 ? GBI_COUNT_LAUNCHES_FAILED : GBI_COUNT_LAUNCHES, 1);
@@ -219,6 +230,20 @@ int gbi_command_check(gbi_command *command)
     return answer;
 }
 
+void gbi_queue_count(gb_queue *queue, int commands)
+{
+    atomic_fetch_add(&queue->device->gpu->commands, commands);
+    atomic_fetch_add_explicit(&queue->device->depth, commands, memory_order_relaxed);
+    atomic_fetch_add_explicit(&queue->depth, commands, memory_order_relaxed);
+}
+
+void gbi_queue_hand(gb_queue *queue, gbi_command *kept)
+{
+    gbi_queue_count(queue, 1);
+    bool taken = queue->device->backend->submit(queue->impl, kept);
+    GB_CHECK(taken);
+}
+
 /* Runs the command now, or hands a permanent copy to the backend. */
 int gbi_queue_put(gb_queue *queue, gbi_command *command)
 {
@@ -238,11 +263,7 @@ int gbi_queue_put(gb_queue *queue, gbi_command *command)
     }
     gbi_command *kept = make_permanent(queue, command);
     if (!kept) return GB_ENOMEM;
-    atomic_fetch_add(&queue->device->gpu->commands, 1);
-    atomic_fetch_add_explicit(&queue->device->depth, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&queue->depth, 1, memory_order_relaxed);
-    bool taken = backend->submit(queue->impl, kept);
-    GB_CHECK(taken);
+    gbi_queue_hand(queue, kept);
     return 0;
 }
 
@@ -254,9 +275,7 @@ int gb_queue_signal(gb_queue *queue, gb_op *op)
     if (!idle) {
         gbi_command *kept = make_permanent(queue, &command);
         if (!kept) return GB_ENOMEM;
-        atomic_fetch_add(&queue->device->gpu->commands, 1);
-        atomic_fetch_add_explicit(&queue->device->depth, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&queue->depth, 1, memory_order_relaxed);
+        gbi_queue_count(queue, 1);
         pthread_mutex_lock(&queue->lock);
         gb_list_push(&queue->signals, &kept->signals);
         pthread_mutex_unlock(&queue->lock);

@@ -254,7 +254,7 @@ void gbl_check_arguments(gbl_walk *w)
         if (at + param->size > GBL_VALUES_BYTES) gbl_refuse(w, i, "the parameters pass 4096 bytes");
         w->values_size = at + param->size;
         char *to = w->values + at;
-        w->args[i] = (gb_arg){NULL, 0, to, param->size};
+        w->args[i] = (gb_arg){.value = to, .size = param->size};
         gbl_check_argument(w, i, to);
     }
 }

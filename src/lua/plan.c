@@ -228,11 +228,12 @@ static int bind_param(lua_State *L, graph *g, const use *to, int index)
 {
     const gbl_array *array = gbl_array_at(L, index);
     const gbl_buffer *buffer = array ? NULL : gbl_buffer_at(L, index);
-    gb_arg arg = {NULL, 0, NULL, 0};
+    gb_arg arg = {.buffer = NULL};
     gbl_walk w;
     if (array) {
         arg.value = &array->data;
         arg.size = sizeof array->data;
+        arg.span = (size_t)array->count * gbl_type_size(L, array->type);
     } else if (buffer) {
         arg.buffer = buffer->buffer;
     } else {

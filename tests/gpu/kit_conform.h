@@ -40,6 +40,13 @@ extern const conform_map conform_maps[];   /* ends with a NULL name */
 extern const conform_case conform_cases[]; /* too */
 
 void conform_graphs(conform *c);
+bool conform_replays(const conform *c); /* the backend hands graphs to its driver */
+/* kit_conform_replay.c */
+void conform_graph_parts(conform *c);
+void conform_graph_aliases(conform *c);
+void conform_graph_order(conform *c);
+void conform_graph_memory(conform *c);
+void conform_graph_lifetimes(conform *c);
 
 /* The device of a backend, NULL where it has none. */
 void conform_open(conform *c, const char *backend);

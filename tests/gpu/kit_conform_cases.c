@@ -520,5 +520,10 @@ const conform_case conform_cases[] = {
     {"wrong_arguments", wrong_arguments},
     {"several_devices", several_devices},
     {"graphs", conform_graphs},
+    {"graph parts", conform_graph_parts},
+    {"graph aliases", conform_graph_aliases},
+    {"graph order", conform_graph_order},
+    {"graph memory", conform_graph_memory},
+    {"graph lifetimes", conform_graph_lifetimes},
     {NULL, NULL},
 };

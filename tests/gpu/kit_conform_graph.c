@@ -59,6 +59,12 @@ static void replay(conform *c, gb_graph *graph)
         assert_int_equal(kit_finish(c->queue, NULL, 0), 0);
         for (int i = 0; i < N; i++) assert_int_equal(got[i], (i < N / 2 ? in[i] : 7) + 2);
     }
+    gb_graph_stats stats;
+    gb_graph_get_stats(graph, &stats);
+    assert_int_equal(stats.runs, RUNS);
+    assert_int_equal(stats.fallbacks, 0);
+    assert_int_equal(stats.replays, conform_replays(c) ? RUNS - 1 : 0);
+    assert_int_equal(stats.built, conform_replays(c) ? 1 : 0);
 }
 
 /* What is wrong is told when it is set, or before anything is queued. */
@@ -87,6 +93,11 @@ static void refusals(conform *c, gb_graph *graph)
     assert_non_null(strstr(gb_err_detail(), "overlap"));
     assert_int_equal(kit_finish(c->queue, NULL, 0), 0);
     gb_buffer_unref(x);
+}
+
+bool conform_replays(const conform *c)
+{
+    return strcmp(c->backend, "cpu") != 0;
 }
 
 void conform_graphs(conform *c)

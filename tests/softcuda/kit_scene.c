@@ -220,6 +220,68 @@ static void shared_memory(stage *s)
         check(s, s->out, 64, turned, "turned");
 }
 
+/* upload, fill, shift, turn on its own, and back through pinned memory. */
+static bool fill_graph(stage *s, gb_graph *graph, int *by)
+{
+    int n = SMALL, seven = 7;
+    gb_launch shape = {.grid = {(SMALL + 255) / 256, 1, 1}, .block = {256, 1, 1}};
+    gb_launch turned_shape = {.grid = {1, 1, 1}, .block = {64, 1, 1}, .shared_bytes = 60000};
+    gb_kernel *shift = gb_module_kernel(s->module, "shift");
+    gb_kernel *turn = gb_module_kernel(s->module, "turn");
+    gb_arg number = KIT_VALUE(n), add = KIT_VALUE(*by), x = KIT_BUFFER(s->buffers[0]);
+    gb_arg y = KIT_BUFFER(s->buffers[1]), u = KIT_BUFFER(s->buffers[3]);
+    gb_place in = {NULL, 0, s->in}, out = {NULL, 0, s->out};
+    gb_place at_x = {s->buffers[0], 0, NULL}, at_y = {s->buffers[1], 0, NULL};
+    gb_place at_pinned = {s->buffers[2], 0, NULL};
+    bool all = tried(s, gb_graph_add_copy(graph, SMALL * sizeof(int)), "adding a copy");
+    all = tried(s, gb_graph_add_fill(graph, &seven, 4, SMALL), "adding a fill") && all;
+    all = tried(s, gb_graph_add_launch(graph, shift, &shape), "adding a launch") && all;
+    all = tried(s, gb_graph_add_launch(graph, turn, &turned_shape), "adding a launch") && all;
+    all = tried(s, gb_graph_add_copy(graph, SMALL * sizeof(int)), "adding a copy") && all;
+    all = tried(s, gb_graph_add_copy(graph, SMALL * sizeof(int)), "adding a copy") && all;
+    if (!all) return false;
+    int rcs[] = {gb_graph_set_from(graph, 0, &in),         gb_graph_set_to(graph, 0, &at_x),
+                 gb_graph_set_to(graph, 1, &at_y),         gb_graph_set_param(graph, 2, 0, &x),
+                 gb_graph_set_param(graph, 2, 1, &y),      gb_graph_set_param(graph, 2, 2, &add),
+                 gb_graph_set_param(graph, 2, 3, &number), gb_graph_set_param(graph, 3, 0, &u),
+                 gb_graph_set_from(graph, 4, &at_y),       gb_graph_set_to(graph, 4, &at_pinned),
+                 gb_graph_set_from(graph, 5, &at_pinned),  gb_graph_set_to(graph, 5, &out)};
+    for (size_t i = 0; i < sizeof rcs / sizeof *rcs; i++) all = tried(s, rcs[i], "setting") && all;
+    return all;
+}
+
+/* One by one, built, as it was, with another number, with other memory. */
+static void replays(stage *s)
+{
+    int by = 7;
+    gb_graph *graph = NULL;
+    if (!tried(s, gb_graph_open(&graph, s->device), "opening a graph")) return;
+    bool all = fill_graph(s, graph, &by);
+    for (int run = 0; run < 6 && all; run++) {
+        gb_arg add = KIT_VALUE(by), y = KIT_BUFFER(s->buffers[run < 4 ? 1 : 4]);
+        gb_place at_y = {y.buffer, 0, NULL};
+        by = run < 3 ? 7 : 8;
+        memset(s->out, 0, SMALL * sizeof(int));
+        all = tried(s, gb_graph_set_param(graph, 2, 2, &add), "setting");
+        all = tried(s, gb_graph_set_param(graph, 2, 1, &y), "setting") && all;
+        all = tried(s, gb_graph_set_from(graph, 4, &at_y), "setting") && all;
+        all = tried(s, gb_graph_set_to(graph, 1, &at_y), "setting") && all;
+        all = tried(s, gb_queue_run(s->queues[run % 2], graph), "running a graph") && all;
+        bool ended = finish(s, s->queues[run % 2], "a graph");
+        for (int i = 0; i < SMALL && all && ended && !s->scene->failures; i++)
+            if (s->out[i] != i + by + 1) {
+                complain(s, "run %d: [%d] is %d, not %d", run, i, s->out[i], i + by + 1);
+                break;
+            }
+    }
+    gb_graph_stats stats;
+    gb_graph_get_stats(graph, &stats);
+    s->scene->fallbacks = (int)stats.fallbacks;
+    s->scene->replays = (int)stats.replays;
+    if (stats.fallbacks && !*stats.why) complain(s, "a fallback without a reason");
+    gb_graph_close(graph);
+}
+
 static void globals(stage *s)
 {
     gb_buffer *added = NULL;
@@ -256,6 +318,7 @@ static void play(stage *s)
     kinds_of_memory(s);
     shared_memory(s);
     globals(s);
+    replays(s);
 }
 
 static void take_down(stage *s)

@@ -4,10 +4,11 @@
 #define GB_TESTS_KIT_SCENE_H
 
 typedef struct kit_scene {
-    int steps;       /* that were tried */
-    int failures;    /* that said why */
-    int complaints;  /* wrong: printed as well */
-    char first[512]; /* the text of the first failure */
+    int steps;              /* that were tried */
+    int failures;           /* that said why */
+    int complaints;         /* wrong: printed as well */
+    int replays, fallbacks; /* of its graph */
+    char first[512];        /* the text of the first failure */
 } kit_scene;
 
 /* cache: a folder for the backend's compiled images, which shall be empty. */

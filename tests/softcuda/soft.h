@@ -212,6 +212,7 @@ typedef struct soft_step {
     uint32_t node;           /* the number of the node's handle */
     soft_command command;    /* link is not used */
     int after_count, *after; /* indices, malloc'd */
+    int mappings[2];         /* what kinds of memory a copy or fill was made for */
 } soft_step;
 
 typedef struct soft_node {

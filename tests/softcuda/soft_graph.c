@@ -95,6 +95,13 @@ gb_cu_result soft_cuGraphExecDestroy(gb_cu_exec handle)
     return destroy(ROW_cuGraphExecDestroy, handle, SOFT_EXEC);
 }
 
+/* What kind of memory it is: no update changes that. */
+static int mapping_of(uint64_t address)
+{
+    const soft_memory *memory = soft_in_arena(address) ? soft_memory_at(address, 1) : NULL;
+    return memory ? 1 + (int)memory->kind + SOFT_DEVICES_MAX * memory->device : 0;
+}
+
 /* Takes the command. */
 static gb_cu_result add_node(int row, gb_cu_node *out, gb_cu_graph handle, const gb_cu_node *after,
                              size_t count, soft_command *command)
@@ -120,7 +127,15 @@ static gb_cu_result add_node(int row, gb_cu_node *out, gb_cu_graph handle, const
     }
     node->graph = graph;
     node->index = graph->count++;
-    node->step = (soft_step){node->object.number, *command, (int)count, indices};
+    node->step =
+        (soft_step){.node = node->object.number, .command = *command, .after_count = (int)count};
+    node->step.after = indices;
+    if (command->kind == SOFT_COPY) {
+        node->step.mappings[0] = mapping_of(command->u.copy.to);
+        node->step.mappings[1] = mapping_of(command->u.copy.from);
+    } else if (command->kind == SOFT_FILL) {
+        node->step.mappings[0] = mapping_of(command->u.fill.to);
+    }
     gb_list_push(&graph->nodes, &node->in_graph);
     *out = soft_handle(&node->object);
     return 0;
@@ -245,14 +260,26 @@ gb_cu_result soft_cuGraphInstantiate(gb_cu_exec *out, gb_cu_graph handle, unsign
     return soft_leave(0);
 }
 
-/* Takes the command. The kind of a node does not change. */
+static bool same_mappings(const soft_step *step, const soft_command *now)
+{
+    if (now->kind == SOFT_FILL)
+        return step->mappings[0] == mapping_of(now->u.fill.to) && now->u.fill.width > 0 &&
+               now->u.fill.height == 1;
+    if (now->kind != SOFT_COPY) return true;
+    return step->mappings[0] == mapping_of(now->u.copy.to) &&
+           step->mappings[1] == mapping_of(now->u.copy.from) && now->u.copy.bytes > 0;
+}
+
+/* Takes the command. The kind of a node does not change, nor what kind of memory it works on. */
 static gb_cu_result set_step(int row, gb_cu_exec handle, gb_cu_node node, soft_command *command)
 {
     soft_exec *exec = soft_find(row, handle, SOFT_EXEC);
     const soft_object *which = exec ? soft_find(row, node, SOFT_NODE) : NULL;
     for (int i = 0; which && i < exec->count; i++) {
         soft_step *step = &exec->steps[i];
-        if (step->node != which->number || step->command.kind != command->kind) continue;
+        if (step->node != which->number || step->command.kind != command->kind ||
+            !same_mappings(step, command))
+            continue;
         soft_command_fini(&step->command);
         step->command = *command;
         return 0;

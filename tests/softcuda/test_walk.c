@@ -47,11 +47,14 @@ static int run_scene(void)
     kit_scene_run(&scene, cache);
     nftw(cache, remove_one, 8, FTW_DEPTH | FTW_PHYS);
     printf("%d steps, %d failures, first: %s\n", scene.steps, scene.failures, scene.first);
+    printf("%d replays, %d fallbacks\n", scene.replays, scene.fallbacks);
     void *library = dlopen(GB_SOFTCUDA, RTLD_NOW | RTLD_NOLOAD);
     unsigned (*calls)(const char *) = NULL;
     void *symbol = library ? dlsym(library, "softcuda_calls") : NULL;
     memcpy(&calls, &symbol, sizeof symbol);
     if (calls) {
+        static const char *const commands[] = {"execute", NULL};
+        print_counts(commands, calls);
         print_counts(driver_rows, calls);
         print_counts(nvrtc_rows, calls);
         print_counts(nvml_rows, calls);
@@ -153,9 +156,14 @@ static void commands(void **state)
 {
     static const char *const rows[] = {"execute", NULL};
     static const int codes[] = {GB_CU_ILLEGAL_ADDRESS, GB_CU_ECC};
+    static kit_outcome plain;
     walk w = {.cases = 0};
+    run_case("", &plain);
+    unsigned all = calls_of(&plain, rows[0]);
+    assert_true(all > 50);
     for (unsigned call = 1; call <= 12; call += 2)
         for (int k = 0; k < 2; k++) try(&w, rows[0], call, codes[k]);
+    for (unsigned back = 0; back < 36; back += 5) try(&w, rows[0], all - back, codes[back % 2]);
     assert_int_equal(w.bad, 0);
 }
 
@@ -180,6 +188,32 @@ static void management(void **state)
     walk_rows(nvml_rows, codes);
 }
 
+/* What the driver refuses of a graph, without losing its device, is done one by one and counted. */
+static void refusals(void **state)
+{
+    static const char *const rows[] = {"cuGraphCreate",
+                                       "cuGraphAddKernelNode",
+                                       "cuGraphAddMemcpyNode",
+                                       "cuGraphAddMemsetNode",
+                                       "cuGraphInstantiate",
+                                       "cuGraphExecKernelNodeSetParams",
+                                       "cuGraphExecMemcpyNodeSetParams",
+                                       "cuGraphExecMemsetNodeSetParams",
+                                       "cuGraphLaunch",
+                                       NULL};
+    static kit_outcome out;
+    for (int i = 0; rows[i]; i++) {
+        char fail[96];
+        snprintf(fail, sizeof fail, "%s@*=801", rows[i]);
+        run_case(fail, &out);
+        const char *wrong = kit_case_verdict(&out);
+        bool whole = strstr(out.output, ", 0 failures") && !strstr(out.output, " 0 fallbacks");
+        if (wrong || !whole) fail_msg("%s: %s\n%s", fail, wrong ? wrong : "", out.output);
+    }
+    run_case("", &out);
+    if (!strstr(out.output, "5 replays, 0 fallbacks")) fail_msg("%s", out.output);
+}
+
 /* Rows that a driver may lack: the backend does without. */
 static void optional_rows(void **state)
 {
@@ -191,6 +225,7 @@ static void optional_rows(void **state)
     run_case("", &out);
     unsetenv("GB_SOFTCUDA_MISSING");
     if (kit_case_verdict(&out) || !strstr(out.output, ", 0 failures")) fail_msg("%s", out.output);
+    if (!strstr(out.output, "0 replays, 5 fallbacks")) fail_msg("%s", out.output);
     setenv("GB_SOFTCUDA_VERSION", "12000", 1);
     run_case("", &out);
     if (kit_case_verdict(&out) || !strstr(out.output, ", 0 failures")) fail_msg("%s", out.output);
@@ -211,6 +246,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(optional_rows), cmocka_unit_test(management), cmocka_unit_test(compiler),
         cmocka_unit_test(driver),        cmocka_unit_test(commands),   cmocka_unit_test(owner),
+        cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
