@@ -1,6 +1,7 @@
 -- A GPU that is lost under a running host, over the software driver: who waits hears of it,
--- launches go to another GPU or fail, and a host that owns its GPUs works on the same one again. The
--- software driver ends the process with 86 when anything is left in it (GB_SOFTCUDA_LEAKS).
+-- launches go to another GPU or fail, and a host that owns its GPUs works on the same one again.
+-- The software driver ends the process with 86 when anything is left in it.
+local softcuda = assert(os.getenv("GB_TEST_SOFTCUDA"))
 
 local function environment(more)
   return ("GB_CUDA_LIBRARY=%s GB_NVRTC_LIBRARY=%s GB_NVML_LIBRARY=%s GB_SOFTCUDA_LEAKS=1 %s")
