@@ -175,7 +175,19 @@ typedef struct gb_backend {
     int (*buffer_open)(gbi_memory *out, void *device, size_t bytes, gb_buffer_kind kind);
     /* Optional; any. Can there be such memory of the program on this device: 0 or GB_EINVAL. */
     int (*buffer_wrap)(gbi_memory *out, void *device, uint64_t address, size_t bytes);
-    /* any, also a thread that ends a command. Never for wrapped memory. */
+    /* All three or none; any. What the front keeps between two buffers is a block, of the bytes
+     * that it was opened with. idle: nothing uses it; false: it is of no use any more. wake: the
+     * first `clear` bytes (0, or those of the buffer that it will be, or all) are zero before any
+     * command that uses it; GB_ELOST: of no use any more; the block is idle after a failure. fit: a
+     * block in use holds a buffer of that many bytes from now on, which keeps its first `clear`
+     * bytes. */
+    bool (*buffer_idle)(void *device, gbi_memory *memory, size_t block_bytes, gb_buffer_kind kind);
+    int (*buffer_wake)(void *device, gbi_memory *memory, size_t block_bytes, gb_buffer_kind kind,
+                       size_t clear);
+    void (*buffer_fit)(void *device, gbi_memory *memory, size_t block_bytes, size_t bytes);
+    /* Optional; any. The driver keeps freed memory of this kind itself. */
+    bool (*buffer_pooled)(void *device, gb_buffer_kind kind);
+    /* any, also a thread that ends a command. Never for wrapped memory. bytes: of the block. */
     void (*buffer_close)(void *device, gbi_memory *memory, size_t bytes, gb_buffer_kind kind);
 
     /* A thread of the compile pool; blocks. The failure's text is malloc'd into *detail. */

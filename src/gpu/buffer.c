@@ -32,35 +32,149 @@ static void free_reserved(gb_device *device, gb_reservation reserved)
     if (reserved) gb_ledger_release(device->gpu->ledger, reserved);
 }
 
+/* ---- blocks ---- */
+
+static void close_block(gb_buffer *buffer)
+{
+    gb_device *device = buffer->device;
+    device->backend->buffer_close(device->impl, &buffer->memory, buffer->block_bytes, buffer->kind);
+    gb_mem_free(&device->gpu->room, buffer, sizeof *buffer);
+}
+
+static int close_chain(gb_buffer *chain)
+{
+    int count = 0;
+    for (gb_buffer *next; chain; chain = next, count++) {
+        next = chain->next;
+        close_block(chain);
+    }
+    return count;
+}
+
+int gbi_device_drop_idle(gb_device *device)
+{
+    return close_chain(gbi_mempool_drain(&device->pool));
+}
+
+void gbi_device_trim(gb_device *device)
+{
+    close_chain(gbi_mempool_trim(&device->pool));
+}
+
+/* What one device keeps may be what the account of all lacks. */
+static int drop_all(gb_gpu *gpu)
+{
+    int count = 0;
+    for (int i = 0; i < gpu->device_count; i++) count += gbi_device_drop_idle(&gpu->devices[i]);
+    return count;
+}
+
+/* A kept one, cleared for whoever has it next. NULL: there is none, or none that is of use. */
+static gb_buffer *take(gb_device *device, const gb_buffer_spec *spec, int class)
+{
+    const gb_backend *backend = device->backend;
+    for (gb_buffer *buffer; (buffer = gbi_mempool_take(&device->pool, spec->kind, class,
+                                                       spec->tenant, spec->owner));) {
+        bool own = buffer->last_tenant == spec->tenant && buffer->last_owner == spec->owner;
+        size_t clear = !own ? buffer->block_bytes : spec->raw ? 0 : spec->bytes;
+        if (backend->buffer_wake(device->impl, &buffer->memory, buffer->block_bytes, spec->kind,
+                                 clear) == 0)
+            return buffer;
+        close_block(buffer);
+    }
+    return NULL;
+}
+
+static int open_exact(gb_buffer *buffer, gb_device *device, size_t bytes, gb_buffer_kind kind)
+{
+    buffer->device = device;
+    buffer->kind = kind;
+    buffer->block_bytes = bytes;
+    return device->backend->buffer_open(&buffer->memory, device->impl, bytes, kind);
+}
+
+/* New memory, zeroed. Where there is not enough for a whole block it may do for the bytes. */
+static int make(gb_buffer **out, gb_device *device, const gb_buffer_spec *spec, int class)
+{
+    gb_gpu *gpu = device->gpu;
+    size_t block = class >= 0 ? gbi_mempool_class_bytes(class) : spec->bytes;
+    gb_buffer *buffer = gb_mem_zalloc(&gpu->room, sizeof *buffer);
+    if (!buffer && drop_all(gpu) > 0) buffer = gb_mem_zalloc(&gpu->room, sizeof *buffer);
+    if (!buffer) return GB_ENOMEM;
+    buffer->class = (int8_t) class;
+    int rc = open_exact(buffer, device, block, spec->kind);
+    if (rc == GB_ENOMEM && (drop_all(gpu) > 0 || block > spec->bytes)) {
+        buffer->class = GBI_POOL_NONE;
+        rc = open_exact(buffer, device, spec->bytes, spec->kind);
+    }
+    if (rc < 0)
+        gb_mem_free(&gpu->room, buffer, sizeof *buffer);
+    else
+        *out = buffer;
+    return rc;
+}
+
+static int class_of(gb_device *device, const gb_buffer_spec *spec)
+{
+    const gb_backend *backend = device->backend;
+    if (!backend->buffer_wake) return GBI_POOL_NONE;
+    if (backend->buffer_pooled && backend->buffer_pooled(device->impl, spec->kind))
+        return GBI_POOL_NONE;
+    return gbi_mempool_class(&device->pool, spec->bytes);
+}
+
+static int rent(gb_buffer **out, gb_device *device, const gb_buffer_spec *spec)
+{
+    gb_reservation reserved;
+    int rc = reserve(device, spec, &reserved);
+    if (rc < 0) return rc;
+    int class = class_of(device, spec);
+    gb_buffer *buffer = class >= 0 ? take(device, spec, class) : NULL;
+    bool hit = buffer != NULL;
+    if (!hit) rc = make(&buffer, device, spec, class);
+    if (rc < 0) {
+        free_reserved(device, reserved);
+        return rc;
+    }
+    if (buffer->block_bytes != spec->bytes)
+        device->backend->buffer_fit(device->impl, &buffer->memory, buffer->block_bytes,
+                                    spec->bytes);
+    buffer->reserved = reserved;
+    buffer->last_tenant = spec->tenant;
+    buffer->last_owner = spec->owner;
+    keep(out, buffer, device, spec->bytes, spec->kind);
+    gbi_mempool_opened(&device->pool, buffer, hit);
+    return 0;
+}
+
+static void give_back(gb_buffer *buffer)
+{
+    gb_device *device = buffer->device;
+    const gb_backend *backend = device->backend;
+    gbi_mempool_closed(&device->pool, buffer);
+    free_reserved(device, buffer->reserved);
+    bool kept =
+        buffer->class >= 0 &&
+        backend->buffer_idle(device->impl, &buffer->memory, buffer->block_bytes, buffer->kind) &&
+        gbi_mempool_put(&device->pool, buffer);
+    if (!kept) close_block(buffer);
+}
+
+/* ---- opening ---- */
+
 int gb_buffer_rent(gb_buffer **out, gb_device *device, const gb_buffer_spec *spec)
 {
     const gb_buffer_kind kind = spec->kind;
     if (kind != GB_BUFFER_DEVICE && kind != GB_BUFFER_PINNED && kind != GB_BUFFER_UNIFIED)
         return gb_err_set(GB_EINVAL, "no such kind of buffer: %d", (int)kind);
+    int rc;
     if (spec->bytes > (size_t)INT64_MAX / 2)
-        return gb_err_set(GB_ENOMEM, "a buffer of %zu bytes cannot exist", spec->bytes);
-    gb_gpu *gpu = device->gpu;
-    gb_reservation reserved;
-    int rc = reserve(device, spec, &reserved);
-    if (rc < 0) {
-        gbi_device_count(device, spec, GBI_COUNT_BUFFERS_FAILED, 1);
-        return rc;
-    }
-    gb_buffer *buffer = gb_mem_zalloc(&gpu->room, sizeof *buffer);
-    if (!buffer) {
-        free_reserved(device, reserved);
-        return GB_ENOMEM;
-    }
-    rc = device->backend->buffer_open(&buffer->memory, device->impl, spec->bytes, kind);
-    gbi_device_count(device, buffer, rc < 0 ? GBI_COUNT_BUFFERS_FAILED : GBI_COUNT_BUFFERS, 1);
-    if (rc < 0) {
-        free_reserved(device, reserved);
-        gb_mem_free(&gpu->room, buffer, sizeof *buffer);
-        return rc;
-    }
-    buffer->reserved = reserved;
-    keep(out, buffer, device, spec->bytes, kind);
-    return 0;
+        rc = gb_err_set(GB_ENOMEM, "a buffer of %zu bytes cannot exist", spec->bytes);
+    else
+        rc = rent(out, device, spec);
+    gbi_device_count(device, spec, rc < 0 ? GBI_COUNT_BUFFERS_FAILED : GBI_COUNT_BUFFERS, 1);
+    if (rc < 0) gbi_mempool_failed(&device->pool, kind);
+    return rc;
 }
 
 int gb_buffer_open(gb_buffer **out, gb_device *device, size_t bytes, gb_buffer_kind kind)
@@ -112,14 +226,14 @@ void gb_buffer_unref(gb_buffer *buffer)
     int32_t before = atomic_fetch_sub_explicit(&buffer->count, 1, memory_order_acq_rel);
     GB_CHECK(before > 0);
     if (before > 1) return;
-    gb_device *device = buffer->device;
-    if (!buffer->wrapped)
-        device->backend->buffer_close(device->impl, &buffer->memory, buffer->bytes, buffer->kind);
-    else if (buffer->release)
-        buffer->release(buffer->release_user, buffer->memory.address);
-    free_reserved(device, buffer->reserved);
-    gb_mem_free(&device->gpu->room, buffer, sizeof *buffer);
-    atomic_fetch_sub(&device->gpu->buffers, 1);
+    gb_gpu *gpu = buffer->device->gpu;
+    if (!buffer->wrapped) {
+        give_back(buffer);
+    } else {
+        if (buffer->release) buffer->release(buffer->release_user, buffer->memory.address);
+        gb_mem_free(&gpu->room, buffer, sizeof *buffer);
+    }
+    atomic_fetch_sub(&gpu->buffers, 1);
 }
 
 size_t gb_buffer_bytes(const gb_buffer *buffer)

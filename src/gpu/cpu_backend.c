@@ -93,7 +93,6 @@ static int device_open(void **out, void *self, int index, gb_device *front)
         device->memory_total = machine / 2 / cpu->device_count;
     }
     read_name(device->name, sizeof device->name);
-    pthread_mutex_init(&device->lock, NULL);
     *out = device;
     return 0;
 }
@@ -102,9 +101,7 @@ static void device_close(void *self)
 {
     gbi_cpu_device *device = self;
     gbi_cpu *cpu = device->cpu;
-    gbi_cpu_memory_fini(device);
     if (cpu->pool) return; /* a runaway's buffers are given back to it */
-    pthread_mutex_destroy(&device->lock);
     gb_mem_free(cpu->mem, device, sizeof *device);
 }
 
@@ -154,6 +151,9 @@ const gb_backend gbi_cpu_backend = {
     .buffer_open = gbi_cpu_buffer_open,
     .buffer_wrap = gbi_cpu_buffer_wrap,
     .buffer_close = gbi_cpu_buffer_close,
+    .buffer_idle = gbi_cpu_buffer_idle,
+    .buffer_wake = gbi_cpu_buffer_wake,
+    .buffer_fit = gbi_cpu_buffer_fit,
     .module_open = gbi_cpu_module_open,
     .module_close = gbi_cpu_module_close,
     .queue_open = gbi_cpu_queue_open,

@@ -15,9 +15,7 @@ enum {
     GBI_COST_BUCKETS = 48,
     GBI_INLINE_NS = 20000,       /* what may run on a calling thread, at most */
     GBI_INLINE_BYTES = 64 << 10, /* a copy of that size on a calling thread */
-    GBI_COPY_CHUNK = 512 << 10,  /* of a copy on the pool */
-    GBI_CLASSES = 9,             /* kept mappings: 1 page .. 256 pages */
-    GBI_KEPT_PER_CLASS = 8
+    GBI_COPY_CHUNK = 512 << 10   /* of a copy on the pool */
 };
 
 typedef struct gbi_cpu {
@@ -35,11 +33,6 @@ typedef struct gbi_cpu_device {
     char name[128];
     int64_t memory_total;
     _Atomic int64_t memory_used;
-    pthread_mutex_t lock; /* of what follows */
-    struct {
-        void *base[GBI_KEPT_PER_CLASS];
-        int count;
-    } kept[GBI_CLASSES];
 } gbi_cpu_device;
 
 typedef struct gbi_cpu_kernel {
@@ -74,7 +67,10 @@ typedef struct gbi_cpu_event {
 int gbi_cpu_buffer_open(gbi_memory *out, void *device, size_t bytes, gb_buffer_kind kind);
 int gbi_cpu_buffer_wrap(gbi_memory *out, void *device, uint64_t address, size_t bytes);
 void gbi_cpu_buffer_close(void *device, gbi_memory *memory, size_t bytes, gb_buffer_kind kind);
-void gbi_cpu_memory_fini(gbi_cpu_device *device);
+bool gbi_cpu_buffer_idle(void *device, gbi_memory *memory, size_t block_bytes, gb_buffer_kind kind);
+int gbi_cpu_buffer_wake(void *device, gbi_memory *memory, size_t block_bytes, gb_buffer_kind kind,
+                        size_t clear);
+void gbi_cpu_buffer_fit(void *device, gbi_memory *memory, size_t block_bytes, size_t bytes);
 
 /* ---- cpu_module.c ---- */
 int gbi_cpu_module_open(gbi_module_desc *out, void *device, const gb_module_spec *spec,

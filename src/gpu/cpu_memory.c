@@ -1,9 +1,9 @@
 /* Device memory of the cpu backend: memory of its own, with a page without access on both sides, so
- * that a kernel that reads past the end faults. The block ends at the page behind it (up to the
- * alignment of 128), so the first wrong byte after the last line is caught.
+ * that a kernel that reads past the end faults. A buffer ends at the page behind its block (up to
+ * the alignment of 128), so the first wrong byte after the last line is caught.
  *
- * Mappings cost system calls and are limited in number by the kernel: a few of each size are kept
- * for the next buffer, and small buffers beyond a few thousand come from malloc, unguarded.
+ * Mappings are limited in number by the kernel: small blocks beyond a few thousand come from
+ * malloc, unguarded, and their buffers begin where they do.
  */
 #include "base/err.h"
 #include "gpu/cpu_engine.h"
@@ -37,18 +37,11 @@ static size_t round_up(size_t bytes, size_t to)
     return (bytes + to - 1) & ~(to - 1);
 }
 
-/* Pages between the guards; sizes that are kept are powers of two. */
-static size_t inner_bytes(size_t bytes, int *class)
+/* Pages between the guards. */
+static size_t inner_bytes(size_t block_bytes)
 {
-    size_t inner = round_up(bytes, PAGE);
-    for (*class = 0; *class < GBI_CLASSES; ++*class)
-        if (inner <= (size_t)PAGE << *class) return (size_t)PAGE << *class;
-    *class = -1;
-    return inner;
+    return round_up(block_bytes ? block_bytes : 1, PAGE);
 }
-
-/* The mapping behind an address; the handle tells how it was made. */
-enum { FROM_MALLOC = 1, FROM_MMAP = 2 };
 
 static void *map_guarded(size_t inner)
 {
@@ -66,78 +59,35 @@ static void *map_guarded(size_t inner)
     return base;
 }
 
-static void unmap(gbi_cpu_device *device, void *base, size_t inner)
+/* gbi_memory.impl is the mapping, or NULL: from malloc. */
+static char *block_end(const gbi_memory *memory, size_t block_bytes)
 {
-    SHOW((char *)base + PAGE, inner); /* the next mapping here is somebody else's */
-    munmap(base, inner + 2 * PAGE);
-    gb_mem_discharge(device->cpu->mem, (int64_t)inner);
-    atomic_fetch_sub(&device->cpu->mappings, 1);
+    return (char *)memory->impl + PAGE + inner_bytes(block_bytes);
 }
 
-static void *take_kept(gbi_cpu_device *device, int class)
+static size_t room_of(size_t bytes)
 {
-    void *base = NULL;
-    pthread_mutex_lock(&device->lock);
-    if (device->kept[class].count > 0) base = device->kept[class].base[--device->kept[class].count];
-    pthread_mutex_unlock(&device->lock);
-    return base;
-}
-
-static bool keep(gbi_cpu_device *device, int class, void *base)
-{
-    pthread_mutex_lock(&device->lock);
-    bool room = device->kept[class].count < GBI_KEPT_PER_CLASS;
-    if (room) device->kept[class].base[device->kept[class].count++] = base;
-    pthread_mutex_unlock(&device->lock);
-    return room;
-}
-
-void gbi_cpu_memory_fini(gbi_cpu_device *device)
-{
-    for (int class = 0; class < GBI_CLASSES; class ++)
-        for (void *base; (base = take_kept(device, class));)
-            unmap(device, base, (size_t)PAGE << class);
-}
-
-static void *map_counted(gbi_cpu_device *device, size_t inner)
-{
-    gbi_cpu *cpu = device->cpu;
-    if (gb_mem_charge(cpu->mem, (int64_t)inner) < 0) {
-        gbi_cpu_memory_fini(device); /* what is kept for later may be what is missing */
-        if (gb_mem_charge(cpu->mem, (int64_t)inner) < 0) return NULL;
-    }
-    void *base = map_guarded(inner);
-    if (!base) {
-        gb_mem_discharge(cpu->mem, (int64_t)inner);
-        gb_err_set(GB_ENOMEM, "the system has no %zu bytes for a buffer", inner);
-        return NULL;
-    }
-    atomic_fetch_add(&cpu->mappings, 1);
-    return base;
+    return round_up(bytes ? bytes : 1, ALIGN);
 }
 
 static int open_guarded(gbi_memory *out, gbi_cpu_device *device, size_t bytes)
 {
-    int class;
-    size_t inner = inner_bytes(bytes, &class);
-    char *base = class < 0 ? NULL : take_kept(device, class);
-    bool used = base != NULL;
-    if (!base) base = map_counted(device, inner);
-    if (!base) return GB_ENOMEM;
-    size_t room = round_up(bytes ? bytes : 1, ALIGN);
-    char *at = base + PAGE + inner - room;
-    SHOW(base + PAGE, inner);
-    if (used) memset(at, 0, room);
-    HIDE(base + PAGE, inner - room);
-    HIDE(at + bytes, room - bytes);
-    out->impl = (void *)(uintptr_t)FROM_MMAP;
-    out->address = (uint64_t)(uintptr_t)at;
+    gbi_cpu *cpu = device->cpu;
+    size_t inner = inner_bytes(bytes);
+    int rc = gb_mem_charge(cpu->mem, (int64_t)inner);
+    if (rc < 0) return rc;
+    out->impl = map_guarded(inner);
+    if (!out->impl) {
+        gb_mem_discharge(cpu->mem, (int64_t)inner);
+        return gb_err_set(GB_ENOMEM, "the system has no %zu bytes for a buffer", inner);
+    }
+    atomic_fetch_add(&cpu->mappings, 1);
     return 0;
 }
 
 static int open_plain(gbi_memory *out, gbi_cpu_device *device, size_t bytes)
 {
-    size_t room = round_up(bytes ? bytes : 1, ALIGN);
+    size_t room = room_of(bytes);
     int rc = gb_mem_charge(device->cpu->mem, (int64_t)room);
     if (rc < 0) return rc;
     void *at = aligned_alloc(ALIGN, room);
@@ -146,9 +96,50 @@ static int open_plain(gbi_memory *out, gbi_cpu_device *device, size_t bytes)
         return gb_err_set(GB_ENOMEM, "the system has no %zu bytes for a buffer", bytes);
     }
     memset(at, 0, room);
-    HIDE((char *)at + bytes, room - bytes);
-    out->impl = (void *)(uintptr_t)FROM_MALLOC;
+    out->impl = NULL;
     out->address = (uint64_t)(uintptr_t)at;
+    return 0;
+}
+
+/* What the sanitizer lets be touched of a block: all of it, or one buffer. */
+static void show(gbi_memory *memory, size_t block_bytes)
+{
+    if (memory->impl)
+        SHOW((char *)memory->impl + PAGE, inner_bytes(block_bytes));
+    else
+        SHOW((char *)(uintptr_t)memory->address, room_of(block_bytes));
+}
+
+static void hide(gbi_memory *memory, size_t block_bytes)
+{
+    if (memory->impl)
+        HIDE((char *)memory->impl + PAGE, inner_bytes(block_bytes));
+    else
+        HIDE((char *)(uintptr_t)memory->address, room_of(block_bytes));
+}
+
+void gbi_cpu_buffer_fit(void *self, gbi_memory *memory, size_t block_bytes, size_t bytes)
+{
+    hide(memory, block_bytes);
+    if (memory->impl)
+        memory->address = (uint64_t)(uintptr_t)(block_end(memory, block_bytes) - room_of(bytes));
+    SHOW((char *)(uintptr_t)memory->address, bytes);
+    if (memory->host) memory->host = (void *)(uintptr_t)memory->address;
+}
+
+bool gbi_cpu_buffer_idle(void *self, gbi_memory *memory, size_t block_bytes, gb_buffer_kind kind)
+{
+    hide(memory, block_bytes);
+    return true;
+}
+
+int gbi_cpu_buffer_wake(void *self, gbi_memory *memory, size_t block_bytes, gb_buffer_kind kind,
+                        size_t clear)
+{
+    gbi_cpu_buffer_fit(self, memory, block_bytes, block_bytes);
+    char *end = memory->impl ? block_end(memory, block_bytes)
+                             : (char *)(uintptr_t)memory->address + room_of(clear);
+    if (clear > 0) memset(end - room_of(clear), 0, clear);
     return 0;
 }
 
@@ -173,9 +164,13 @@ int gbi_cpu_buffer_open(gbi_memory *out, void *self, size_t bytes, gb_buffer_kin
     int32_t mappings = atomic_load_explicit(&device->cpu->mappings, memory_order_relaxed);
     bool guarded = mappings < (bytes < SMALL_BYTES ? GUARDED_SMALL : GUARDED_ALL);
     rc = guarded ? open_guarded(out, device, bytes) : open_plain(out, device, bytes);
-    if (rc < 0 && kind != GB_BUFFER_PINNED) atomic_fetch_sub(&device->memory_used, (int64_t)bytes);
+    if (rc < 0) {
+        if (kind != GB_BUFFER_PINNED) atomic_fetch_sub(&device->memory_used, (int64_t)bytes);
+        return rc;
+    }
+    gbi_cpu_buffer_fit(self, out, bytes, bytes);
     out->host = kind == GB_BUFFER_DEVICE ? NULL : (void *)(uintptr_t)out->address;
-    return rc;
+    return 0;
 }
 
 /* The host's memory is the device's here. Vectors are read whole, so it is aligned for them. */
@@ -196,20 +191,16 @@ int gbi_cpu_buffer_wrap(gbi_memory *out, void *self, uint64_t address, size_t by
 void gbi_cpu_buffer_close(void *self, gbi_memory *memory, size_t bytes, gb_buffer_kind kind)
 {
     gbi_cpu_device *device = self;
-    size_t room = round_up(bytes ? bytes : 1, ALIGN);
-    char *at = (char *)(uintptr_t)memory->address;
+    gbi_cpu *cpu = device->cpu;
     if (kind != GB_BUFFER_PINNED) atomic_fetch_sub(&device->memory_used, (int64_t)bytes);
-    if ((uintptr_t)memory->impl == FROM_MALLOC) {
-        SHOW(at, room);
-        free(at);
-        gb_mem_discharge(device->cpu->mem, (int64_t)room);
-        return;
+    show(memory, bytes); /* what comes here next is somebody else's */
+    if (memory->impl) {
+        size_t inner = inner_bytes(bytes);
+        munmap(memory->impl, inner + 2 * PAGE);
+        gb_mem_discharge(cpu->mem, (int64_t)inner);
+        atomic_fetch_sub(&cpu->mappings, 1);
+    } else {
+        free((void *)(uintptr_t)memory->address);
+        gb_mem_discharge(cpu->mem, (int64_t)room_of(bytes));
     }
-    int class;
-    size_t inner = inner_bytes(bytes, &class);
-    char *base = at + room - inner - PAGE;
-    SHOW(base + PAGE, inner);
-    HIDE(base + PAGE, inner);
-    if (class >= 0 && keep(device, class, base)) return;
-    unmap(device, base, inner);
 }

@@ -32,11 +32,13 @@ typedef struct CUgraphNode_st *gb_cu_node;
 typedef struct CUgraphExec_st *gb_cu_exec;
 typedef struct CUarray_st *gb_cu_array;
 typedef struct CUkern_st *gb_cu_kernel;
+typedef struct CUmemPoolHandle_st *gb_cu_pool;
 typedef void (*gb_cu_host_function)(void *data);
 typedef unsigned int gb_cu_device_attribute;   /* CUdevice_attribute */
 typedef unsigned int gb_cu_function_attribute; /* CUfunction_attribute */
 typedef unsigned int gb_cu_jit_option;         /* CUjit_option */
 typedef unsigned int gb_cu_memory_type;        /* CUmemorytype */
+typedef unsigned int gb_cu_pool_attribute;     /* CUmemPool_attribute */
 typedef unsigned int gb_cu_query_result;       /* CUdriverProcAddressQueryResult */
 
 typedef struct gb_cu_kernel_node { /* CUDA_KERNEL_NODE_PARAMS_v2 */
@@ -137,6 +139,10 @@ typedef struct gb_nvml_memory { /* nvmlMemory_t: bytes */
     ROW(GB_CU_DEVICE_MANAGED, CU_DEVICE_ATTRIBUTE_MANAGED_MEMORY, 83)                              \
     ROW(GB_CU_DEVICE_CONCURRENT, CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS, 89)                \
     ROW(GB_CU_DEVICE_SHARED_OPTIN, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 97)      \
+    ROW(GB_CU_DEVICE_POOLS, CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, 115)                       \
+    ROW(GB_CU_POOL_RELEASE_THRESHOLD, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, 4)                        \
+    ROW(GB_CU_POOL_RESERVED, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, 5)                              \
+    ROW(GB_CU_POOL_USED, CU_MEMPOOL_ATTR_USED_MEM_CURRENT, 7)                                      \
     ROW(GB_CU_FUNC_THREADS_MAX, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, 0)                        \
     ROW(GB_CU_FUNC_SHARED, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, 1)                                 \
     ROW(GB_CU_FUNC_LOCAL, CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES, 3)                                   \
@@ -204,6 +210,16 @@ enum { GB_CU_NUMBERS(GB_CU_ENUM) GB_NVRTC_NUMBERS(GB_CU_ENUM) GB_NVML_NUMBERS(GB
     ROW(cuMemFreeHost, REQUIRED, 12000, gb_cu_result, (void *host))                                \
     ROW(cuMemAllocManaged, REQUIRED, 12000, gb_cu_result,                                          \
         (gb_cu_memory * out, size_t bytes, unsigned int flags))                                    \
+    ROW(cuDeviceGetDefaultMemPool, OPTIONAL, 12000, gb_cu_result,                                  \
+        (gb_cu_pool * out, gb_cu_device device))                                                   \
+    ROW(cuMemPoolSetAttribute, OPTIONAL, 12000, gb_cu_result,                                      \
+        (gb_cu_pool pool, gb_cu_pool_attribute which, void *value))                                \
+    ROW(cuMemPoolGetAttribute, OPTIONAL, 12000, gb_cu_result,                                      \
+        (gb_cu_pool pool, gb_cu_pool_attribute which, void *value))                                \
+    ROW(cuMemPoolTrimTo, OPTIONAL, 12000, gb_cu_result, (gb_cu_pool pool, size_t bytes))           \
+    ROW(cuMemAllocAsync, OPTIONAL, 12000, gb_cu_result,                                            \
+        (gb_cu_memory * out, size_t bytes, gb_cu_stream stream))                                   \
+    ROW(cuMemFreeAsync, OPTIONAL, 12000, gb_cu_result, (gb_cu_memory memory, gb_cu_stream stream)) \
     ROW(cuMemcpyAsync, REQUIRED, 12000, gb_cu_result,                                              \
         (gb_cu_memory to, gb_cu_memory from, size_t bytes, gb_cu_stream stream))                   \
     ROW(cuMemsetD8Async, REQUIRED, 12000, gb_cu_result,                                            \

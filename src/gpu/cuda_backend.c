@@ -128,7 +128,7 @@ bool gbi_cuda_hold(gbi_cuda_device *device)
 void gbi_cuda_leave(gbi_cuda_device *device)
 {
     if (atomic_fetch_sub(&device->steps, 1) > 1 || !atomic_load(&device->lost)) return;
-    gbi_cuda_pump(device); /* this may have been what its returns were held for, */
+    gbi_cuda_pump(device);             /* this may have been what its returns were held for, */
     gbi_cuda_watch_wake(device->cuda); /* or all but callbacks, which may never come */
 }
 
@@ -225,6 +225,21 @@ static int attribute(gbi_cuda_device *device, gb_cu_device_attribute which, gb_c
     return rc == GB_CU_SUCCESS ? value : 0;
 }
 
+/* The driver's own pool was asked for. */
+static void choose_pool(gbi_cuda_device *device)
+{
+    const gb_cuda_api *api = device->cuda->api;
+    gb_cu_result rc = GB_CU_SUCCESS;
+    device->driver_pool = api->cuDeviceGetDefaultMemPool && api->cuMemPoolSetAttribute &&
+                          api->cuMemPoolTrimTo && api->cuMemAllocAsync && api->cuMemFreeAsync &&
+                          attribute(device, GB_CU_DEVICE_POOLS, &rc) == 1;
+    const gb_log *log = device->cuda->gpu->config.log;
+    if (!device->driver_pool && log)
+        gb_log_put(log, GB_LOG_WARN, 0, NULL,
+                   "cuda device %d: its driver has no memory pool; the host keeps freed memory",
+                   device->ordinal);
+}
+
 static int read_facts(gbi_cuda_device *device)
 {
     const gb_cuda_api *api = device->cuda->api;
@@ -247,6 +262,7 @@ static int read_facts(gbi_cuda_device *device)
     if (rc != GB_CU_SUCCESS) return gbi_cuda_failed(device, rc, "reading what it is");
     if (facts->shared_bytes_max < device->shared_plain)
         facts->shared_bytes_max = device->shared_plain;
+    if (device->cuda->gpu->config.memory_pool_bytes == GB_POOL_DRIVER) choose_pool(device);
     gbi_cuda_nvml_find(device);
     char id[32] = "";
     if (api->cuDeviceGetPCIBusId &&
@@ -274,8 +290,8 @@ static int add_device(gbi_cuda *cuda, int ordinal)
     pthread_mutex_init(&device->lock, NULL);
     pthread_cond_init(&device->wake, NULL);
     pthread_cond_init(&device->finished, NULL);
-    gb_list *lists[] = {&device->jobs,      &device->returns,   &device->deferred,
-                        &device->marks[0],  &device->marks[1],  &device->stages[0],
+    gb_list *lists[] = {&device->jobs,      &device->returns,  &device->deferred,
+                        &device->marks[0],  &device->marks[1], &device->stages[0],
                         &device->stages[1], &device->doubtful};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) gb_list_init(lists[i]);
     if (read_facts(device) < 0) {
@@ -311,7 +327,9 @@ static int device_count(void *self)
 /* Made when they were counted. */
 static int device_open(void **out, void *self, int index, gb_device *front)
 {
-    *out = ((gbi_cuda *)self)->devices[index];
+    gbi_cuda_device *device = ((gbi_cuda *)self)->devices[index];
+    device->front = front;
+    *out = device;
     return 0;
 }
 
@@ -385,6 +403,10 @@ const gb_backend gbi_cuda_backend = {
     .device_figures = gbi_cuda_figures,
     .buffer_open = gbi_cuda_buffer_open,
     .buffer_close = gbi_cuda_buffer_close,
+    .buffer_idle = gbi_cuda_buffer_idle,
+    .buffer_wake = gbi_cuda_buffer_wake,
+    .buffer_fit = gbi_cuda_buffer_fit,
+    .buffer_pooled = gbi_cuda_buffer_pooled,
     .module_open = gbi_cuda_module_open,
     .module_close = gbi_cuda_module_close,
     .module_stale = gbi_cuda_module_stale,

@@ -77,14 +77,17 @@ struct gbi_cuda_device {
     gb_cu_context context; /* retained by the submission thread at its start */
     gb_nvml_device nvml;   /* NULL: no figures */
     gb_device_info facts;
+    gb_device *front;
+    bool driver_pool; /* device memory comes out of it, and is not kept by the front */
+    gb_cu_pool pool;
     int shared_plain; /* dynamic shared memory that needs no attribute */
     bool software;
-    _Atomic bool ready;                       /* the context is there */
-    _Atomic bool lost;                        /* nothing new is given to the driver */
-    _Atomic int blame;                        /* gb_lost, while it is lost */
-    uint64_t peers;                           /* devices it can reach, by their place */
-    _Atomic uint64_t peers_open;              /* those it was asked to open, whatever came of it */
-    _Atomic bool dead;                        /* lost, and the driver does nothing of it any more */
+    _Atomic bool ready;          /* the context is there */
+    _Atomic bool lost;           /* nothing new is given to the driver */
+    _Atomic int blame;           /* gb_lost, while it is lost */
+    uint64_t peers;              /* devices it can reach, by their place */
+    _Atomic uint64_t peers_open; /* those it was asked to open, whatever came of it */
+    _Atomic bool dead;           /* lost, and the driver does nothing of it any more */
     _Atomic bool resetting;
     _Atomic bool stuck;                       /* lost, and never seen to end; set at the close */
     _Atomic int64_t steps, callbacks;         /* which the driver may still work on, or is asked */
@@ -134,11 +137,11 @@ struct gbi_cuda {
 /* What was issued and has not been seen to end: a command, or a piece of one. */
 typedef struct gbi_cuda_step {
     gb_list link;
-    gbi_command *command;  /* NULL: not the last piece */
-    gbi_cuda_mark *mark;   /* may be NULL: a later one stands for it */
-    gbi_cuda_stage *stage; /* given back at the end */
+    gbi_command *command;   /* NULL: not the last piece */
+    gbi_cuda_mark *mark;    /* may be NULL: a later one stands for it */
+    gbi_cuda_stage *stage;  /* given back at the end */
     gbi_cuda_device *other; /* of a copy between devices: its step too */
-    void *host;            /* a download: stage is copied to here at the end */
+    void *host;             /* a download: stage is copied to here at the end */
     size_t bytes;
     uint64_t bound_ns, since_ns; /* of a launch; since it is the oldest */
     int rc;                      /* of the issuing */
@@ -152,12 +155,12 @@ struct gbi_cuda_queue {
     gbi_cuda_device *device;
     gb_queue *front;
     gb_cu_stream stream;
-    gbi_cuda_mark *mark;  /* the watcher's own, for when no pending step has one */
+    gbi_cuda_mark *mark;   /* the watcher's own, for when no pending step has one */
     gbi_cuda_step reserve; /* for a command that ends because there is no memory for another */
-    pthread_mutex_t lock; /* of all below */
-    gb_list pending;      /* steps */
-    gb_list waiting;      /* commands, by their link */
-    gb_list deferred;     /* link in device->deferred */
+    pthread_mutex_t lock;  /* of all below */
+    gb_list pending;       /* steps */
+    gb_list waiting;       /* commands, by their link */
+    gb_list deferred;      /* link in device->deferred */
     bool is_deferred;
     size_t progress; /* bytes issued of the first waiting command */
     int downloads;   /* steps with a host address that is not written yet */
@@ -244,10 +247,23 @@ void gbi_cuda_peers_forget(gbi_cuda_device *device); /* its context is a new one
 /* NUMA node and cores near a PCI device, as the files under root/id say. */
 void gbi_cuda_near(const char *root, const char *id, gb_device_info *facts);
 
-/* ---- cuda_memory.c ---- */
+/* ---- cuda_block.c ---- */
 
 int gbi_cuda_buffer_open(gbi_memory *out, void *device, size_t bytes, gb_buffer_kind kind);
 void gbi_cuda_buffer_close(void *device, gbi_memory *memory, size_t bytes, gb_buffer_kind kind);
+bool gbi_cuda_buffer_idle(void *device, gbi_memory *memory, size_t bytes, gb_buffer_kind kind);
+int gbi_cuda_buffer_wake(void *device, gbi_memory *memory, size_t block_bytes, gb_buffer_kind kind,
+                         size_t bytes);
+void gbi_cuda_buffer_fit(void *device, gbi_memory *memory, size_t block_bytes, size_t bytes);
+bool gbi_cuda_buffer_pooled(void *device, gb_buffer_kind kind);
+uint32_t gbi_cuda_buffer_epoch(const gb_buffer *buffer);
+gb_cu_result gbi_cuda_pool_open(gbi_cuda_device *device); /* as gbi_cuda_retain */
+/* What is issued on the queue from here on finds the buffer cleared. Under the queue's lock, held,
+ * context current; for every command that names a buffer. */
+gb_cu_result gbi_cuda_wait_clean(gbi_cuda_queue *queue, const gb_buffer *buffer);
+
+/* ---- cuda_memory.c ---- */
+
 /* NULL: none is free now; *never: none can be had at all. grow: the submission thread, which may
  * allocate until the device has its share. */
 gbi_cuda_stage *gbi_cuda_stage_take(gbi_cuda_device *device, bool large, bool grow, bool *never);
@@ -258,7 +274,6 @@ gbi_cuda_mark *gbi_cuda_mark_ref(gbi_cuda_mark *mark);
 void gbi_cuda_mark_unref(gbi_cuda_mark *mark); /* NULL is allowed */
 void gbi_cuda_memory_fini(gbi_cuda_device *device);
 void gbi_cuda_memory_forget(gbi_cuda_device *device); /* the same after a reset */
-uint32_t gbi_cuda_buffer_epoch(const gb_buffer *buffer);
 
 /* ---- cuda_queue.c and cuda_event.c ---- */
 

@@ -353,6 +353,17 @@ static int check_epochs(const issue *is)
     return 0;
 }
 
+static int wait_clean(const issue *is)
+{
+    for (uint32_t i = 0; i < is->command->retained_count; i++) {
+        const gb_buffer *buffer = is->command->retained[i];
+        gb_cu_result rc = gbi_cuda_wait_clean(is->queue, buffer);
+        if (rc != GB_CU_SUCCESS)
+            return gbi_cuda_failed(buffer->device->impl, rc, "waiting for a buffer to be cleared");
+    }
+    return 0;
+}
+
 /* 0 to hand it to the driver, 1 when it is not to run, or the error that it ends with. */
 static int check(issue *is)
 {
@@ -364,7 +375,7 @@ static int check(issue *is)
     /* the front's oldest signal is behind this command only while none is pending here */
     if (is->queue->signals == 0 && gbi_command_check(is->command) == GB_ECANCELED)
         return gb_err_set(GB_ECANCELED, "%s", gb_err_text(GB_ECANCELED));
-    return 0;
+    return wait_clean(is);
 }
 
 static gbi_issue hand_over(issue *is)

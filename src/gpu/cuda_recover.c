@@ -50,6 +50,7 @@ void gbi_cuda_recover(gbi_cuda_device *device)
         atomic_fetch_add(&device->epoch, 1);
         gbi_cuda_memory_forget(device);
         gbi_cuda_peers_forget(device);
+        gbi_device_drop_idle(device->front); /* it went with the context */
         atomic_store(&device->callbacks, 0); /* a broken context calls nobody */
         atomic_store(&device->dead, false);
         if (gbi_cuda_retain(device) == 0) atomic_store(&device->lost, false);

@@ -28,7 +28,8 @@ int gbi_cuda_retain(gbi_cuda_device *device)
     rc = api->cuCtxSetCurrent(device->context);
     if (rc == GB_CU_SUCCESS) rc = api->cuEventCreate(&device->probe, GB_CU_EVENT_NO_TIMING);
     bool event = rc == GB_CU_SUCCESS;
-    if (event) rc = api->cuStreamCreate(&device->stream, GB_CU_STREAM_NON_BLOCKING);
+    if (event) rc = gbi_cuda_pool_open(device);
+    if (rc == GB_CU_SUCCESS) rc = api->cuStreamCreate(&device->stream, GB_CU_STREAM_NON_BLOCKING);
     if (rc != GB_CU_SUCCESS) {
         if (event) api->cuEventDestroy(device->probe);
         api->cuDevicePrimaryCtxRelease(device->handle);

@@ -4,6 +4,7 @@
 #define GB_GPU_FRONT_H
 
 #include "gpu/backend.h"
+#include "gpu/mempool.h"
 
 #include <pthread.h>
 
@@ -35,7 +36,8 @@ struct gb_gpu {
         void *self;
     } backends[GBI_BACKENDS_MAX];
     gb_device *devices;
-    gb_ledger *ledger; /* made with the devices */
+    gb_ledger *ledger;              /* made with the devices */
+    _Atomic uint64_t maintained_ns; /* 0: not yet */
     gbi_jobs jobs;
     pthread_mutex_t idle_lock;
     pthread_cond_t idle;
@@ -70,7 +72,8 @@ struct gb_device {
     _Atomic int32_t claims;
     gb_device_info limits; /* read once; memory_free is not kept up */
     _Atomic uint64_t counts[GBI_COUNT_ROWS][GBI_COUNT_ROOM];
-    gb_list modules;       /* under gpu->lock */
+    gb_list modules; /* under gpu->lock */
+    gbi_mempool pool;
 };
 
 struct gb_buffer {
@@ -79,8 +82,12 @@ struct gb_buffer {
     size_t bytes;
     gb_buffer_kind kind;
     gbi_memory memory;
-    gb_reservation reserved; /* its bytes in the ledger; 0: none */
-    bool wrapped;            /* the memory is somebody else's */
+    size_t block_bytes;               /* of its memory; bytes unless it came out of a class */
+    gb_reservation reserved;          /* its bytes in the ledger; 0: none */
+    gb_buffer *next;                  /* while the pool keeps it */
+    uint64_t last_tenant, last_owner; /* who had its bytes last */
+    int8_t class;                     /* of the pool, or GBI_POOL_NONE */
+    bool wrapped;                     /* the memory is somebody else's */
     gb_buffer_release *release;
     void *release_user;
     gb_module *owner; /* a global: references are counted on the module */
@@ -168,6 +175,12 @@ void gbi_queue_hand(gb_queue *queue, gbi_command *kept);
 void gbi_queue_count(gb_queue *queue, int commands); /* more of them are under way */
 /* Runs the command now, or hands a permanent copy to the backend. */
 int gbi_queue_put(gb_queue *queue, gbi_command *command);
+
+/* What a pool may keep, by the setting. */
+int64_t gbi_pool_bytes(int64_t setting, int64_t memory_total);
+/* Closes what the pool of a device keeps: how many blocks. */
+int gbi_device_drop_idle(gb_device *device);
+void gbi_device_trim(gb_device *device);
 
 /* by: what counts (a queue, a buffer), any address. */
 static inline void gbi_device_count(gb_device *device, const void *by, gbi_count which, uint64_t n)

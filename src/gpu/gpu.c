@@ -10,7 +10,10 @@
 /* The cpu comes last: device numbers of GPUs do not move when it is split. */
 static const gb_backend *const tables[] = {&gbi_cuda_backend, &gbi_cpu_backend};
 
-enum { TABLES = sizeof tables / sizeof tables[0] };
+enum { TABLES = sizeof tables / sizeof tables[0], POOL_PART = 4 /* of a device */ };
+
+static const int64_t POOL_BYTES = (int64_t)1 << 30;
+static const uint64_t maintain_ns = 60000000000u;
 
 static void free_gpu(gb_gpu *gpu, gb_mem *mem)
 {
@@ -75,8 +78,11 @@ void gb_gpu_close(gb_gpu *gpu)
         lost += gpu->backends[i].table->stop(gpu->backends[i].self);
     gbi_jobs_close(&gpu->jobs, &gpu->room);
     GB_CHECK(atomic_load(&gpu->queues) == 0 || lost > 0);
-    for (int i = 0; i < gpu->device_count; i++)
+    for (int i = 0; i < gpu->device_count; i++) {
+        gbi_device_drop_idle(&gpu->devices[i]);
         gpu->devices[i].backend->device_close(gpu->devices[i].impl);
+        gbi_mempool_fini(&gpu->devices[i].pool);
+    }
     for (int i = 0; i < gpu->backend_count; i++)
         gpu->backends[i].table->close(gpu->backends[i].self);
     if (lost == 0) {
@@ -100,6 +106,17 @@ void gb_gpu_close(gb_gpu *gpu)
     atomic_fetch_sub(&mem->blocks, 1);
 }
 
+void gb_gpu_maintain(gb_gpu *gpu, uint64_t now_ns)
+{
+    uint64_t last = atomic_load(&gpu->maintained_ns);
+    if (last && now_ns - last < maintain_ns) return;
+    if (!atomic_compare_exchange_strong(&gpu->maintained_ns, &last, now_ns) || !last) return;
+    pthread_mutex_lock(&gpu->lock);
+    int count = gpu->device_count; /* 0 until the first use of a device */
+    pthread_mutex_unlock(&gpu->lock);
+    for (int i = 0; i < count; i++) gbi_device_trim(&gpu->devices[i]);
+}
+
 bool gb_gpu_busy(gb_gpu *gpu)
 {
     for (int i = 0; i < gpu->backend_count; i++) {
@@ -110,6 +127,14 @@ bool gb_gpu_busy(gb_gpu *gpu)
 }
 
 /* ---- devices ---- */
+
+int64_t gbi_pool_bytes(int64_t setting, int64_t memory_total)
+{
+    if (setting == GB_POOL_OFF) return 0;
+    if (setting > 0) return setting;
+    int64_t part = memory_total / POOL_PART;
+    return part < POOL_BYTES ? part : POOL_BYTES;
+}
 
 static int open_devices(gb_gpu *gpu, const int *counts, int total)
 {
@@ -128,6 +153,8 @@ static int open_devices(gb_gpu *gpu, const int *counts, int total)
                 return rc;
             }
             gb_device_get_info(device, &device->limits);
+            gbi_mempool_init(&device->pool, gbi_pool_bytes(gpu->config.memory_pool_bytes,
+                                                           device->limits.memory_total));
         }
     }
     GB_CHECK(index == total);
@@ -203,7 +230,7 @@ gb_ledger *gb_gpu_ledger(gb_gpu *gpu)
     return gb_gpu_device_count(gpu) < 0 ? NULL : gpu->ledger;
 }
 
-/* What is reserved without a buffer on it is not free either. */
+/* What is kept for the next buffer is free; what is reserved without a buffer on it is not. */
 void gb_device_get_info(gb_device *device, gb_device_info *out)
 {
     memset(out, 0, sizeof *out);
@@ -213,6 +240,7 @@ void gb_device_get_info(gb_device *device, gb_device_info *out)
     device->backend->device_info(device->impl, out);
     if (!device->gpu->ledger) return;
     int64_t left = gb_ledger_left(device->gpu->ledger, device->index);
+    if (out->lost == GB_LOST_NOT) out->memory_free += gbi_mempool_held(&device->pool, true);
     if (left < out->memory_free) out->memory_free = left;
 }
 

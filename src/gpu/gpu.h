@@ -44,7 +44,9 @@ typedef struct gb_gpu_config {
     int64_t
         cpu_memory_bytes; /* of each cpu device; 0: half of the machine's memory, split evenly */
     int devices_max;      /* so many GPUs are used, the first ones; 0: all */
-    uint64_t bound_ns;    /* a launch that runs longer is a runaway; 0: 5 min */
+    int64_t memory_pool_bytes; /* what each device may keep of freed memory, or GB_POOL_...; 0: 1
+                                  GB, at most a quarter of the device */
+    uint64_t bound_ns;         /* a launch that runs longer is a runaway; 0: 5 min */
     bool owns_devices; /* nobody else in this process uses the GPUs: a lost one is reset as soon as
                           nothing of it is under way and no pinned or unified buffer of it is open;
                           what was made on it before stays lost (GB_ELOST). Else it stays lost. */
@@ -52,12 +54,23 @@ typedef struct gb_gpu_config {
                           runtime) */
 } gb_gpu_config;
 
+enum {
+    GB_POOL_OFF = -1,   /* nothing is kept */
+    GB_POOL_DRIVER = -2 /* on GPUs the driver's own pool (stream-ordered), where it has one; a
+                           device without keeps memory as by default, which is logged */
+};
+
 /* Nothing heavy happens here: no compiler, driver or thread is touched before its first use. */
 int gb_gpu_open(gb_gpu **out, const gb_gpu_config *config);
 
 /* Blocks until running work has ended or its bound has passed. Buffers, queues and modules must be
  * gone. */
 void gb_gpu_close(gb_gpu *gpu);
+
+/* Time passes: gives back half of the memory that was kept and not used for a whole minute. Whoever
+ * has a slow timer calls it now and then, with any clock that does not go back. Blocks as closing
+ * buffers does. */
+void gb_gpu_maintain(gb_gpu *gpu, uint64_t now_ns);
 
 /* Is the kernel pool of the cpu backend at work: a thread that only spins should give its core up.
  * Cheap; any thread. */
@@ -139,10 +152,15 @@ typedef struct gb_buffer_spec {
     gb_buffer_kind kind;
     uint64_t tenant, owner;     /* whom it is counted to: ids that the caller chooses */
     gb_reservation reservation; /* of that tenant and device, to take its bytes out of; 0: none */
+    bool raw; /* the caller overwrites all of it before anything reads it: the owner's own old bytes
+                 may be in it (and nobody else's ever) */
 } gb_buffer_spec;
 
-/* Bytes are zero. GB_ENOMEM names what was asked and what is free, GB_EQUOTA the tenant's cap.
- * Count 1 for the caller. */
+/* Bytes are zero, unless raw. GB_ENOMEM names what was asked and what is free, GB_EQUOTA the
+ * tenant's cap. Count 1 for the caller. Memory comes out of the device's pool where that has some
+ * of the size; where the device has none, all pools give back what they keep and it is tried once
+ * more. Commands on any queue find the bytes as they should be; the host does in what it can see.
+ */
 int gb_buffer_rent(gb_buffer **out, gb_device *device, const gb_buffer_spec *spec);
 /* The same for tenant 0, owner 0: the host itself. */
 int gb_buffer_open(gb_buffer **out, gb_device *device, size_t bytes, gb_buffer_kind kind);
@@ -157,6 +175,23 @@ void gb_buffer_unref(
 typedef void gb_buffer_release(void *user, uint64_t address);
 int gb_buffer_borrow(gb_buffer **out, gb_device *device, uint64_t address, size_t bytes,
                      gb_buffer_release *release, void *user);
+
+/* How a device's pool does; since it was opened, or now. */
+typedef struct gb_pool_stats {
+    int64_t hits, misses; /* buffers opened with kept memory, and with new */
+    int64_t failures;     /* buffers that could not be opened */
+    int64_t trimmed;      /* blocks given back for lack of use or of memory */
+    int64_t bytes_in_use; /* of the blocks of open buffers */
+    int64_t bytes_asked;  /* of those buffers: the rest is waste in blocks */
+    int64_t bytes_held;   /* kept for later */
+    int64_t bytes_max;    /* what may be kept, of all kinds together */
+    double hit_rate, utilization,
+        fragmentation; /* 0 .. 1: hits of opens, use of all, waste of use */
+} gb_pool_stats;
+
+enum { GB_POOL_ALL = -1 };
+/* kind: a gb_buffer_kind or GB_POOL_ALL. Any thread. */
+void gb_device_pool_stats(gb_device *device, int kind, gb_pool_stats *out);
 
 size_t gb_buffer_bytes(const gb_buffer *buffer);
 gb_device *gb_buffer_device(const gb_buffer *buffer);

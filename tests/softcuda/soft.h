@@ -119,6 +119,7 @@ typedef struct soft_device {
     soft_context *primary; /* NULL: inactive */
     int retained;
     size_t total, used;
+    uint64_t pool_keeps, pool_used;
     int key; /* protection key; -1: none */
 } soft_device;
 
@@ -130,6 +131,8 @@ typedef struct soft_memory {
     uint64_t address, mapped; /* of the first byte; of its pages */
     size_t bytes, mapped_bytes;
     int device;
+    bool there;           /* its stream has come to its allocation */
+    bool pooled, leaving; /* of the pool; its free was asked for */
 } soft_memory;
 
 typedef struct soft_module {
@@ -168,13 +171,15 @@ typedef enum {
     SOFT_CALL,
     SOFT_RECORD,
     SOFT_WAIT,
+    SOFT_BEGIN, /* stream-ordered memory is there, */
+    SOFT_END,   /* and gone */
     SOFT_REPLAY
 } soft_command_kind;
 
 typedef struct soft_command {
     gb_list link;
     soft_command_kind kind;
-    soft_object *held; /* one reference: function, event or exec */
+    soft_object *held; /* one reference: function, event, exec or memory */
     union {
         struct {
             uint64_t to, from;
@@ -289,9 +294,17 @@ soft_memory *soft_memory_at(uint64_t address, size_t bytes);
 bool soft_in_arena(uint64_t address);
 /* Where the driver itself reads or writes it. */
 void *soft_alias(uint64_t address);
+/* there: at once; else nobody reaches it until soft_memory_appear. */
+gb_cu_result soft_memory_make(soft_memory **out, soft_context *context, size_t bytes,
+                              soft_memory_kind kind, bool there);
+void soft_memory_appear(soft_memory *memory);
 void soft_memory_retire(soft_memory *memory);
 int soft_memory_open_kernels(soft_context *context); /* around a kernel: on its thread */
 void soft_memory_close_kernels(int token);
+
+/* ---- soft_pool.c ---- */
+
+void soft_pool_run(const soft_command *command);
 
 /* ---- soft_stream.c ---- */
 

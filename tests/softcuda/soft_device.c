@@ -159,6 +159,7 @@ gb_cu_result soft_cuDeviceGetAttribute(int *out, gb_cu_device_attribute which, g
         {GB_CU_DEVICE_MINOR, soft.arch % 10},
         {GB_CU_DEVICE_MANAGED, 1},
         {GB_CU_DEVICE_CONCURRENT, 1},
+        {GB_CU_DEVICE_POOLS, 1},
         {GB_CU_DEVICE_SHARED_OPTIN, 227 << 10},
     };
     gb_cu_result rc = enter_device(ROW_cuDeviceGetAttribute, device);

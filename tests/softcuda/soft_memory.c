@@ -145,8 +145,8 @@ void soft_memory_retire(soft_memory *memory)
     soft_retire(&memory->object);
 }
 
-static gb_cu_result allocate(soft_memory **out, soft_context *context, size_t bytes,
-                             soft_memory_kind kind)
+gb_cu_result soft_memory_make(soft_memory **out, soft_context *context, size_t bytes,
+                              soft_memory_kind kind, bool there)
 {
     soft_device *device = &soft.devices[context->device];
     if (bytes == 0) return GB_CU_INVALID_VALUE;
@@ -165,7 +165,8 @@ static gb_cu_result allocate(soft_memory **out, soft_context *context, size_t by
     memory->bytes = bytes;
     arena_next += mapped + PAGE;
     if (kind != SOFT_PINNED) device->used += bytes;
-    if (!list_block(memory) || expose(memory) != 0) {
+    memory->there = there;
+    if (!list_block(memory) || (there && expose(memory) != 0)) {
         soft_memory_retire(memory);
         return GB_CU_OUT_OF_MEMORY;
     }
@@ -174,12 +175,19 @@ static gb_cu_result allocate(soft_memory **out, soft_context *context, size_t by
     return 0;
 }
 
+void soft_memory_appear(soft_memory *memory)
+{
+    memory->there = true;
+    expose(memory);
+}
+
 /* ---- around a kernel ---- */
 
 static void expose_all(void)
 {
     for (size_t i = 0; i < block_count; i++)
-        if (blocks[i].memory && blocks[i].memory->kind == SOFT_DEVICE_MEMORY)
+        if (blocks[i].memory && blocks[i].memory->kind == SOFT_DEVICE_MEMORY &&
+            blocks[i].memory->there)
             expose(blocks[i].memory);
 }
 
@@ -229,7 +237,7 @@ gb_cu_result soft_cuMemAlloc(gb_cu_memory *out, size_t bytes)
     soft_context *context;
     soft_memory *memory;
     gb_cu_result rc = soft_enter_context(ROW_cuMemAlloc, &context);
-    if (rc == 0) rc = allocate(&memory, context, bytes, SOFT_DEVICE_MEMORY);
+    if (rc == 0) rc = soft_memory_make(&memory, context, bytes, SOFT_DEVICE_MEMORY, true);
     if (rc == 0) *out = memory->address;
     return soft_leave(rc);
 }
@@ -240,7 +248,7 @@ gb_cu_result soft_cuMemAllocManaged(gb_cu_memory *out, size_t bytes, unsigned in
     soft_memory *memory;
     gb_cu_result rc = soft_enter_context(ROW_cuMemAllocManaged, &context);
     if (rc == 0 && flags != GB_CU_ATTACH_GLOBAL) rc = GB_CU_INVALID_VALUE;
-    if (rc == 0) rc = allocate(&memory, context, bytes, SOFT_MANAGED);
+    if (rc == 0) rc = soft_memory_make(&memory, context, bytes, SOFT_MANAGED, true);
     if (rc == 0) *out = memory->address;
     return soft_leave(rc);
 }
@@ -250,7 +258,7 @@ gb_cu_result soft_cuMemHostAlloc(void **out, size_t bytes, unsigned int flags)
     soft_context *context;
     soft_memory *memory;
     gb_cu_result rc = soft_enter_context(ROW_cuMemHostAlloc, &context);
-    if (rc == 0) rc = allocate(&memory, context, bytes, SOFT_PINNED);
+    if (rc == 0) rc = soft_memory_make(&memory, context, bytes, SOFT_PINNED, true);
     if (rc == 0) *out = view + (memory->address - (uint64_t)(uintptr_t)view);
     return soft_leave(rc);
 }

@@ -27,13 +27,20 @@ static char *resolve(uint64_t address, size_t bytes)
 {
     if (!soft_in_arena(address)) return pointer(address);
     const soft_memory *memory = soft_memory_at(address, bytes);
-    if (!memory) return NULL;
+    if (!memory || !memory->there) return NULL;
     return memory->kind == SOFT_DEVICE_MEMORY ? soft_alias(address) : pointer(address);
+}
+
+/* Not freed, nor about to be. */
+static bool usable(uint64_t address, size_t bytes)
+{
+    const soft_memory *memory = soft_memory_at(address, bytes);
+    return memory && !memory->leaving;
 }
 
 static bool known(soft_context *context, uint64_t address, size_t bytes)
 {
-    return soft_memory_at(address, bytes) || soft_is_global(context, address, bytes);
+    return usable(address, bytes) || soft_is_global(context, address, bytes);
 }
 
 /* ---- checks ---- */
@@ -46,7 +53,7 @@ gb_cu_result soft_copy_of(int row, soft_command *out, soft_context *context, uin
     if (!to || !from) return GB_CU_INVALID_VALUE;
     uint64_t ends[] = {to, from};
     for (int i = 0; i < 2; i++)
-        if (soft_in_arena(ends[i]) && !soft_memory_at(ends[i], bytes))
+        if (soft_in_arena(ends[i]) && !usable(ends[i], bytes))
             return soft_misuse(row, GB_CU_INVALID_VALUE,
                                "%zu bytes at 0x%llx are in no block, or it was freed", bytes,
                                (unsigned long long)ends[i]);

@@ -88,6 +88,8 @@ static void run_first(soft_stream *stream)
             finish_event(command);
         } else if (command->kind == SOFT_CALL) {
             run_call(command);
+        } else if (command->kind == SOFT_BEGIN || command->kind == SOFT_END) {
+            soft_pool_run(command);
         } else {
             pthread_mutex_unlock(&soft.lock);
             rc = soft_run(stream, command);
