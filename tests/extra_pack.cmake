@@ -5,6 +5,9 @@ if(TARGET test_lua_lib AND NOT GB_SANITIZE STREQUAL "thread")
     set_tests_properties(lua.lib.${spec}.softcuda PROPERTIES TIMEOUT 300 LABELS lua ENVIRONMENT
       "GB_CUDA_LIBRARY=$<TARGET_FILE:softcuda>;GB_NVRTC_LIBRARY=$<TARGET_FILE:softcuda>;GB_NVML_LIBRARY=$<TARGET_FILE:softcuda>")
   endforeach()
+  add_test(NAME lua.plan.softcuda COMMAND test_lua_plan)
+  set_tests_properties(lua.plan.softcuda PROPERTIES TIMEOUT 300 LABELS lua ENVIRONMENT
+    "GB_CUDA_LIBRARY=$<TARGET_FILE:softcuda>;GB_NVRTC_LIBRARY=$<TARGET_FILE:softcuda>;GB_NVML_LIBRARY=$<TARGET_FILE:softcuda>;GB_SOFTCUDA_LEAKS=1")
 endif()
 
 # Every kernel of gb.lib through the real NVRTC, where there is one.

@@ -41,11 +41,26 @@ local function slot_name(state, value, what, level)
   return value
 end
 
+-- What a graph that is let go has counted stays in the plan's sums.
+local function count_in(sums, graph)
+  local own = core.graph_stats(graph.handle)
+  for _, name in ipairs { "built", "replays", "fallbacks", "saved" } do
+    sums[name] = (sums[name] or 0) + own[name]
+  end
+  sums.why = own.why or sums.why
+end
+
+local function drop_graphs(state)
+  for _, graph in pairs(state.graphs) do count_in(state.gone, graph) end
+  state.graphs, state.graph_count = {}, 0
+end
+
 local function add(state, stage, format, ...)
   stage.index = #state.stages + 1
   stage.text = ("stage %d (%s)"):format(stage.index, format:format(...))
   state.stages[stage.index] = stage
-  state.graphs, state.last, state.graph_count = {}, nil, 0
+  drop_graphs(state)
+  state.last = nil
 end
 
 -- Numbers of a shape that are slots make the shape: each value has a graph of its own.
@@ -243,14 +258,15 @@ local function graph_for(state, given, level)
   key = table.concat(key, ";")
   local graph = state.graphs[key]
   if graph and not core.graph_stale(graph.handle) then return graph end
-  if not graph and state.graph_count >= M.graphs_max then
-    state.graphs, state.graph_count = {}, 0
+  if graph then
+    count_in(state.gone, graph)
+    state.graphs[key], state.graph_count = nil, state.graph_count - 1
   end
+  if state.graph_count >= M.graphs_max then drop_graphs(state) end
   local start = core.monotonic()
   graph, message, code = build.graph(state, given, device, lane)
   if not graph then return graph, message, code end
-  if state.graphs[key] == nil then state.graph_count = state.graph_count + 1 end
-  state.graphs[key] = graph
+  state.graphs[key], state.graph_count = graph, state.graph_count + 1
   graph.seconds = core.monotonic() - start
   state.built = state.built + 1
   return graph
@@ -305,12 +321,18 @@ function methods:run(given)
   return out, message, code
 end
 
---- { stages, nodes = of the graph that ran last, executions, graphs = made so far, seconds_saved =
---- what making them took, for each run that found its graph made }.
+--- Counts and times: docs/plans.md says what each is.
 function methods:stats()
   local state = state_of(self, "stats")
+  local sums, last = {}, state.last and core.graph_stats(state.last.handle) or {}
+  for name, value in pairs(state.gone) do sums[name] = value end
+  for _, graph in pairs(state.graphs) do count_in(sums, graph) end
+  local replayed = sums.saved or 0
   return { stages = #state.stages, nodes = state.last and state.last.nodes or 0,
-    executions = state.runs, graphs = state.built, seconds_saved = state.saved }
+    edges = last.edges or 0, queues = last.queues or 0, executions = state.runs,
+    graphs = state.built, driver_graphs = sums.built or 0, replays = sums.replays or 0,
+    fallbacks = sums.fallbacks or 0, fallback = sums.why, replay_seconds_saved = replayed,
+    seconds_saved = state.saved + replayed }
 end
 
 meta.__index = setmetatable(methods, {
@@ -332,7 +354,7 @@ function M.plan(K)
   end
   local plan = setmetatable({}, meta)
   states[plan] = { K = K, stages = {}, known = {}, order = {}, exact = {}, constants = {},
-    graphs = {}, graph_count = 0, modules = {}, runs = 0, built = 0, saved = 0 }
+    graphs = {}, gone = {}, graph_count = 0, modules = {}, runs = 0, built = 0, saved = 0 }
   return plan
 end
 

@@ -368,9 +368,16 @@ function Plan:run(slots) end
 ---@class gb.PlanStats
 ---@field stages integer
 ---@field nodes integer of the graph that ran last
+---@field edges integer of the graph that ran last: who waits for whom, where that is known
+---@field queues integer on which the last run was
 ---@field executions integer
 ---@field graphs integer made so far: one for each shape of what was bound
----@field seconds_saved number what making them took, once for each run that found its graph made
+---@field driver_graphs integer built by a GPU's driver
+---@field replays integer handed to the driver as one
+---@field fallbacks integer that were to be replayed and were queued one by one
+---@field fallback? string what the driver said, the last time
+---@field replay_seconds_saved number of the calling thread, against queueing one by one
+---@field seconds_saved number that, and what making graphs took for each run that found its made
 
 ---@return gb.PlanStats
 function Plan:stats() end

@@ -355,6 +355,37 @@ static int graph_stale(lua_State *L)
     return 1;
 }
 
+/* graph_stats(graph): what gb_graph_get_stats says, times in seconds; why: nil when nothing fell
+ * back. */
+static int graph_stats(lua_State *L)
+{
+    gb_graph_stats stats;
+    gb_graph_get_stats(check_graph(L, 1)->graph, &stats);
+    const struct {
+        const char *name;
+        double value;
+    } fields[] = {
+        {"nodes", stats.nodes},
+        {"edges", stats.edges},
+        {"queues", stats.queues},
+        {"runs", (double)stats.runs},
+        {"built", (double)stats.built},
+        {"replays", (double)stats.replays},
+        {"fallbacks", (double)stats.fallbacks},
+        {"saved", (double)stats.saved_ns / 1e9},
+    };
+    lua_createtable(L, 0, 9);
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        lua_pushnumber(L, fields[i].value);
+        lua_setfield(L, -2, fields[i].name);
+    }
+    if (*stats.why) {
+        lua_pushstring(L, stats.why);
+        lua_setfield(L, -2, "why");
+    }
+    return 1;
+}
+
 /* graph_run(graph, names, given, results): true, or nil, message, code; waits. given and results
  * are values by slot name. False: the graph is not made for this: nothing was queued. */
 static int graph_run(lua_State *L)
@@ -400,10 +431,19 @@ static int graph_lane(lua_State *L)
 void gbl_open_plan(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"graph_new", graph_new},     {"graph_launch", graph_launch}, {"graph_copy", graph_copy},
-        {"graph_fill", graph_fill},   {"graph_use", graph_use},       {"graph_slot", graph_slot},
-        {"graph_check", graph_check}, {"graph_bind", graph_bind},     {"graph_run", graph_run},
-        {"graph_lane", graph_lane},   {"graph_stale", graph_stale},   {NULL, NULL},
+        {"graph_new", graph_new},
+        {"graph_launch", graph_launch},
+        {"graph_copy", graph_copy},
+        {"graph_fill", graph_fill},
+        {"graph_use", graph_use},
+        {"graph_slot", graph_slot},
+        {"graph_check", graph_check},
+        {"graph_bind", graph_bind},
+        {"graph_run", graph_run},
+        {"graph_lane", graph_lane},
+        {"graph_stale", graph_stale},
+        {"graph_stats", graph_stats},
+        {NULL, NULL},
     };
     luaL_register(L, NULL, functions);
     lua_newtable(L);
