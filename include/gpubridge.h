@@ -135,6 +135,7 @@ typedef struct gb_config {
      * failed) is reset when nothing of it is under way, and serves again; what was made on it
      * before stays lost (GB_ELOST). 0: it stays lost, for others may use the same context. */
     int owns_devices;
+    int64_t cpu_bytes_max; /* device memory of each cpu device; 0: half of the machine's, shared */
 } gb_config;
 
 /* Defaults: workers -1, everything else none or the default. */

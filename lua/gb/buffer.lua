@@ -279,7 +279,9 @@ end
 --- Lets go now; the memory goes with its last holder and the last command that uses it.
 function methods:free()
   if not core.is_buffer(self) then error("call it as buffer:free(), with a colon", 2) end
-  core.buffer_free(self)
+  if not core.buffer_free(self) then
+    error("free: the buffer is the state of a resident grain and goes with it", 2)
+  end
   return true
 end
 
@@ -323,6 +325,10 @@ function M.buffer(type_name, what, options)
   count = count or #from
   local d
   d, message, code = core.buffer_new(kind.id, kind.size * count, count, device, where)
+  if code == "ENOMEM" and where ~= "pinned" then -- others may lie there that can go
+    d, message, code = require("gb.resident").with_room(device or core.device_info().index,
+      kind.size * count, 0, core.buffer_new, kind.id, kind.size * count, count, device, where)
+  end
   if not d then return nil, message, code end
   if from and count > 0 then
     local ok

@@ -11,10 +11,10 @@ local M = { classes = {}, by_name = {} }
 
 local placements = { random = 0, hash = 1, ["local"] = 2, least = 3, stateless = 4 }
 local reentrancies = { [false] = 0, [true] = 1, chain = 2 }
-local hooks = { on_activate = true, on_deactivate = true, on_reload = true }
+local hooks = { on_activate = true, on_deactivate = true, on_reload = true, on_lost = true }
 local known_options = {
   placement = true, storage = true, save = true, kernels = true, reentrant = true,
-  keep_alive = true, idle = true, max_queue = true, max_activations = true,
+  keep_alive = true, idle = true, max_queue = true, max_activations = true, resident = true,
 }
 
 --- Names that no grain can define or assign: on references and on self.
@@ -129,11 +129,11 @@ local function check_name(key, value, name)
   end
 end
 
-local function check_methods_guard(methods, name)
+local function check_methods_guard(methods, name, options)
   return {
     __index = methods,
     __newindex = function(class, key, value)
-      if M.reserved[key] then
+      if M.reserved[key] or key == "resident" and options.resident then
         error(("%s:%s is built in and cannot be redefined"):format(name, tostring(key)), 2)
       end
       check_name(key, value, name)
@@ -192,6 +192,9 @@ local function digest(name, options, level)
   if type(most) ~= "number" or most < 1 or most > 1024 or most ~= math.floor(most) then
     error("max_activations is an integer from 1 to 1024, got " .. tostring(most), level + 1)
   end
+  if options.resident ~= nil and placement == "stateless" then
+    error("resident: the activations of a stateless grain share no state", level + 1)
+  end
   local idle = units.seconds(options.idle or "10m", "idle", level + 1)
   return { placement_code = placements[placement], reentrant_code = reentrancies[reentrant],
     keep_alive = options.keep_alive or false, idle_s = idle,
@@ -215,8 +218,10 @@ function M.define(name, options, level)
     error(("the name of a grain type is at most %d bytes, got %d"):format(NAME_MAX, #name), level)
   end
   local digested = digest(name, options, level)
+  local resident = options.resident ~= nil
+    and require("gb.resident").check(options.resident, level)
   local methods = setmetatable({}, { __index = Base })
-  local class = setmetatable({}, check_methods_guard(methods, name))
+  local class = setmetatable({}, check_methods_guard(methods, name, options))
   local source = debug.getinfo(level, "S").source
   local module, loading = loader.module_of(source)
   local meta = instance_meta(methods, name)
@@ -224,6 +229,8 @@ function M.define(name, options, level)
     class
   local file = module and module.file or ""
   methods._gb_deliver = require("gb.subscribe").deliver
+  meta.__gb_resident = resident or nil
+  if resident then methods._gb_resident_idle = require("gb.resident").idle end
   local version = { name = name, file = file, options = digested, methods = methods, meta = meta }
   if loading and loading.session and M.by_name[name] then
     require("gb.reload").stage_type(loading.session, class, version, level + 1)
@@ -270,7 +277,8 @@ end
 function core.complete(meta)
   local methods, options = meta.__gb_methods, meta.__gb_options
   local activate, deactivate = rawget(methods, "on_activate"), rawget(methods, "on_deactivate")
-  if options.kernels or placement_of.is(options.placement) then
+  local resident = meta.__gb_resident
+  if options.kernels or resident or placement_of.is(options.placement) then
     local user = activate
     function activate(self)
       local gb = require "gb"
@@ -280,7 +288,16 @@ function core.complete(meta)
         if not kernels then gb.fail(code, "%s", message) end
         rawset(self, "kernels", kernels)
       end
+      if resident then
+        return require("gb.resident").activate(self, resident, options.placement, user)
+      end
       if user then return user(self) end
+    end
+  end
+  if resident then
+    local user = deactivate
+    function deactivate(self, reason)
+      return require("gb.resident").deactivate(self, reason, user)
     end
   end
   return activate, deactivate, function(handle)

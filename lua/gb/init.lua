@@ -137,6 +137,7 @@ local parts = {
     return { register = catalog.register, list = catalog.list }
   end,
   batch = function() return require("gb.batch").batch end,
+  resident = function() return require("gb.resident").public end,
   pipeline = function() return require("gb.pipeline").pipeline end,
   policy = function() return require("gb.policy").policy end,
   breaker = function() return require("gb.breaker").new end,

@@ -23,6 +23,9 @@ function methods.memory() return { core.memory() } end
 function methods.catalog(_, id) return require("gb.catalog").own(id) end
 function methods.collect_wait(_, number) return require("gb.collect").wait(number) end
 function methods.collect_run(_, number) return require("gb.collect").run(number) end
+function methods.resident_oldest(_, device) return require("gb.resident").oldest(device) end
+function methods.resident_evict(_, device) return require("gb.resident").evict(device) end
+function methods.resident_stats() return require("gb.resident").own_stats() end
 function methods.batch(_, ...) return require("gb.batch").serve(...) end
 
 function methods.reload(_, name) return require("gb.reload").run(M.ask_all, name) end

@@ -7,6 +7,7 @@
 ---@field config table The configuration; users' own settings are under `app`.
 ---@field log gb.Log Structured lines on the log.
 ---@field catalog gb.Catalog kernels by name
+---@field resident gb.ResidentRoom State that grains have on devices.
 ---@field lib gb.Lib Kernels that every program needs: see gb_lib.lua.
 ---@field test gb.Test For specs: gbrun test DIR.
 ---@field host table<string, function> Functions of the program that embeds the host.
@@ -52,6 +53,8 @@ local gb = {}
 ---@field idle? gb.Duration Deactivated after so long without a call. "10m" by default.
 ---@field max_queue? integer Calls that may wait for it. 1024 by default.
 ---@field max_activations? integer Of a stateless grain, on each worker. 16 by default.
+---@field resident? table<string, gb.ResidentBuffer|gb.Duration> Buffers that stay on the device as
+--- self.resident; `idle`: how long unused until they are written back ("10m").
 ---@field storage? string Not in this version yet.
 ---@field save? "turn" Not in this version yet.
 
@@ -61,6 +64,31 @@ local gb = {}
 ---@param options? gb.GrainOptions
 ---@return gb.Self class
 function gb.grain(name, options) end
+
+---@class gb.ResidentBuffer
+---@field type gb.ElementType
+---@field count integer
+---@field kind? "device"|"unified" "device" by default.
+
+---@class gb.ResidentRoom
+local ResidentRoom = {}
+
+---Of the silo: grains and bytes on devices, kept and kept_bytes in host memory; since the start
+---loads, reloads, evictions, evictions_idle, losses, bytes_loaded, bytes_saved.
+---@return table<string, integer>? stats
+---@return string? message
+---@return gb.Code? code
+function ResidentRoom.stats() end
+
+---Inside a grain: writes its state back now and leaves it on the device.
+---@param self gb.Self
+---@return true|nil, string? message, gb.Code? code
+function ResidentRoom.save(self) end
+
+---Drops what the host keeps of a grain's state: true when there was something.
+---@param ref gb.Ref
+---@return boolean
+function ResidentRoom.forget(ref) end
 
 ---@class gb.GpuPlacement
 
@@ -166,6 +194,7 @@ function Ref:with(options) end
 ---@field state table Lasts as long as the activation.
 ---@field device? gb.Device The grain's device, when it has kernels.
 ---@field kernels? gb.Kernels Of the option `kernels`.
+---@field resident? table<string, gb.Buffer> Of the option `resident`.
 ---@field [string] any
 local Self = {}
 

@@ -117,6 +117,9 @@ function gb.move(value) end
 ---@field shared_bytes_max integer of one block
 ---@field units integer multiprocessors or cores
 ---@field warp integer
+---@field queue_depth integer commands that have not ended
+---@field bytes_uploaded integer copied from the host to its buffers so far
+---@field bytes_downloaded integer and back
 
 ---Where a launch from here would run. memory_used, utilization, temperature and power are what the
 ---driver's management library (NVML) says at this moment: nil on the cpu, without that library, and

@@ -39,6 +39,8 @@ const gbrun_setting gbrun_settings[GBRUN_SETTINGS] = {
      "the CPU as several devices"},
     {"owns_devices", GBRUN_BOOL, AT(config.owns_devices), 0, 0, "owns-devices", "YES|NO", "yes",
      "reset a GPU that was lost: nothing else here uses it"},
+    {"cpu_memory", GBRUN_BYTES, AT(config.cpu_bytes_max), 0, 0, "cpu-memory", "SIZE",
+     "half of the machine's", "device memory of each cpu device"},
     {"sanitize", GBRUN_BOOL, AT(config.sanitize), 0, 0, "sanitize", NULL, "no",
      "kernels on the CPU under ASan and UBSan"},
     {"virtual_time", GBRUN_BOOL, AT(config.virtual_time), 0, 0, "virtual-time", NULL, "no",

@@ -84,6 +84,10 @@ typedef struct gbi_command {
 void gbi_command_end(gbi_command *command, int rc, const char *text);
 void gbi_command_free(gbi_command *command);
 
+/* Before end, where nothing touches its buffers any more: who waits for the end then finds them let
+ * go. Optional: free does it too. */
+void gbi_command_let_go(gbi_command *command);
+
 /* Before it starts a command a backend asks: 0 to run it, 1 when it must be ended with rc 0 without
  * running (an earlier command since the last signal failed), GB_ECANCELED when its signal's op was
  * cancelled. Also asked now and then while a launch runs. Any thread. */
@@ -187,6 +191,8 @@ typedef struct gb_backend {
     void (*buffer_fit)(void *device, gbi_memory *memory, size_t block_bytes, size_t bytes);
     /* Optional; any. The driver keeps freed memory of this kind itself. */
     bool (*buffer_pooled)(void *device, gb_buffer_kind kind);
+    /* Optional; any. Was its device lost or reset since. NULL: never. */
+    bool (*buffer_lost)(void *device, const gb_buffer *buffer);
     /* any, also a thread that ends a command. Never for wrapped memory. bytes: of the block. */
     void (*buffer_close)(void *device, gbi_memory *memory, size_t bytes, gb_buffer_kind kind);
 

@@ -236,6 +236,17 @@ void gb_buffer_unref(gb_buffer *buffer)
     atomic_fetch_sub(&gpu->buffers, 1);
 }
 
+int32_t gb_buffer_holders(const gb_buffer *buffer)
+{
+    return atomic_load_explicit(&buffer->count, memory_order_acquire);
+}
+
+bool gb_buffer_lost(const gb_buffer *buffer)
+{
+    const gb_device *device = buffer->device;
+    return device->backend->buffer_lost && device->backend->buffer_lost(device->impl, buffer);
+}
+
 size_t gb_buffer_bytes(const gb_buffer *buffer)
 {
     return buffer->bytes;

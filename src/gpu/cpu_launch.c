@@ -231,6 +231,7 @@ static void launch_ended(gbi_pool_job *job, bool timed_out)
     }
     learn(command->u.launch.impl, threads_of(command),
           timed_out ? job->bound_ns : atomic_load(&work->ns), false);
+    if (!timed_out) gbi_command_let_go(command);
     gbi_cpu_queue_advance(work->queue, command, rc, text);
 }
 
@@ -315,6 +316,7 @@ static void run_move(gbi_pool_job *job, gbi_runner *runner, uint64_t first, uint
 static void move_ended(gbi_pool_job *job, bool timed_out)
 {
     pool_work *work = GB_CONTAINER(job, pool_work, job);
+    if (!timed_out) gbi_command_let_go(work->command);
     gbi_cpu_queue_advance(work->queue, work->command, 0, NULL);
 }
 

@@ -407,6 +407,7 @@ const gb_backend gbi_cuda_backend = {
     .buffer_wake = gbi_cuda_buffer_wake,
     .buffer_fit = gbi_cuda_buffer_fit,
     .buffer_pooled = gbi_cuda_buffer_pooled,
+    .buffer_lost = gbi_cuda_buffer_lost,
     .module_open = gbi_cuda_module_open,
     .module_close = gbi_cuda_module_close,
     .module_stale = gbi_cuda_module_stale,

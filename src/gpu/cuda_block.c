@@ -194,6 +194,13 @@ uint32_t gbi_cuda_buffer_epoch(const gb_buffer *buffer)
     return buffer->owner ? gbi_cuda_module_epoch(&buffer->owner->desc) : own->job.epoch;
 }
 
+bool gbi_cuda_buffer_lost(void *self, const gb_buffer *buffer)
+{
+    gbi_cuda_device *device = self;
+    return atomic_load(&device->lost) ||
+           (!buffer->wrapped && gbi_cuda_buffer_epoch(buffer) != atomic_load(&device->epoch));
+}
+
 static int open_pooled(gbi_cuda_device *device, request *asked)
 {
     int rc = gbi_cuda_enter(device);

@@ -257,6 +257,7 @@ int gbi_cuda_buffer_wake(void *device, gbi_memory *memory, size_t block_bytes, g
 void gbi_cuda_buffer_fit(void *device, gbi_memory *memory, size_t block_bytes, size_t bytes);
 bool gbi_cuda_buffer_pooled(void *device, gb_buffer_kind kind);
 uint32_t gbi_cuda_buffer_epoch(const gb_buffer *buffer);
+bool gbi_cuda_buffer_lost(void *device, const gb_buffer *buffer);
 gb_cu_result gbi_cuda_pool_open(gbi_cuda_device *device); /* as gbi_cuda_retain */
 /* What is issued on the queue from here on finds the buffer cleared. Under the queue's lock, held,
  * context current; for every command that names a buffer. */

@@ -192,6 +192,10 @@ typedef struct gb_pool_stats {
 enum { GB_POOL_ALL = -1 };
 /* kind: a gb_buffer_kind or GB_POOL_ALL. Any thread. */
 void gb_device_pool_stats(gb_device *device, int kind, gb_pool_stats *out);
+/* Handles and commands that hold it now: at 1 nothing but the caller's own. */
+int32_t gb_buffer_holders(const gb_buffer *buffer);
+/* Its device was lost, or reset since: nothing can be done with it any more. */
+bool gb_buffer_lost(const gb_buffer *buffer);
 
 size_t gb_buffer_bytes(const gb_buffer *buffer);
 gb_device *gb_buffer_device(const gb_buffer *buffer);

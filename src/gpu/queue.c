@@ -124,6 +124,13 @@ static gbi_command *make_permanent(gb_queue *queue, const gbi_command *from)
     return command;
 }
 
+void gbi_command_let_go(gbi_command *command)
+{
+    if (command->whole) return; /* the whole graph holds them */
+    for (uint32_t i = 0; i < command->retained_count; i++) gb_buffer_unref(command->retained[i]);
+    command->retained_count = 0;
+}
+
 void gbi_command_free(gbi_command *command)
 {
     gb_queue *queue = command->queue;
@@ -131,7 +138,7 @@ void gbi_command_free(gbi_command *command)
         gbi_command_part_free(command);
         return;
     }
-    for (uint32_t i = 0; i < command->retained_count; i++) gb_buffer_unref(command->retained[i]);
+    gbi_command_let_go(command);
     if (command->kind == GBI_GRAPH) gbi_replay_unref(command->u.graph.replay);
     if (command->kind == GBI_LAUNCH) gb_module_unref(command->module);
     if (command->kind == GBI_RECORD || command->kind == GBI_WAIT)

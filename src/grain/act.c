@@ -452,13 +452,13 @@ void gbi_act_settle(gb_worker *worker, gb_act *act)
         if (act->running == 0) act_end(worker, act);
         return;
     }
+    if (act->running == 0) act->last = worker->now;
     while (act->queue && (act->running == 0 || type->options.reentrant == GB_REENTRANT_YES)) {
         gb_call *call = gbi_call_dequeue(worker, act);
         if (call) gbi_turn_begin(worker, act, call);
     }
     if (act->running > 0 || type->options.keep_alive) return;
     struct gb_type_local *local = &type->local[worker->index];
-    act->last = worker->now;
     if (local->idle.prev == &act->idle) return; /* it is the last one used anyway */
     if (gb_list_empty(&local->idle) &&
         !idle_timer_start(worker, local, worker->now + type->options.idle_ns))

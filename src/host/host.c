@@ -4,6 +4,7 @@
 #include "gpu/gpu.h"
 #include "host/embed.h"
 #include "host/meter.h"
+#include "lua/keep.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,8 +41,9 @@ static int check_config(gb_config *config)
         return gb_err_set(GB_EINVAL, "config.log_level: -1 to 4, not %d", config->log_level);
     if (config->deliver != GB_DELIVER_WORKER && config->deliver != GB_DELIVER_POLL)
         return gb_err_set(GB_EINVAL, "config.deliver: no such value: %d", (int)config->deliver);
-    if (config->call_timeout_ms < 0 || config->stuck_ms < 0)
-        return gb_err_set(GB_EINVAL, "config.call_timeout_ms and stuck_ms must not be negative");
+    if (config->call_timeout_ms < 0 || config->stuck_ms < 0 || config->cpu_bytes_max < 0)
+        return gb_err_set(GB_EINVAL, "config.call_timeout_ms, stuck_ms and cpu_bytes_max must not "
+                                     "be negative");
     return 0;
 }
 
@@ -92,6 +94,7 @@ static int open_state(gb_host *host, int index)
     gbl_config config = {
         .silo = host->silo,
         .gpu = host->gpu,
+        .keep = host->keep,
         .mem = &host->mem,
         .app_dir = host->config.app_dir,
         .script_dir = host->config.script_dir,
@@ -178,9 +181,11 @@ static int open_rest(gb_host *host, int driven)
         .threads = config->kernel_threads,
         .cpu_devices = config->cpu_devices,
         .owns_devices = config->owns_devices != 0,
+        .cpu_memory_bytes = config->cpu_bytes_max,
         .sanitize = config->sanitize != 0,
     };
     if ((rc = gb_gpu_open(&host->gpu, &gpu)) < 0 || (rc = open_silo(host)) < 0) return rc;
+    if (!(host->keep = gbl_keep_new(&host->mem))) return GB_ENOMEM;
     int count = host->silo->worker_count;
     host->states = gb_mem_zalloc(&host->mem, (size_t)count * sizeof *host->states);
     host->threads = gb_mem_zalloc(&host->mem, (size_t)count * sizeof *host->threads);
@@ -456,6 +461,7 @@ void gb_close(gb_host *host, int drain_ms)
         gb_mem_free(&host->mem, host->threads, (size_t)silo->worker_count * sizeof *host->threads);
         gb_silo_close(silo);
     }
+    gbl_keep_free(host->keep);
     if (host->gpu) gb_gpu_close(host->gpu); /* messages that nobody read held buffers */
     if (host->sys) gb_sys_close(host->sys);
     pthread_mutex_destroy(&host->system_lock);

@@ -23,6 +23,7 @@ struct gb_host {
     gb_log log;
     gb_sys *sys;
     struct gb_gpu *gpu;
+    struct gbl_keep *keep;
     gb_silo *silo;
     gbl_state **states; /* by worker; opened on the worker's own thread */
     pthread_t *threads;

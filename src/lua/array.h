@@ -91,7 +91,11 @@ typedef struct gbl_buffer {
     uint32_t flags; /* GBL_BUFFER_... */
 } gbl_buffer;
 
-enum { GBL_BUFFER_SHARED = 1 /* read-only */, GBL_BUFFER_MOVED = 4 };
+enum {
+    GBL_BUFFER_SHARED = 1, /* read-only */
+    GBL_BUFFER_MOVED = 4,
+    GBL_BUFFER_RESIDENT = 8, /* a grain's state: its memory comes and goes (resident.c) */
+};
 
 /* The buffer at a stack index, or NULL when the value is none. */
 gbl_buffer *gbl_buffer_at(lua_State *L, int index);

@@ -187,5 +187,6 @@ void gbl_open_kernel(lua_State *L);
 void gbl_open_launch(lua_State *L);
 void gbl_open_plan(lua_State *L);
 void gbl_open_memory(lua_State *L);
+void gbl_open_resident(lua_State *L);
 
 #endif

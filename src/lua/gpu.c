@@ -122,6 +122,12 @@ static void push_info(lua_State *L, gb_device *device)
         lua_pushboolean(L, 1);
         lua_setfield(L, -2, "lost");
     }
+    gb_device_counts counts;
+    gb_device_get_counts(device, &counts);
+    lua_pushnumber(L, (lua_Number)counts.bytes_up);
+    lua_setfield(L, -2, "bytes_uploaded");
+    lua_pushnumber(L, (lua_Number)counts.bytes_down);
+    lua_setfield(L, -2, "bytes_downloaded");
 #undef PUT_TEXT
 #undef PUT_NUMBER
 }
@@ -213,13 +219,21 @@ static int buffer_gc(lua_State *L)
     return 0;
 }
 
+static const char *gone_how(const gbl_buffer *buffer)
+{
+    if (buffer->flags & GBL_BUFFER_RESIDENT) return "evicted: take it from self.resident each turn";
+    return buffer->flags & GBL_BUFFER_MOVED ? "moved" : "freed";
+}
+
 int gbl_buffer_send(lua_State *L, gbl_buffer *buffer, bool move, gbl_buffer *out)
 {
     if (!buffer->buffer)
         return gb_err_set(GB_EINVAL, "the buffer was %s",
-                          buffer->flags & GBL_BUFFER_MOVED ? "moved" : "freed");
+                          gone_how(buffer));
     if (buffer->module)
         return gb_err_set(GB_EDEVICE, "a __device__ variable belongs to its kernels");
+    if (move && (buffer->flags & GBL_BUFFER_RESIDENT))
+        return gb_err_set(GB_EINVAL, "the state of a resident grain stays with it: d:share()");
     if (!move && !(buffer->flags & GBL_BUFFER_SHARED))
         return gb_err_set(GB_EINVAL, "a buffer is passed with d:share() or gb.move(d)");
     *out = *buffer;
@@ -304,7 +318,7 @@ static int buffer_info(lua_State *L)
         lua_pushnil(L);
         lua_pushnil(L);
         lua_pushnil(L);
-        lua_pushstring(L, handle->flags & GBL_BUFFER_MOVED ? "moved" : "freed");
+        lua_pushstring(L, gone_how(handle));
         return 6;
     }
     lua_pushinteger(L, gb_device_index(gb_buffer_device(handle->buffer)));
@@ -324,13 +338,16 @@ static int buffer_share(lua_State *L)
     return 1;
 }
 
+/* buffer_free(buffer): false, and nothing is done, for the state of a resident grain. */
 static int buffer_free(lua_State *L)
 {
     gbl_buffer *handle = gbl_buffer_at(L, 1);
     GB_CHECK(handle != NULL);
+    lua_pushboolean(L, !(handle->flags & GBL_BUFFER_RESIDENT));
+    if (handle->flags & GBL_BUFFER_RESIDENT) return 1;
     gbl_buffer_drop(handle);
     handle->count = 0;
-    return 0;
+    return 1;
 }
 
 static int buffer_length(lua_State *L)
@@ -534,4 +551,5 @@ void gbl_open_gpu(lua_State *L)
     gbl_open_launch(L);
     gbl_open_plan(L);
     gbl_open_memory(L);
+    gbl_open_resident(L);
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 struct gb_gpu;
+struct gbl_keep;
 typedef struct gbl_state gbl_state;
 
 /* Values as bytes, with the blocks of their arrays: between this room and functions of the program
@@ -33,6 +34,7 @@ typedef struct gbl_exports {
 typedef struct gbl_config {
     gb_silo *silo;
     struct gb_gpu *gpu;
+    struct gbl_keep *keep; /* state of resident grains; outlives the states. NULL: there are none */
     gb_mem *mem;
     const char *app_dir;    /* or NULL */
     const char *script_dir; /* or NULL */

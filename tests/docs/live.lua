@@ -31,7 +31,7 @@ local Probe = gb.grain("Probe")
 function Probe:_names()
   local class = getmetatable(index_of(self)).__index
   names("gb.Self", class)
-  for _, field in ipairs { "state", "device", "kernels" } do print("gb.Self", field) end
+  for _, field in ipairs { "state", "device", "kernels", "resident" } do print("gb.Self", field) end
   names("gb.Timer", index_of(self:timer { after = "1h", call = "look" }))
 end
 

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/err.h"
+#include "lua/keep.h"
 
 #include <string.h>
 
@@ -32,8 +33,11 @@ void kit_state_open_on(kit_state *kit, const gb_gpu_config *devices, int64_t mem
                            .stuck_ns = 120 * GB_SEC};
     rc = gb_silo_open(&kit->silo, &silo);
     GB_CHECK(rc == 0);
+    kit->keep = gbl_keep_new(&kit->root);
+    GB_CHECK(kit->keep != NULL);
     gbl_config config = {.silo = kit->silo,
                          .gpu = kit->gpu,
+                         .keep = kit->keep,
                          .mem = &kit->mem,
                          .script_dir = GB_SOURCE_DIR "/tests/lua"};
     rc = gbl_state_open(&kit->state, kit->silo->workers[0], &config);
@@ -44,6 +48,7 @@ void kit_state_close(kit_state *kit)
 {
     gb_silo_stop(kit->silo);
     gbl_state_close(kit->state);
+    gbl_keep_free(kit->keep);
     gb_silo_close(kit->silo);
     gb_gpu_close(kit->gpu);
     gb_sys_close(kit->sys);

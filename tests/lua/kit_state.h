@@ -14,6 +14,7 @@ typedef struct kit_state {
     gb_sys *sys;
     gb_gpu *gpu;
     gb_silo *silo;
+    struct gbl_keep *keep;
     gbl_state *state;
 } kit_state;
 

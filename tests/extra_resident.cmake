@@ -1,0 +1,18 @@
+# tests/lua/resident: specs of resident grains in virtual time on a small cpu device and over the
+# software driver; what a lost device leaves; pressure from all workers at once.
+if(TARGET gbrun)
+  set(GB_RESIDENT ${CMAKE_CURRENT_SOURCE_DIR}/lua/resident)
+  set(GB_SOFT_ENVIRONMENT "GB_CUDA_LIBRARY=$<TARGET_FILE:softcuda>" "GB_NVRTC_LIBRARY=$<TARGET_FILE:softcuda>"
+      "GB_NVML_LIBRARY=$<TARGET_FILE:softcuda>" GB_SOFTCUDA_LEAKS=1 GB_SOFTCUDA_MEMORY=64M GB_SOFTCUDA_DEVICES=2 GB_OWNS_DEVICES=no)
+  function(gb_resident name)
+    add_test(NAME resident.${name} COMMAND gbrun ${ARGN})
+    set_tests_properties(resident.${name} PROPERTIES TIMEOUT 300 LABELS "lua;gpu")
+  endfunction()
+  gb_resident(cpu test ${GB_RESIDENT}/spec)
+  gb_resident(softcuda test ${GB_RESIDENT}/spec)
+  gb_resident(lost test ${GB_RESIDENT}/lost)
+  gb_resident(pressure ${GB_RESIDENT}/pressure.lua)
+  set_tests_properties(resident.cpu PROPERTIES ENVIRONMENT GB_CPU_MEMORY=64MB)
+  set_tests_properties(resident.softcuda resident.lost PROPERTIES ENVIRONMENT "${GB_SOFT_ENVIRONMENT}")
+  set_tests_properties(resident.pressure PROPERTIES ENVIRONMENT "GB_CPU_MEMORY=64MB;GB_WORKERS=4")
+endif()
