@@ -59,6 +59,7 @@ for _ = 1, rounds do
   if erlang then run("erl -noshell -pa " .. build .. "/peers -run calls main all") end
   run(gbrun .. " --workers 1 bench/lua/launch.lua")
   run(gbrun .. " --workers 1 bench/lua/plan.lua")
+  run(gbrun .. " --workers 1 bench/lua/coalesce.lua")
 end
 for _ = 1, math.min(rounds, 3) do
   for _, what in ipairs { "integer 1e5", "string 1e5", "integer 1e6", "string 1e6" } do
@@ -114,6 +115,9 @@ show("four maps over 10 M floats, unfused", median("plan_unfused_ms"), "ms")
 show("the same fused", fused, "ms",
   against(ratio(median("plan_unfused_ms"), fused), "2.5", "times faster:") .. "; "
   .. against(ratio(median("plan_by_hand_ms"), fused), "0.9", "of a loop by hand:"))
+local gathered = millions("coalesce_gathered")
+show("gathered calls of a sum, 1000 grains", gathered, "M/s",
+  against(ratio(gathered, millions("coalesce_plain")), "0.5", "of plain awaited calls:"))
 for _, name in ipairs { "kernels", "codec", "calls_c", "embed", "cuda_raw" } do
   local program = build .. "/bench_" .. name
   local file = io.open(program)

@@ -9,7 +9,7 @@ local bit = require "bit"
 
 local M = {}
 -- Ours from the start: busted puts its own in their place, which take equal texts for equal types.
-local typeof, metatype = ffi.typeof, ffi.metatype
+local typeof, metatype, istype = ffi.typeof, ffi.metatype, ffi.istype
 local tobit, bxor, floor = bit.tobit, bit.bxor, math.floor
 local SIGN = -2 ^ 31
 local type, error, tonumber = type, error, tonumber
@@ -216,6 +216,9 @@ local function fresh(kind)
 end
 
 local function is_array(v) return type(v) == "cdata" and core.classify(v) == "array" end
+
+--- The same for one element type; compiles.
+function M.is_of(kind, v) return type(v) == "cdata" and istype(handles[kind.id], v) end
 
 -- ---- methods ----
 

@@ -11,6 +11,7 @@ local catalog = require "gb.catalog"
 require "gb.future" -- the methods of what start() gives
 
 local M = {}
+local copy, fill = ffi.copy, ffi.fill
 
 local LANES = 4
 local USABLE = 0.8 -- of the device's free memory, all micro-batches together
@@ -62,8 +63,39 @@ end
 
 -- ---- items ----
 
-local function failed_item(list, index, message)
-  list[#list + 1] = { first = index, last = index, message = message, code = "EINVAL" }
+-- Puts a list or an element in its place: what is wrong with it, or nothing.
+local function put_value(all, first, item, side)
+  local per, set = side.count, side.kind.set
+  if per == 1 then
+    local good, why = set(item)
+    if not why then all[first] = good end
+    return why
+  end
+  local from = 1
+  if array.is_array(item) then
+    from = 0
+  elseif type(item) ~= "table" then
+    return ("an item is a list of %d, got %s"):format(per, type(item))
+  end
+  if #item ~= per then return ("an item has %d elements, not %d"):format(#item, per) end
+  for k = 0, per - 1 do
+    local good, why = set(item[from + k])
+    if why then return why end
+    all[first + k] = good
+  end
+end
+
+--- Puts an item into an array of items at number `at`, from 0: why it cannot be one, or nothing.
+--- Compiles for arrays of the kernel's own type.
+function M.put(all, at, item, side)
+  local per, kind = side.count, side.kind
+  if per > 1 and array.is_of(kind, item) and item.gb_count == per and item.gb_block ~= nil then
+    copy(all.gb_data + at * per, item.gb_data, per * kind.size)
+    return nil
+  end
+  local why = put_value(all, at * per, item, side)
+  if why then fill(all.gb_data + at * per, per * kind.size) end
+  return why
 end
 
 -- The items as one array, and those that cannot be items.
@@ -87,27 +119,8 @@ local function items_array(items, side)
   local all, message, code = array.make(kind, n * per)
   if not all then return nil, message, nil, code end
   for i = 1, n do
-    local item = items[i]
-    local is_array = per > 1 and array.is_array(item)
-    if per > 1 and not is_array and type(item) ~= "table" then
-      failed_item(failed, i, ("an item is a list of %d, got %s"):format(per, type(item)))
-    elseif per > 1 and #item ~= per then
-      failed_item(failed, i, ("an item has %d elements, not %d"):format(#item, per))
-    elseif is_array and item.gb_type == kind.id and item.gb_block ~= nil then
-      ffi.copy(all.gb_data + (i - 1) * per, item.gb_data, per * kind.size)
-    else
-      local first = is_array and 0 or 1
-      for k = 0, per - 1 do
-        local value = item
-        if per > 1 then value = item[first + k] end
-        local good, why = kind.set(value)
-        if why then
-          failed_item(failed, i, why)
-          break
-        end
-        all[(i - 1) * per + k] = good
-      end
-    end
+    local why = M.put(all, i - 1, items[i], side)
+    if why then failed[#failed + 1] = { first = i, last = i, message = why, code = "EINVAL" } end
   end
   return all, failed, n
 end
@@ -352,6 +365,7 @@ end
 
 -- ---- gb.batch ----
 
+local collect -- takes functions of this module
 local methods = {}
 local meta = { __gb = "batch", __index = near.methods("batch", methods) }
 
@@ -384,7 +398,8 @@ end
 function methods:call(item)
   check_self(self, "call")
   if item == nil then error("call takes an item", 2) end
-  return require("gb.collect").call(self.entry, M.check_hints, item)
+  collect = collect or require "gb.collect"
+  return collect.call(self.entry, M.check_hints, item)
 end
 
 --- How calls are gathered: at most max_batch items (1000), at most max_delay ("1ms") after the

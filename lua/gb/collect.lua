@@ -1,11 +1,16 @@
 -- Items of many turns gathered into batches of one kernel: gb.batch(id):call(item), where each
 -- caller waits for its own result, and gb.batch(id):stream{...}, whose results go to a function in
 -- the order of the items. A group is run when it is full or when its first item has waited for the
--- delay; it runs in a turn of the worker itself, so it outlives the grain that began it.
+-- delay; it runs in a turn of the worker itself, so it outlives the grain that began it. An item is
+-- copied into its group at once; all callers of a group wait for one future.
+local ffi = require "ffi"
 local core = require "gb.core"
 local near = require "gb.near"
 local units = require "gb.units"
+local array = require "gb.array"
+local catalog = require "gb.catalog"
 local ref = require "gb.ref"
+local put = require "gb.batch".put
 
 local M = {}
 
@@ -14,79 +19,141 @@ local CALL_SIZE, CALL_DELAY = 1000, "1ms"
 local WINDOW = 10 -- seconds between two looks at how fast a stream is
 local ROOM = 100000
 
+local FIRST_ROOM = 128 -- items; grows to the size of the group
+
 local groups, last_group = {}, 0 -- those under way, by number, for the worker's turns
 
 local function worker(timeout)
   return ref.make("$worker" .. core.place().worker, 0):with { timeout = timeout }
 end
 
---- The worker's turns: waits, then starts the group; runs it.
+-- ---- the worker's turns ----
+
+--- Waits for the delay of a group; cancelled when it is full.
 function M.wait(number)
   local group = groups[number]
-  if group and core.sleep(group.delay) then M.start(group) end
+  if group then core.sleep(group.owner.delay) end
   return true
 end
 
+-- Results of one element as a list, which costs less to read than an array.
+local function take_results(group, out, failed)
+  local side = group.found.layout.result
+  group.per, group.values = side.count, out
+  if side.count == 1 and not side.kind.fields then group.values = out:totable() end
+  for _, one in ipairs(failed) do
+    group.failed = group.failed or {}
+    for at = one.first, one.last do group.failed[at] = one end
+  end
+end
+
+--- Runs a group once it is full or its first item has waited long enough.
 function M.run(number)
   local group = groups[number]
   if not group then return nil, "the batch is gone", "ECANCELED" end
-  local batch = require "gb.batch"
-  local start = core.monotonic()
-  local out, failed, n = batch.run(group.owner.entry, group.items, group.owner.hints)
+  local owner = group.owner
+  if owner.open == group then core.await(group.waiting) end
+  if owner.open == group then owner.open = false end
   groups[number] = nil
-  group.seconds = core.monotonic() - start
-  if out == false then out, failed, n = nil, failed, "EINVAL" end
-  if out then
-    group.results, group.failed = out, failed
-  else
-    group.message, group.code = failed, n
-  end
+  local batch, side = require "gb.batch", group.found.layout.item
+  local out, failed, code = batch.run(owner.entry, group.items:view(0, group.n * side.count),
+    owner.hints)
+  if not out then return nil, failed, code == nil and "EINVAL" or code end
+  take_results(group, out, failed)
+  owner.spare = group.items -- nothing runs on it any more
   return true
 end
 
+-- ---- groups ----
+
+-- Memory for the items of a group: what the last one used, when it is large enough to begin with.
+local function items_of(owner, side)
+  local spare = owner.spare
+  owner.spare = false
+  if spare and array.kind_of(spare) == side.kind and #spare >= side.count then return spare end
+  return array.make(side.kind, math.min(owner.size, FIRST_ROOM) * side.count)
+end
+
+-- The group that takes the next item; nil, message, code.
 local function open_group(owner)
+  local found, message, code = catalog.open(owner.entry)
+  if not found then return nil, message, code end
+  if owner.open then return owner.open end -- another turn was quicker while this one compiled
+  local side = found.layout.item
+  local items, why, why_code = items_of(owner, side)
+  if not items then return nil, why, why_code end
   last_group = last_group + 1
-  local group = { number = last_group, owner = owner, items = {}, n = 0, delay = owner.delay }
+  local group = { number = last_group, owner = owner, found = found, side = side, n = 0,
+    items = items, room = math.floor(#items / side.count) }
   groups[group.number] = group
   owner.open = group
-  group.waiting = worker(owner.hints.timeout + owner.delay):async("collect_wait", group.number)
+  local timeout = owner.hints.timeout + owner.delay
+  group.waiting = worker(timeout):async("collect_wait", group.number)
+  group.done = worker(timeout + 60):async("collect_run", group.number)
   return group
 end
 
---- Runs a group once; whoever waited for it to fill goes on.
-function M.start(group)
-  if group.running then return end
+-- Twice the room: true, or nil, message, code.
+local function grow(group)
+  local side, room = group.side, math.min(2 * group.room, math.max(group.owner.size, group.n + 1))
+  local items, message, code = array.make(side.kind, room * side.count)
+  if not items then return nil, message, code end
+  ffi.copy(items:pointer(), group.items:pointer(), group.n * side.count * side.kind.size)
+  group.items:free()
+  group.items, group.room = items, room
+  return true
+end
+
+--- Takes no more items into a group: it runs.
+function M.close(group)
   local owner = group.owner
-  if owner.open == group then owner.open = false end
-  group.running = worker(owner.hints.timeout + 60):async("collect_run", group.number)
+  if owner.open ~= group then return end
+  owner.open = false
   group.waiting:cancel()
 end
 
+-- The group and the item's place in it. What is no item keeps its place and fails alone.
 local function add(owner, item)
-  local group = owner.open or open_group(owner)
-  local at = group.n + 1
-  group.n, group.items[at] = at, item
-  if at >= owner.size then M.start(group) end
-  return group, at
+  local group = owner.open
+  if not group then
+    local message, code
+    group, message, code = open_group(owner)
+    if not group then return nil, message, code end
+  end
+  local n = group.n
+  if n == group.room then
+    local ok, message, code = grow(group)
+    if not ok then return nil, message, code end
+  end
+  local why = put(group.items, n, item, group.side)
+  n = n + 1
+  group.n = n
+  if why then
+    group.failed = group.failed or {}
+    group.failed[n] = { message = why, code = "EINVAL" }
+  end
+  if n >= owner.size then M.close(group) end
+  return group, n
 end
 
 -- Waits until the group has run: true, or nil, message, code.
 local function await(group)
-  if not group.running then
-    group.waiting:await()
-    M.start(group) -- unless that is done: whoever waited may have been cancelled
-  end
-  local ok, message, code = group.running:await()
-  if not ok then return nil, message, code end
-  if not group.results then return nil, group.message, group.code end
-  return true
+  if group.values then return true end
+  local ok, message, code = core.await(group.done)
+  if ok then return true end
+  local owner = group.owner -- its turn may never have begun
+  if owner.open == group then owner.open = false end
+  groups[group.number] = nil
+  return nil, message, code
 end
 
 local function result_at(group, at)
-  for _, one in ipairs(group.failed) do
-    if at >= one.first and at <= one.last then return nil, one.message, one.code end
-  end
-  return group.results[at]
+  local failed = group.failed and group.failed[at]
+  if failed then return nil, failed.message, failed.code end
+  local values, per = group.values, group.per
+  if type(values) == "table" then return values[at] end
+  if per == 1 then return values[at - 1] end
+  return values:view((at - 1) * per, per)
 end
 
 -- ---- calls that are coalesced ----
@@ -103,8 +170,10 @@ function M.call(entry, check_hints, item)
   if not callers[entry.key] then
     M.tune(entry, check_hints(nil, 1), CALL_SIZE, units.seconds(CALL_DELAY, "delay"))
   end
-  local group, at = add(callers[entry.key], item)
-  local ok, message, code = await(group)
+  local group, at, code = add(callers[entry.key], item)
+  if not group then return nil, at, code end
+  local ok, message
+  ok, message, code = await(group)
   if not ok then return nil, message, code end
   return result_at(group, at)
 end
@@ -137,8 +206,9 @@ function M.stream(entry, options, check_hints, level)
     delay = units.seconds(options.delay or DELAY, "delay"), out = options.out,
     room = whole(options.buffer or ROOM, "buffer", level + 1),
     adaptive = options.adaptive or false, min = whole(options.min or 32, "min", level + 1),
-    max = whole(options.max or 10000, "max", level + 1), open = false, pumping = false,
-    stopped = false, error = false, pushed = 0, given = 0, failed_count = 0, batches = 0,
+    max = whole(options.max or 10000, "max", level + 1), open = false, spare = false,
+    pumping = false, stopped = false, error = false, pushed = 0, given = 0, failed_count = 0,
+    batches = 0,
     queue = {}, first = 1, last = 0,
     window_start = core.monotonic(), window_items = 0, rate = 0 }
   if self.room < size then
@@ -216,8 +286,9 @@ function methods:push(item)
   end
   if self.error then return nil, "stream: out raised: " .. self.error, "EINVAL" end
   if self.stopped then return nil, "the stream was stopped", "ECLOSED" end
+  local group, message, code = add(self, item)
+  if not group then return nil, message, code end
   self.pushed = self.pushed + 1
-  local group = add(self, item)
   if self.queue[self.last] ~= group then
     self.last = self.last + 1
     self.queue[self.last] = group
@@ -230,7 +301,7 @@ end
 function methods:stop()
   check_self(self, "stop")
   self.stopped = true
-  if self.open then M.start(self.open) end
+  if self.open then M.close(self.open) end
   while self.first <= self.last and not self.error do
     pump(self)
     await(self.queue[self.first])

@@ -8,14 +8,16 @@
 /* A future is a Lua table: [1 .. n] its values once finished (field n), or field pending while it
  * is not. */
 
-typedef struct waiter {
-    struct waiter *next;
+typedef struct gbl_waiter {
+    struct gbl_waiter *next;
     gbl_ticket ticket;
     gbl_pending *pending; /* NULL: the future has finished, only the timer knew it */
     gbl_state *state;
     gb_timer timer;
     int index; /* what await_any answers */
 } waiter;
+
+enum { SPARE_WAITERS_MAX = 1024 };
 
 struct gbl_pending {
     gb_list link;
@@ -63,21 +65,34 @@ void gbl_future_set_op(gbl_pending *pending, gb_op *op, void (*forget)(gb_op *op
 
 static void waiter_free(waiter *w)
 {
-    gb_timer_stop(&w->state->worker->timers, &w->timer);
-    gb_mem_free(&w->state->mem, w, sizeof *w);
+    gbl_state *state = w->state;
+    gb_timer_stop(&state->worker->timers, &w->timer);
+    if (state->spare_waiter_count == SPARE_WAITERS_MAX) {
+        gb_mem_free(&state->mem, w, sizeof *w);
+        return;
+    }
+    w->next = state->spare_waiters;
+    state->spare_waiters = w;
+    state->spare_waiter_count++;
 }
 
-/* Copies the values of a finished future (on top of L) onto the waiter's stack. */
-static int push_future_values(lua_State *L, lua_State *to)
+static waiter *waiter_take(gbl_state *state)
+{
+    waiter *w = state->spare_waiters;
+    if (!w) return gb_mem_alloc(&state->mem, sizeof *w);
+    state->spare_waiters = w->next;
+    state->spare_waiter_count--;
+    return w;
+}
+
+/* The values of a finished future, which is on top. */
+static int push_values(lua_State *L)
 {
     lua_getfield(L, -1, "n");
-    int count = (int)lua_tointeger(L, -1);
+    int count = (int)lua_tointeger(L, -1), future = lua_gettop(L) - 1;
     lua_pop(L, 1);
     lua_checkstack(L, count + 4);
-    lua_checkstack(to, count + 4);
-    int future = lua_gettop(L);
     for (int i = 1; i <= count; i++) lua_rawgeti(L, future, i);
-    if (to != L) lua_xmove(L, to, count);
     return count;
 }
 
@@ -85,7 +100,7 @@ void gbl_future_finish(gbl_state *state, gbl_pending *pending, lua_State *L, int
 {
     int first = lua_gettop(L) - count + 1;
     bool was = gbl_cap(state, false); /* who cancels runs under it */
-    lua_checkstack(L, count + 8);
+    lua_checkstack(L, 2 * count + 8);
     lua_rawgeti(L, LUA_REGISTRYINDEX, state->futures_ref);
     lua_rawgeti(L, -1, pending->ref);
     int future = lua_gettop(L);
@@ -108,8 +123,10 @@ void gbl_future_finish(gbl_state *state, gbl_pending *pending, lua_State *L, int
                 lua_pushinteger(to, w->index);
                 gbl_wake(&w->ticket, 1);
             } else {
-                lua_settop(L, future);
-                gbl_wake(&w->ticket, push_future_values(L, to));
+                lua_checkstack(to, count + 4);
+                for (int i = 0; i < count; i++) lua_pushvalue(L, first + i);
+                lua_xmove(L, to, count);
+                gbl_wake(&w->ticket, count);
             }
         }
         waiter_free(w);
@@ -139,7 +156,7 @@ static void waiter_late(gb_timer *timer)
     if (gbl_ticket_valid(w->state, &w->ticket))
         gbl_wake(&w->ticket, gbl_push_failure(gbl_ticket_stack(&w->ticket), GB_ETIMEDOUT,
                                               "the future was not finished in time"));
-    gb_mem_free(&w->state->mem, w, sizeof *w);
+    waiter_free(w);
 }
 
 static waiter *waiter_add(lua_State *L, gbl_pending *pending, int index)
@@ -151,8 +168,9 @@ static waiter *waiter_add(lua_State *L, gbl_pending *pending, int index)
         pending->waiters = stale->next;
         waiter_free(stale);
     }
-    waiter *w = gb_mem_zalloc(&state->mem, sizeof *w);
+    waiter *w = waiter_take(state);
     if (!w) luaL_error(L, "out of memory: waiting for a future");
+    memset(w, 0, sizeof *w);
     w->state = state;
     w->pending = pending;
     w->index = index;
@@ -168,7 +186,7 @@ static int core_await(lua_State *L)
     gbl_pending *pending = pending_at(L, 1);
     if (!pending) {
         lua_settop(L, 1);
-        return push_future_values(L, L);
+        return push_values(L);
     }
     gbl_check_park(L, "await");
     waiter *w = waiter_add(L, pending, 0);
@@ -232,6 +250,11 @@ void gbl_futures_close(gbl_state *state)
         }
         gb_mem_free(&state->mem, pending, sizeof *pending);
     }
+    for (waiter *w; (w = state->spare_waiters);) {
+        state->spare_waiters = w->next;
+        gb_mem_free(&state->mem, w, sizeof *w);
+    }
+    state->spare_waiter_count = 0;
 }
 
 void gbl_open_future(lua_State *L)

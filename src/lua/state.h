@@ -70,8 +70,10 @@ struct gbl_state {
     int run_refs[GBL_RUNS]; /* by gbl_run */
     int futures_ref;        /* pending futures, by id */
     int future_meta_ref;
-    int waiting_ref; /* why a coroutine cannot be resumed, by coroutine */
-    int barred;      /* Lua runs in a coroutine whose resumer cannot wait */
+    int waiting_ref;                  /* why a coroutine cannot be resumed, by coroutine */
+    int barred;                       /* Lua runs in a coroutine whose resumer cannot wait */
+    struct gbl_waiter *spare_waiters; /* future.c */
+    int spare_waiter_count;
     gb_list pending, sleepers, op_waits, idlers; /* what is under way */
     uint64_t random[2];
     uint64_t clock, clock_pass, clock_ticks; /* gbl_now: last read, in the pass of, at */

@@ -1,0 +1,47 @@
+-- coalesce.lua: one item at a time from 1000 grains, gathered into launches, against plain awaited
+-- calls from as many grains. Run on one worker.
+local gb = require "gb"
+local GRAINS, SIZE = 1000, 100
+
+gb.catalog.register("bench/sum", { kernel = "total", item_count = SIZE, source = [[
+extern "C" __global__ void total(const float *x, float *y, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    float sum = 0;
+    for (int k = 0; k < 100; k++) sum += x[i * 100 + k];
+    y[i] = sum;
+}]] })
+
+local Echo = gb.grain("Echo", {})
+function Echo:ping(x) return x end
+
+local Caller = gb.grain("Caller", {})
+function Caller:plain(n, key)
+  local echo = gb.get(Echo, key)
+  for i = 1, n do echo:ping(i) end
+  return true
+end
+function Caller:gathered(n)
+  local batch, item = gb.batch("bench/sum"), gb.array("float", SIZE):fill(0.5)
+  for _ = 1, n do assert(batch:call(item) == SIZE / 2) end
+  return true
+end
+
+local function rate(method, count)
+  local fs, start = {}, gb.monotonic()
+  for k = 1, GRAINS do
+    fs[k] = gb.get(Caller, k):with { timeout = "5m" }:async(method, count / GRAINS, k)
+  end
+  assert(gb.all(fs))
+  return count / (gb.monotonic() - start)
+end
+
+local plain, gathered = {}, {}
+for round = 0, 3 do -- the first is not counted
+  plain[round], gathered[round] = rate("plain", 1e6), rate("gathered", 5e5)
+end
+table.sort(plain)
+table.sort(gathered)
+print(("R coalesce_plain %.0f"):format(plain[2]))
+print(("R coalesce_gathered %.0f"):format(gathered[2]))
