@@ -101,7 +101,8 @@ static void device_close(void *self)
 {
     gbi_cpu_device *device = self;
     gbi_cpu *cpu = device->cpu;
-    if (cpu->pool) return; /* a runaway's buffers are given back to it */
+    /* a runaway's buffers are given back to it */
+    if (cpu->pool && gbi_pool_lost(cpu->pool) > 0) return;
     gb_mem_free(cpu->mem, device, sizeof *device);
 }
 
