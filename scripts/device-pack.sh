@@ -4,10 +4,9 @@
 # gb.lib, the benchmarks with their peers, the examples, and what these load. ./run in it runs all of
 # that on every backend and writes one JSON file.
 #
-# Not in it: a C++ compiler (the cpu backend compiles kernels with the machine's clang++ or g++: its
-# images are made for one processor, so they cannot be taken along) and NVRTC (110 MB). Where NVRTC
-# is there when the pack is made, it takes images for GPUs along: cubins for 8.0 and 9.0 and PTX for
-# later ones, of every source that the suite, the benchmarks and the examples compile.
+# Not in it: a C++ compiler and NVRTC (110 MB). Instead it takes images along, of every source that
+# the suite, the benchmarks and the examples compile: objects for x86-64-v2, v3 and v4, and, where
+# NVRTC is there when the pack is made, cubins for 8.0 and 9.0 and PTX for later GPUs.
 set -eu
 cd "$(dirname "$0")/.."
 pack=${1:-build/device-pack}
@@ -73,18 +72,22 @@ dirty=false
 [ -z "$(git status --porcelain -uno 2>/dev/null)" ] || dirty=true
 cat >"$pack/pack.lua" <<END
 return { commit = "$commit", dirty = $dirty, built = "$(date -u +%Y-%m-%dT%H:%M:%SZ)",
-  needs = "${newest_glibc#GLIBC_}", images = 0, libraries = "$(cd "$pack/lib" && echo *)" }
+  needs = "${newest_glibc#GLIBC_}", cpu_images = 0, gpu_images = 0, libraries = "$(cd "$pack/lib" && echo *)" }
 END
 
-echo '== images for GPUs, from a run on the cpu backend'
+echo '== images, from a run on the cpu backend'
 GB_IMAGES_MAKE=$pack/images "$pack/run" --quick --only cpu. \
     --bound 1800 --out "$PWD/$build/images.json" >"$build/images.log" 2>&1 ||
     { tail -n 30 "$build/images.log" >&2; fail "the run that makes images failed: $build/images.log"; }
 rm -rf "$pack/logs"
-images=$(find "$pack/images" -type f 2>/dev/null | wc -l)
-[ "$images" -gt 0 ] || echo 'device-pack: no images: NVRTC is not here' >&2
-sed -i "s/images = 0/images = $images/" "$pack/pack.lua"
+count() { find "$pack/images" -type f -name "*.$1" 2>/dev/null | wc -l; }
+cpu_images=$(count cpu)
+gpu_images=$(count cuda)
+[ "$cpu_images" -gt 0 ] || fail "no images: $build/images.log"
+[ "$gpu_images" -gt 0 ] || echo 'device-pack: no images for GPUs: NVRTC is not here' >&2
+sed -i "s/cpu_images = 0, gpu_images = 0/cpu_images = $cpu_images, gpu_images = $gpu_images/" \
+    "$pack/pack.lua"
 
 size_kb=$(du -sk "$pack" | cut -f 1)
 [ "$size_kb" -le "$limit_kb" ] || fail "$pack has $size_kb KB, at most $limit_kb"
-echo "$pack: $size_kb KB, $images images, commit $commit, needs glibc ${newest_glibc#GLIBC_}; run it: $pack/run"
+echo "$pack: $size_kb KB, $cpu_images + $gpu_images images, commit $commit, needs glibc ${newest_glibc#GLIBC_}; run it: $pack/run"

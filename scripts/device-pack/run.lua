@@ -111,7 +111,7 @@ local quick = options.quick and "1" or false
 local base = { XDG_CACHE_HOME = here .. "/logs/cache", GB_BENCH_QUICK = quick,
   GB_BENCH_DIR = here .. "/bench/kernels", GB_BENCH_PEER = here .. "/bin/peer_lib",
   GB_NVRTC_LIBRARY = nvrtc or nil, GB_PACK_LIBRARY_PATH = false, LUA_PATH = false,
-  GB_IMAGES = pack.images > 0 and here .. "/images" or nil }
+  GB_IMAGES = pack.gpu_images + pack.cpu_images > 0 and here .. "/images" or nil }
 local library_path = os.getenv "GB_PACK_LIBRARY_PATH" or ""
 base.LD_LIBRARY_PATH = library_path ~= "" and library_path
 -- A library that is not there: the driver is not looked for, so device 0 is the cpu.
@@ -236,21 +236,27 @@ local function suite(backend, changes)
   step(backend, "bench.launch", { gbrun, "--workers", "1", "bench/lua/launch.lua" }, changes)
 end
 
+-- Without a compiler the images of the pack serve; to make them, what is not quick runs too.
 local function run_cpu()
-  if not compiler then
+  if not compiler and pack.cpu_images == 0 then
     for _, name in ipairs { "conformance", "lib", "bench", "example" } do
-      skip("cpu", name, "no C++ compiler in PATH (clang++, g++) to compile kernels with")
+      skip("cpu", name, "no C++ compiler in PATH (clang++, g++), and no images in the pack")
     end
     return
   end
   suite("cpu", cpu_only)
-  local why = options.quick and "not in a quick run"
+  local why = options.quick and not os.getenv "GB_IMAGES_MAKE" and "not in a quick run"
     or not facts.avx2 and "the peers are built for AVX2" or nil
   if why then
     skip("cpu", "bench.lib", why)
-    skip("cpu", "bench.kernels", why)
   else
     step("cpu", "bench.lib", { gbrun, "bench/lua/lib.lua" }, cpu_only)
+  end
+  why = options.quick and "not in a quick run"
+    or not compiler and "no C++ compiler in PATH: its peers are compiled here" or nil
+  if why then
+    skip("cpu", "bench.kernels", why)
+  else
     step("cpu", "bench.kernels", { "bin/bench_kernels" }, cpu_only)
   end
   examples("cpu", cpu_only)
@@ -316,7 +322,8 @@ if not file then
   os.exit(1)
 end
 file:write(json.encode { pack = pack, machine = facts, devices = devices, compiler = compiler,
-  nvrtc = nvrtc or loads and "in the loader's path", images = pack.images, is_quick = options.quick or false,
+  kernels = compiler and "compiled here" or "images of the pack",
+  nvrtc = nvrtc or loads and "in the loader's path", is_quick = options.quick or false,
   ran_on_a_gpu = backends.cuda or false, steps = steps, counts = counts, ratios = ratios() })
 file:close()
 print(("%d passed, %d failed, %d skipped; %s"):format(counts.passed, counts.failed, counts.skipped,

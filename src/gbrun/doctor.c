@@ -171,6 +171,30 @@ static bool show_compiler(gbrun_options *options, const char *folder)
     return true;
 }
 
+/* True: there are some for CPUs. */
+static bool show_images(void)
+{
+    char folder[GB_IMAGE_PATH_MAX], text[GB_IMAGE_PATH_MAX + 96];
+    int cpu = 0, gpu = 0, rc = gb_image_made_folder(false, folder);
+    if (rc == 0) return false; /* not a thing that every machine has */
+    if (rc < 0) {
+        row("images", gb_err_detail());
+        remedy("GB_IMAGES names a folder of images that were made elsewhere: unset it, or make it "
+               "your own, mode 0700");
+        return false;
+    }
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        const char *end = strrchr(entry->d_name, '.');
+        cpu += end && strcmp(end, ".cpu") == 0;
+        gpu += end && strcmp(end, ".cuda") == 0;
+    }
+    if (dir) closedir(dir);
+    snprintf(text, sizeof text, "%s (made elsewhere: %d for CPUs, %d for GPUs)", folder, cpu, gpu);
+    row("images", text);
+    return cpu > 0;
+}
+
 static void version_row(const char *name, const char *what, int version, const char *path)
 {
     char text[GB_CUDA_PATH_MAX + 64];
@@ -295,13 +319,15 @@ int gbrun_doctor(gbrun_options *options)
     char folder[GB_IMAGE_PATH_MAX];
     show_machine();
     bool cache = show_cache(options, folder);
-    bool usable = cache && show_compiler(options, folder);
+    bool compiler = cache && show_compiler(options, folder), images = show_images();
+    bool usable = cache && (compiler || images);
     bool driver = show_driver();
     show_nvml(driver);
     show_nvrtc();
     usable &= show_devices(options, driver);
     show_busted();
-    row("verdict",
-        usable ? "usable: kernels run here" : "kernels cannot run here: see the remedies above");
+    row("verdict", usable && !compiler ? "usable: kernels run here that have an image in GB_IMAGES"
+                   : usable            ? "usable: kernels run here"
+                                       : "kernels cannot run here: see the remedies above");
     return usable ? 0 : GBRUN_FAILED;
 }

@@ -1,6 +1,7 @@
 /* The cpu backend's table, its devices and what they say of themselves. */
 #include "base/err.h"
 #include "gpu/cpu_engine.h"
+#include "gpu/cpu_options.h"
 #include "gpu/front.h"
 
 #include <stdio.h>
@@ -108,21 +109,11 @@ static void device_close(void *self)
 
 static const char *arch(void)
 {
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        return "x86-64-v4";
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&
-        __builtin_cpu_supports("fma"))
-        return "x86-64-v3";
-    return __builtin_cpu_supports("sse4.2") ? "x86-64-v2" : "x86-64";
-#elif defined(__aarch64__)
+    int level = gbi_cpu_level();
+#if defined(__aarch64__)
     return "aarch64";
-#else
-    return "unknown";
 #endif
+    return level ? gbi_cpu_level_name(level) : "unknown";
 }
 
 static void device_info(void *self, gb_device_info *out)

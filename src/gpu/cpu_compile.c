@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 /* Changes when what is generated for the same source changes, headers aside (they are hashed). */
+enum { LEVEL_OLDEST = 2 }; /* of images for other machines */
 enum { IMAGE_REVISION = 2, COMPILE_MS = 5 * 60 * 1000, ARGUMENTS_MAX = 512 };
 static const int64_t cache_bytes_max = (int64_t)512 << 20;
 
@@ -37,6 +38,7 @@ typedef struct {
     char folder[GB_IMAGE_PATH_MAX];
     char work[GB_IMAGE_PATH_MAX]; /* "" until it is made */
     gbi_tool tool;
+    const char *target; /* of an image for other machines: "x86-64-v3"; NULL: this processor */
     gb_image_key key;
     bool keyed; /* the key covers everything */
     bool loops; /* the text has kernels with barriers as loops too */
@@ -112,14 +114,18 @@ static int make_key(job *j)
 {
     gb_buf key;
     gb_buf_init(&key, j->config->mem);
-    int rc = gb_buf_printf(&key, "abi %d revision %d sanitize %d\ncompiler %s %s\n", GB_CPU_ABI,
-                           IMAGE_REVISION, j->config->sanitize, j->tool.path, j->tool.version);
+    j->files.size = 0;
+    int rc = gb_buf_printf(&key, "abi %d revision %d ", GB_CPU_ABI, IMAGE_REVISION);
+    if (rc == 0)
+        rc = j->target ? gb_buf_printf(&key, "made for %s\n", j->target)
+                       : gb_buf_printf(&key, "sanitize %d\ncompiler %s %s\n", j->config->sanitize,
+                                       j->tool.path, j->tool.version);
     for (const gb_embedded *header = gb_embedded_headers; header->name && rc == 0; header++) {
         rc = gb_buf_printf(&key, "header %s %zu\n", header->name, header->size);
         if (rc == 0) rc = gb_buf_put(&key, header->bytes, header->size);
     }
-    if (rc == 0) rc = gbi_machine(&key);
-    if (rc == 0) rc = gbi_key_source(j->spec, &key, &j->files, &j->keyed, false);
+    if (rc == 0 && !j->target) rc = gbi_machine(&key);
+    if (rc == 0) rc = gbi_key_source(j->spec, &key, &j->files, &j->keyed, j->target != NULL);
     if (rc == 0) j->key = gb_image_key_of(key.data, key.size);
     gb_buf_fini(&key);
     return rc;
@@ -320,10 +326,9 @@ static const char *const clang_only[] = {"-fdeclspec",
                                          "-Wno-return-type-c-linkage",
                                          NULL};
 static const char *const gcc_only[] = {"-fmax-errors=20", "-fno-gnu-unique", NULL};
-static const char *const fast[] = {"-O3", "-march=native", "-fno-semantic-interposition", NULL};
+static const char *const fast[] = {"-O3", "-fno-semantic-interposition", NULL};
 static const char *const sanitized[] = {"-O1",
                                         "-g",
-                                        "-march=native",
                                         "-fno-omit-frame-pointer",
                                         "-fsanitize=address,undefined",
                                         "-fno-sanitize=vptr,function",
@@ -333,13 +338,16 @@ static const char *const libraries[] = {"-nodefaultlibs", "-lm", "-lc", NULL};
 static int compile(job *j)
 {
     gb_buf output;
-    char path[GB_IMAGE_PATH_MAX + 64];
+    char path[GB_IMAGE_PATH_MAX + 64], processor[32];
     arguments a = {.count = 0};
     gb_buf_init(&output, j->config->mem);
+    snprintf(processor, sizeof processor, "-march=%s", j->target ? j->target : "native");
     add(&a, j->tool.path);
     add_all(&a, always);
     add_all(&a, j->tool.clang ? clang_only : gcc_only);
     add_all(&a, j->config->sanitize ? sanitized : fast);
+    add(&a, processor);
+    if (j->target) add(&a, "-s");
     add(&a, gbi_options_standard(j->spec));
     if (gbi_options_fast_math(j->spec)) add(&a, "-ffast-math"), add(&a, "-fno-finite-math-only");
     add(&a, "-I");
@@ -420,21 +428,74 @@ static int make(job *j)
     }
     gb_buf_fini(&expanded);
     if (j->work[0]) remove_below(j->work, 0);
-    if (rc < 0 || !j->keyed) return rc;
-    /* what does not reach the cache is compiled again: not this module's failure */
-    int stored = gb_image_cache_store(j->folder, j->key, "cpu", j->image.data, j->image.size,
-                                      j->log.data, j->log.size);
-    if (stored < 0) gb_buf_printf(&j->log, "warning: not cached: %s\n", gb_err_detail());
-    gb_image_cache_trim(j->folder, cache_bytes_max);
-    return 0;
+    j->work[0] = 0;
+    return rc;
 }
+
+static int store(job *j)
+{
+    return gb_image_cache_store(j->folder, j->key, "cpu", j->image.data, j->image.size, j->log.data,
+                                j->log.size);
+}
+
+/* ---- images for other machines ---- */
+
+/* There is no compiler; what was made for the best level that this processor has, or an older one.
+ * The detail says why there is none, and stays first. */
+static int find_made(job *j, gb_cpu_object **out)
+{
+    char why[1024], folder[GB_IMAGE_PATH_MAX];
+    int own = gbi_cpu_level();
+    snprintf(why, sizeof why, "%s", gb_err_detail());
+    int rc = j->config->sanitize ? 0 : gb_image_made_folder(false, folder);
+    if (rc <= 0) return rc < 0 ? rc : gb_err_set(GB_ECOMPILE, "%s", why);
+    memcpy(j->folder, folder, sizeof folder);
+    for (int level = own; level >= LEVEL_OLDEST; level--) {
+        j->target = gbi_cpu_level_name(level);
+        rc = make_key(j);
+        if (rc < 0) return rc;
+        rc = j->keyed ? gb_image_cache_load(j->folder, j->key, "cpu", &j->image, &j->log)
+                      : GB_ENOENT;
+        if (rc == GB_ENOENT) continue;
+        gb_buf_text(&j->log);
+        if (rc == 0) rc = load(j, true, out);
+        if (rc == 0 || rc == GB_ENOMEM) return rc;
+        return gb_err_set(GB_ECOMPILE, "an image of GB_IMAGES is refused: %s", gb_err_detail());
+    }
+    return gb_err_set(GB_ECOMPILE, "%s; no image of this source for %s in GB_IMAGES (%.200s)", why,
+                      gbi_cpu_level_name(own), folder);
+}
+
+static int make_made(job *j)
+{
+    char folder[GB_IMAGE_PATH_MAX];
+    int rc = gb_image_made_folder(true, folder);
+    if (rc <= 0) return rc;
+    rc = gb_image_cache_folder(j->config->cache_dir, j->folder);
+    if (rc == 0) rc = gbi_tool_find(&j->tool, j->config->mem, j->config->compiler, j->folder);
+    memcpy(j->folder, folder, sizeof folder);
+    for (int level = LEVEL_OLDEST; level < GBI_CPU_LEVELS && rc == 0; level++) {
+        j->target = gbi_cpu_level_name(level);
+        rc = make_key(j);
+        if (rc < 0 || !j->keyed) return rc;
+        if (gb_image_cache_load(j->folder, j->key, "cpu", &j->image, &j->log) == 0) continue;
+        j->image.size = j->log.size = 0;
+        rc = make(j);
+        if (rc == 0 && j->keyed) rc = store(j);
+    }
+    return rc;
+}
+
+/* ---- the way ---- */
 
 static int run(job *j, gb_cpu_object **out)
 {
     int rc = gbi_options_check(j->spec);
     if (rc == 0) rc = gb_image_cache_folder(j->config->cache_dir, j->folder);
-    if (rc == 0) rc = gbi_tool_find(&j->tool, j->config->mem, j->config->compiler, j->folder);
-    if (rc == 0) rc = make_key(j);
+    if (rc < 0) return rc;
+    if (gbi_tool_find(&j->tool, j->config->mem, j->config->compiler, j->folder) < 0)
+        return find_made(j, out);
+    rc = make_key(j);
     if (rc < 0) return rc;
     int found = GB_ENOENT;
     if (j->keyed) found = gb_image_cache_load(j->folder, j->key, "cpu", &j->image, &j->log);
@@ -450,8 +511,32 @@ static int run(job *j, gb_cpu_object **out)
     j->image.size = 0;
     rc = make(j);
     if (rc < 0) return rc;
+    if (j->keyed) {
+        /* what does not reach the cache is compiled again: not this module's failure */
+        if (store(j) < 0) gb_buf_printf(&j->log, "warning: not cached: %s\n", gb_err_detail());
+        gb_image_cache_trim(j->folder, cache_bytes_max);
+    }
     gb_buf_text(&j->log);
     return load(j, false, out);
+}
+
+static job *job_new(const gb_cpu_compile_config *config, const gb_module_spec *spec)
+{
+    job *j = gb_mem_zalloc(config->mem, sizeof *j);
+    if (!j) return NULL;
+    j->config = config;
+    j->spec = spec;
+    gb_buf *buffers[] = {&j->files, &j->image, &j->log, &j->text};
+    for (int i = 0; i < 4; i++) gb_buf_init(buffers[i], config->mem);
+    return j;
+}
+
+static void job_free(job *j)
+{
+    gb_buf *buffers[] = {&j->files, &j->image, &j->log, &j->text};
+    free(j->detail);
+    for (int i = 0; i < 4; i++) gb_buf_fini(buffers[i]);
+    gb_mem_free(j->config->mem, j, sizeof *j);
 }
 
 int gb_cpu_compile(const gb_cpu_compile_config *config, const gb_module_spec *spec,
@@ -459,19 +544,22 @@ int gb_cpu_compile(const gb_cpu_compile_config *config, const gb_module_spec *sp
 {
     *out = NULL;
     if (detail) *detail = NULL;
-    job *j = gb_mem_zalloc(config->mem, sizeof *j);
+    job *j = job_new(config, spec);
     if (!j) return GB_ENOMEM;
-    j->config = config;
-    j->spec = spec;
-    gb_buf *buffers[] = {&j->files, &j->image, &j->log, &j->text};
-    for (int i = 0; i < 4; i++) gb_buf_init(buffers[i], config->mem);
     int rc = run(j, out);
     if (rc < 0 && detail) {
         *detail = j->detail ? j->detail : strdup(gb_err_detail());
         j->detail = NULL;
     }
-    free(j->detail);
-    for (int i = 0; i < 4; i++) gb_buf_fini(buffers[i]);
-    gb_mem_free(config->mem, j, sizeof *j);
+    job_free(j);
+    return rc;
+}
+
+int gb_cpu_images_make(const gb_cpu_compile_config *config, const gb_module_spec *spec)
+{
+    job *j = job_new(config, spec);
+    if (!j) return GB_ENOMEM;
+    int rc = make_made(j);
+    job_free(j);
     return rc;
 }

@@ -34,6 +34,14 @@ typedef struct gb_cpu_compile_config {
 int gb_cpu_compile(const gb_cpu_compile_config *config, const gb_module_spec *spec,
                    gb_cpu_object **out, char **detail);
 
+/* Without a compiler: the image that was made elsewhere (gb_image_made_folder) for the best level
+ * of x86-64 that this processor has. GB_ECOMPILE: there is none, or it is damaged or not what its
+ * name says.
+ *
+ * Makes such images of a source, for x86-64-v2, v3 and v4, in $GB_IMAGES_MAKE; nothing to do when
+ * that is not set. Not for sanitized kernels. */
+int gb_cpu_images_make(const gb_cpu_compile_config *config, const gb_module_spec *spec);
+
 /* Borrowed until close. */
 const gb_cpu_image *gb_cpu_object_image(const gb_cpu_object *object);
 const char *gb_cpu_object_log(const gb_cpu_object *object); /* warnings; "" when none */

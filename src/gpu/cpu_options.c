@@ -84,3 +84,33 @@ int gbi_machine(gb_buf *key)
     return rc;
 #endif
 }
+
+const char *gbi_cpu_level_name(int level)
+{
+    static const char *const names[GBI_CPU_LEVELS] = {"other", "x86-64", "x86-64-v2", "x86-64-v3",
+                                                      "x86-64-v4"};
+    return level >= 0 && level < GBI_CPU_LEVELS ? names[level] : names[0];
+}
+
+/* The compiler's own tests, which ask whether the system saves the registers too, and what older
+ * compilers cannot ask for. */
+int gbi_cpu_level(void)
+{
+#if defined(__x86_64__)
+    unsigned a, b, c1 = 0, c80 = 0, d;
+    __builtin_cpu_init();
+    __get_cpuid(1, &a, &b, &c1, &d);
+    __get_cpuid(0x80000001u, &a, &b, &c80, &d);
+    bool v2 = __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("ssse3") &&
+              __builtin_cpu_supports("popcnt") && (c1 & bit_CMPXCHG16B) && (c80 & bit_LAHF_LM);
+    bool v3 = v2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+              __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && (c1 & bit_MOVBE) &&
+              (c1 & bit_F16C) && (c80 & bit_ABM);
+    bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+              __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+              __builtin_cpu_supports("avx512vl");
+    return v4 ? 4 : v3 ? 3 : v2 ? 2 : 1;
+#else
+    return 0;
+#endif
+}

@@ -15,4 +15,9 @@ bool gbi_options_fast_math(const gb_module_spec *spec);
 /* Appends what -march=native depends on: vendor, family, model and features of this processor. */
 int gbi_machine(gb_buf *key);
 
+/* The level of the x86-64 psABI that this processor has, 1 to 4, or 0 for another processor. */
+enum { GBI_CPU_LEVELS = 5 };
+int gbi_cpu_level(void);
+const char *gbi_cpu_level_name(int level); /* "x86-64-v3"; the compilers' name of it */
+
 #endif

@@ -364,8 +364,8 @@ static void store(work *w)
     gb_buf_fini(&note);
 }
 
-/* GB_ENOENT: it is to be compiled. */
-static int load(work *w)
+/* GB_ENOENT: it is to be compiled. made: elsewhere; a damaged one is an error then. */
+static int load(work *w, bool made)
 {
     gb_buf note;
     char *end = NULL;
@@ -389,6 +389,8 @@ static int load(work *w)
     w->out->bytes.size = w->out->log.size = 0;
     gbi_cuda_names_fini(&w->out->names);
     if (rc != GB_ENOENT && rc != GB_ECONFLICT) return rc;
+    if (rc == GB_ECONFLICT && made)
+        return gb_err_set(GB_ECOMPILE, "an image of GB_IMAGES is refused: %s", gb_err_detail());
     if (rc == GB_ECONFLICT)
         gb_buf_printf(&w->out->log, "warning: compiled again: %s\n", gb_err_detail());
     w->own = w->out->log.size;
@@ -400,26 +402,23 @@ static int load(work *w)
 /* An image for the architecture itself, or PTX for the newest before it. */
 static int find_made(work *w, const char *arch)
 {
-    const char *folder = getenv("GB_IMAGES");
     int own = arch_number(arch), rc = GB_ENOENT;
-    if (!folder || !*folder || !own) return GB_ENOENT;
-    int found = gb_image_cache_folder(folder, w->folder);
-    if (found < 0) return found;
+    int found = own ? gb_image_made_folder(false, w->folder) : 0;
+    if (found <= 0) return found < 0 ? found : GB_ENOENT;
     for (int n = own + 1; n >= ARCH_OLDEST && rc == GB_ENOENT; n--) {
         char made_for[32]; /* first the cubin, then PTX from its own number down */
         snprintf(made_for, sizeof made_for, n > own ? "sm_%d" : "compute_%d", n > own ? own : n);
         rc = make_key(w, made_for);
-        if (rc == 0) rc = w->keyed ? load(w) : GB_ENOENT;
+        if (rc == 0) rc = w->keyed ? load(w, true) : GB_ENOENT;
     }
     return rc;
 }
 
 static int put_made(work *w)
 {
-    const char *folder = getenv("GB_IMAGES_MAKE");
-    if (!folder || !*folder) return 0;
-    int rc = gb_image_cache_folder(folder, w->folder);
-    if (rc == 0) rc = make_key(w, strchr(w->arch, '=') + 1);
+    int rc = gb_image_made_folder(true, w->folder);
+    if (rc <= 0) return rc;
+    rc = make_key(w, strchr(w->arch, '=') + 1);
     if (rc == 0 && w->keyed) store(w);
     return rc;
 }
@@ -432,7 +431,7 @@ static int from_compiler(work *w, const char *cache_dir, const char *arch)
     if (w->out->verbose) w->keyed = false;
     if (rc < 0) return rc;
     set_options(w);
-    rc = w->keyed ? load(w) : GB_ENOENT;
+    rc = w->keyed ? load(w, false) : GB_ENOENT;
     if (rc == GB_ENOENT) {
         rc = make(w);
         if (rc == 0 && w->keyed) store(w);
@@ -460,11 +459,12 @@ int gbi_cuda_compile(gbi_cuda_image *out, const gb_nvrtc_api *nvrtc, const char 
 int gbi_cuda_images_make(gb_mem *mem, const char *cache_dir, const gb_module_spec *spec)
 {
     static const char *const archs[] = {"sm_80", "sm_90", "compute_80"};
-    const char *folder = getenv("GB_IMAGES_MAKE");
+    char folder[GB_IMAGE_PATH_MAX];
     gb_nvrtc_api nvrtc;
-    if (!folder || !*folder) return 0;
-    int rc = gbi_nvrtc_load(&nvrtc);
-    if (rc < 0) return rc;
+    int rc = gb_image_made_folder(true, folder);
+    if (rc > 0) rc = gbi_nvrtc_load(&nvrtc) < 0 ? GB_ENOENT : 1;
+    if (rc <= 0) return rc;
+    rc = 0;
     for (size_t i = 0; i < sizeof archs / sizeof *archs && rc == 0; i++) {
         gbi_cuda_image image;
         gbi_cuda_image_init(&image, mem);

@@ -25,9 +25,9 @@ void gbi_cuda_image_fini(gbi_cuda_image *image);
 /* arch: "sm_90", as the device says. The image is a cubin for it where NVRTC can, else PTX for the
  * newest architecture before it; "compute_90" asks for PTX. cache_dir: see gb_image_cache_folder.
  *
- * $GB_IMAGES names a folder of images that were made elsewhere from the same source: it is looked
- * at first, and all that is left where nvrtc is NULL (GB_ENOENT then). With $GB_IMAGES_MAKE what is
- * compiled goes to that folder too. Both are folders that only this user can write. */
+ * Images made elsewhere (gb_image_made_folder) are looked at first, and are all that is left where
+ * nvrtc is NULL (GB_ENOENT then); one that is damaged or not what its name says is GB_ECOMPILE.
+ * With $GB_IMAGES_MAKE what is compiled goes to that folder too. */
 int gbi_cuda_compile(gbi_cuda_image *out, const gb_nvrtc_api *nvrtc, const char *cache_dir,
                      const gb_module_spec *spec, const char *arch);
 

@@ -141,6 +141,14 @@ int gb_image_cache_folder(const char *configured, char *out)
     return 0;
 }
 
+int gb_image_made_folder(bool make, char *out)
+{
+    const char *folder = getenv(make ? "GB_IMAGES_MAKE" : "GB_IMAGES");
+    if (!folder || !*folder) return 0;
+    int rc = gb_image_cache_folder(folder, out);
+    return rc < 0 ? rc : 1;
+}
+
 /* ---- entries ---- */
 
 static void entry_path(char *out, const char *folder, gb_image_key key, const char *kind)

@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,12 @@ gb_image_key gb_image_key_of(const void *bytes, size_t size);
  * ~/.cache/gpubridge. GB_EDENIED: it is another user's, or others may write it. GB_ENOENT: there is
  * no home, or it cannot be made. out: GB_IMAGE_PATH_MAX bytes. */
 int gb_image_cache_folder(const char *configured, char *out);
+
+/* Images made elsewhere, for a machine without a compiler: the folder that $GB_IMAGES_MAKE (make)
+ * or $GB_IMAGES names, checked like the cache's. Its entries are those of a cache, under keys that
+ * hold the text of the source and what it was made for, and nothing of a machine. 1, or 0 when the
+ * variable is not set, or as gb_image_cache_folder. */
+int gb_image_made_folder(bool make, char *out);
 
 /* Reads an entry: payload and note (both emptied first). GB_ENOENT: there is none. GB_ECONFLICT: it
  * is damaged or not ours, and is to be made again; the detail says how. kind is a short word that

@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "base/err.h"
 #include "base/hash.h"
+#include "gpu/cpu_compile.h"
 #include "gpu/cuda_compile.h"
 #include "gpu/front.h"
 
@@ -159,15 +160,23 @@ static void finish_waiters(gb_module *module)
     }
 }
 
-/* What runs on a cpu device here is to run on a GPU elsewhere: see cuda_compile.h. */
+/* What runs on a cpu device here is to run elsewhere without a compiler: see gb_image_made_folder.
+ */
 static void make_images(const gb_module *module)
 {
     gb_gpu *gpu = module->device->gpu;
-    if (strcmp(module->device->limits.backend, "cpu") != 0) return;
-    int rc = gbi_cuda_images_make(&gpu->room, gpu->config.cache_dir, &module->spec);
+    const gb_gpu_config *config = &gpu->config;
+    if (strcmp(module->device->limits.backend, "cpu") != 0 || config->sanitize) return;
+    int rc = gb_cpu_images_make(&(gb_cpu_compile_config){.mem = &gpu->room,
+                                                         .cache_dir = config->cache_dir,
+                                                         .compiler = config->compiler},
+                                &module->spec);
     if (rc < 0)
-        fprintf(stderr, "gpubridge: no image for GPUs of %s: %s\n",
-                module->spec.name ? module->spec.name : "a source", gb_err_detail());
+        fprintf(stderr, "gpubridge: no image of %s: %s\n", module->spec.name, gb_err_detail());
+    rc = gbi_cuda_images_make(&gpu->room, config->cache_dir, &module->spec);
+    if (rc < 0)
+        fprintf(stderr, "gpubridge: no image for GPUs of %s: %s\n", module->spec.name,
+                gb_err_detail());
 }
 
 static uint64_t clock_ns(void)

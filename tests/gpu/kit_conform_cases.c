@@ -81,6 +81,11 @@ static void compile_errors(conform *c)
     gb_module *module = NULL;
     int rc = conform_compile(c, "broken.cu", source, NULL, NULL, &module, text, sizeof text);
     assert_int_equal(rc, GB_ECOMPILE);
+    if (strstr(text, "in GB_IMAGES")) { /* only what was made elsewhere runs here */
+        gb_module_unref(module);
+        free(source);
+        skip();
+    }
     assert_non_null(strstr(text, "undeclared_name"));
     assert_non_null(strstr(text, "3")); /* the line */
     assert_null(gb_module_kernel(module, "broken"));

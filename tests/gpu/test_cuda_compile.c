@@ -278,6 +278,24 @@ static int compile_folder(const char *folder, const int *archs, int count)
     return files;
 }
 
+/* One bit of every file in the folder. */
+static void damage_all(void)
+{
+    char path[400];
+    DIR *dir = opendir(kit.folder);
+    for (struct dirent *at = readdir(dir); at; at = readdir(dir)) {
+        snprintf(path, sizeof path, "%s/%s", kit.folder, at->d_name);
+        FILE *file = at->d_name[0] == '.' ? NULL : fopen(path, "r+b");
+        if (!file) continue;
+        fseek(file, -100, SEEK_END);
+        int byte = fgetc(file);
+        fseek(file, -100, SEEK_END);
+        fputc(byte ^ 1, file);
+        fclose(file);
+    }
+    closedir(dir);
+}
+
 /* Images made here serve a machine without NVRTC: the architecture's own, else PTX of one before;
  * names and folders of the source do not matter, its text does. */
 static void made_elsewhere(void **state)
@@ -314,6 +332,13 @@ static void made_elsewhere(void **state)
         }
         done();
     }
+    damage_all();
+    gbi_cuda_image_init(&kit.image, &kit.mem);
+    assert_int_equal(gbi_cuda_compile(&kit.image, &kit.nvrtc, kit.folder, &spec, "sm_90"),
+                     GB_ECOMPILE);
+    assert_non_null(strstr(gb_err_detail(), "an image of GB_IMAGES is refused: "));
+    assert_non_null(strstr(gb_err_detail(), "is corrupt (checksum)"));
+    done();
     spec = spec_of("extern \"C\" __global__ void f(float *x) { x[0] = 8; }\n");
     gbi_cuda_image_init(&kit.image, &kit.mem);
     assert_int_equal(gbi_cuda_compile(&kit.image, NULL, kit.folder, &spec, "sm_90"), GB_ENOENT);
