@@ -27,6 +27,7 @@ typedef struct gb_block {
     void (*release)(void *user, void *data, size_t bytes); /* foreign memory only */
     void *user;
     size_t charged; /* of the data; the header is counted as an allocation of its own */
+    bool at_home;   /* its bytes mean nothing to another process; set by who makes it */
 } gb_block;
 
 /* Zeroed bytes, count 1 for the caller. NULL: GB_ENOMEM is the detail. Large blocks come from the

@@ -277,6 +277,7 @@ static void detach(gb_worker *worker, gb_act *act, gb_call *call)
     call->state &= (uint8_t) ~(GB_AT_QUEUED | GB_AT_ROOM);
     call->act = NULL;
     call->hops = 0;
+    call->flags &= (uint8_t)~GB_CALL_PLACED;
     gb_key key = gb_act_key(act); /* the twin of a one-way call has none of its own */
     if (call->flags & GB_CALL_TICK)
         gb_call_fail(call, GB_ECANCELED, "its grain was deactivated");
@@ -312,6 +313,7 @@ static void unforward_run(gb_node *node, void *reader)
         gb_act *act = gb_act_find(worker, note->type, key);
         if (act && act->state == GB_ACT_FORWARD && act->forward == note->from->index)
             act_free(worker, act);
+        gbi_far_ended(worker, note->type, key);
         note->back = true;
         gb_worker_post(note->from, node);
         return;
@@ -365,6 +367,7 @@ static void act_finish(gb_worker *worker, gb_act *act)
         act->bare = true;
     }
     if (elsewhere && unforward_send(worker, act, home) == 0) return;
+    if (!elsewhere) gbi_far_ended(worker, act->type, gb_act_key(act));
     act_gone(worker, act);
 }
 

@@ -97,7 +97,8 @@ void gb_type_options_init(gb_type_options *options); /* random, no, 10 min, 1024
 
 struct gb_type {
     const gb_sym *name;
-    const gb_kind *kind;
+    const gb_kind *kind; /* NULL as long as it is foreign (far.h) */
+    atomic_bool foreign;
     gb_type_options options;
     uint32_t id;
     int pinned;   /* hosted by this worker only; -1: by all */
@@ -188,13 +189,15 @@ void gb_act_each(gb_worker *worker, gb_type *type, void (*fn)(gb_act *act, void 
 
 /* ---- calls ---- */
 
-/* What a call is; fixed once it is sent. */
+/* What a call is; fixed once it is sent, but for the last two. */
 enum {
     GB_CALL_ONEWAY =
         1,            /* a tell: answered when it is queued (or refused), its result goes nowhere */
     GB_CALL_HOOK = 2, /* on_activate, on_deactivate */
     GB_CALL_DETACHED = 4, /* a spawned turn: it shares its activation with other turns */
-    GB_CALL_TICK = 8      /* a timer's: does not keep the activation alive */
+    GB_CALL_TICK = 8,     /* a timer's: does not keep the activation alive */
+    GB_CALL_AFAR = 16,    /* its bytes came from another process: trust nothing */
+    GB_CALL_PLACED = 32   /* far.h: it was decided that its grain is to be here */
 };
 
 /* Where it is; belongs to the worker that it is at. */
@@ -412,6 +415,7 @@ struct gb_silo {
     gb_sym **syms;
     uint32_t sym_count, sym_room;
     const gb_sym *sym_activate, *sym_deactivate;
+    struct gb_far *far;  /* far.h; NULL: alone */
     atomic_bool closing; /* no new calls */
     atomic_bool ended;   /* gb_silo_stop */
 };

@@ -40,6 +40,9 @@ void gbi_calls_free(gb_worker *worker);   /* ... their memory */
 void gbi_call_arrive(gb_worker *worker, gb_call *call); /* finds or makes the activation */
 void gbi_call_to_act(gb_worker *worker, gb_act *act, gb_call *call); /* begins it, or queues it */
 
+bool gbi_far_asks(const gb_type *type); /* are its grains anybody's to activate */
+void gbi_far_ended(gb_worker *worker, gb_type *type, gb_key key);
+
 /* queue.c */
 gb_call *gbi_call_admit(gb_worker *worker, gb_call *call);
 void gbi_call_enqueue(gb_worker *worker, gb_act *act, gb_call *call);

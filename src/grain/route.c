@@ -4,6 +4,7 @@
  * home an entry that names the worker of their activation; it is made by the first call and goes
  * when the activation has ended there (act.c), so home always knows of the one activation.
  */
+#include "grain/far.h"
 #include "grain/room.h"
 
 #include "base/err.h"
@@ -45,6 +46,7 @@ static void send_to(gb_worker *worker, gb_worker *target, gb_call *call)
 static gb_worker *route(gb_worker *worker, gb_call *call)
 {
     gb_type *type = call->type;
+    if (atomic_load_explicit(&type->foreign, memory_order_acquire)) return worker;
     if (type->pinned >= 0) return worker->silo->workers[type->pinned];
     switch (type->options.placement) {
     case GB_PLACE_STATELESS:
@@ -148,6 +150,65 @@ void gb_type_loaded(gb_worker *worker, gb_type *type, int rc, const char *messag
     }
 }
 
+/* ---- other silos ---- */
+
+bool gbi_far_asks(const gb_type *type)
+{
+    return type->silo->far && type->pinned < 0 && type->options.placement != GB_PLACE_STATELESS;
+}
+
+void gbi_far_ended(gb_worker *worker, gb_type *type, gb_key key)
+{
+    if (gbi_far_asks(type)) worker->silo->far->ended(worker->silo->far, worker, type, key);
+}
+
+/* False: its grain is to be here. */
+static bool ask_far(gb_worker *worker, gb_call *call)
+{
+    gb_far *far = worker->silo->far;
+    if (!far || call->flags & GB_CALL_PLACED) return false;
+    int rc = far->place(far, worker, call);
+    if (rc == GB_OP_READY) {
+        call->flags |= GB_CALL_PLACED;
+        return false;
+    }
+    if (rc < 0) {
+        gb_call_fail(call, rc, "%s", gb_err_detail());
+        gbi_call_refuse(worker, call);
+    } else if (worker->sending == call) {
+        worker->sending = NULL;
+        worker->sent = GB_OP_PENDING;
+    }
+    return true;
+}
+
+void gb_silo_set_far(gb_silo *silo, gb_far *far)
+{
+    silo->far = far;
+}
+
+void gb_far_here(gb_worker *worker, gb_call *call)
+{
+    call->flags |= GB_CALL_PLACED;
+    gbi_call_arrive(worker, call);
+}
+
+void gb_far_answer(gb_call *call)
+{
+    call->flags |= GB_CALL_AFAR;
+    gbi_call_return(call);
+}
+
+int gb_call_may_leave(const gb_call *call)
+{
+    for (uint32_t i = 0; i < call->block_count; i++)
+        if (call->blocks[i]->at_home)
+            return gb_err_set(GB_EDEVICE, "a device buffer cannot leave its silo: send an array");
+    return 0;
+}
+
+/* ---- arriving ---- */
+
 void gbi_call_arrive(gb_worker *worker, gb_call *call)
 {
     if (gbi_call_is_over(worker, call)) {
@@ -155,8 +216,14 @@ void gbi_call_arrive(gb_worker *worker, gb_call *call)
         refuse_placed(worker, call);
         return;
     }
-    if (wait_for_type(worker, call)) return;
     gb_type *type = call->type;
+    if (atomic_load_explicit(&type->foreign, memory_order_acquire)) {
+        if (ask_far(worker, call)) return;
+        gb_call_fail(call, GB_ENOTYPE, "no silo hosts the grain type '%s'", type->name->text);
+        gbi_call_refuse(worker, call);
+        return;
+    }
+    if (wait_for_type(worker, call)) return;
     gb_act *act;
     bool full = false;
     if (type->options.placement == GB_PLACE_STATELESS)
@@ -167,6 +234,9 @@ void gbi_call_arrive(gb_worker *worker, gb_call *call)
         gbi_call_to_act(worker, act, call);
         return;
     }
+    if (!act && gbi_far_asks(type) && gb_worker_of_key(type, call->key) == worker &&
+        ask_far(worker, call))
+        return;
     gb_worker *target = act ? worker->silo->workers[act->forward] : place(worker, call);
     if (target) {
         send_to(worker, target, call);
@@ -175,6 +245,8 @@ void gbi_call_arrive(gb_worker *worker, gb_call *call)
     int rc = gbi_act_new(worker, type, call->key, &act);
     if (rc < 0) {
         gb_call_fail(call, rc, "%s", gb_err_detail());
+        if (gb_worker_of_key(type, call->key) == worker)
+            gbi_far_ended(worker, type, call->key); /* else home hears of it, and says so */
         refuse_placed(worker, call);
         return;
     }
@@ -190,7 +262,7 @@ gb_act *gb_act_make(gb_worker *worker, gb_type *type, gb_key key)
     gb_placement placement = type->options.placement;
     struct gb_type_local *local = &type->local[worker->index];
     if (local->state != GB_TYPE_LOADED || gb_worker_of_key(type, key) != worker ||
-        (placement != GB_PLACE_RANDOM && placement != GB_PLACE_HASH) ||
+        (placement != GB_PLACE_RANDOM && placement != GB_PLACE_HASH) || gbi_far_asks(type) ||
         atomic_load_explicit(&worker->silo->closing, memory_order_relaxed) ||
         gbi_act_new(worker, type, key, &act) < 0)
         return NULL;

@@ -1,3 +1,4 @@
+#include "grain/far.h"
 #include "grain/room.h"
 
 #include "base/err.h"
@@ -96,6 +97,18 @@ static int type_define_locked(gb_type **out, gb_silo *silo, const gb_sym *name, 
                               const gb_kind *kind, int pinned, const gb_type_options *options)
 {
     gb_type *type = gb_type_find(silo, name->text);
+    if (type && atomic_load(&type->foreign)) {
+        char *text = gb_mem_strdup(silo->mem, module);
+        if (!text) return GB_ENOMEM;
+        gb_mem_strfree(silo->mem, type->module);
+        type->module = text;
+        type->kind = kind;
+        type->pinned = pinned;
+        type->options = *options;
+        atomic_store(&type->foreign, false); /* now others may look at the rest */
+        *out = type;
+        return 0;
+    }
     if (type) {
         if (strcmp(type->module, module) != 0 || type->pinned != pinned)
             return gb_err_set(GB_ECONFLICT, "the grain type '%s' is defined twice: in %s and in %s",
@@ -113,6 +126,7 @@ static int type_define_locked(gb_type **out, gb_silo *silo, const gb_sym *name, 
     type->kind = kind;
     type->pinned = pinned;
     type->options = *options;
+    atomic_store(&type->foreign, kind == NULL);
     atomic_store_explicit(&silo->types[id], type, memory_order_relaxed);
     atomic_store_explicit(&silo->type_count, id + 1, memory_order_release);
     *out = type;
@@ -128,6 +142,19 @@ int gb_type_define(gb_type **out, gb_silo *silo, const char *name, const char *m
     if (!sym) return GB_ENOMEM;
     pthread_mutex_lock(&silo->types_lock);
     int rc = type_define_locked(out, silo, sym, module, kind, pinned, options);
+    pthread_mutex_unlock(&silo->types_lock);
+    return rc;
+}
+
+int gb_type_foreign(gb_type **out, gb_silo *silo, const char *name)
+{
+    const gb_sym *sym = gb_sym_get(silo, name, strlen(name));
+    if (!sym) return GB_ENOMEM;
+    gb_type_options options;
+    gb_type_options_init(&options);
+    pthread_mutex_lock(&silo->types_lock);
+    *out = gb_type_find(silo, name);
+    int rc = *out ? 0 : type_define_locked(out, silo, sym, "", NULL, -1, &options);
     pthread_mutex_unlock(&silo->types_lock);
     return rc;
 }

@@ -81,7 +81,7 @@ static int decode_values(lua_State *L)
     transfer *t = lua_touserdata(L, 1);
     return hand_over(t, L,
                      gbl_decode(L, t->call->bytes.data, t->call->bytes.size, t->call->blocks,
-                                t->call->block_count, GBL_FROM_HERE));
+                                t->call->block_count, gbl_from_of(t->call)));
 }
 
 /* Runs one of the two; the values end up on t->to, which may be the state's main thread. */

@@ -262,6 +262,7 @@ static int encode_buffer(walk *w, gbl_buffer *buffer, bool move)
         free(sent);
         return GB_ENOMEM;
     }
+    block->at_home = true;
     gb_buf *out = w->to->bytes;
     if ((rc = attach(w, block, &at)) < 0 || (rc = gb_cbor_put_tag(out, GBL_TAG_BUFFER)) < 0 ||
         (rc = gb_cbor_put_list(out, 2)) < 0 || (rc = gb_cbor_put_uint(out, at)) < 0 ||

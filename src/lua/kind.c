@@ -260,7 +260,7 @@ static int unpack_protected(lua_State *L)
     size_t caller = gbl_caller_size(call->bytes.data, call->bytes.size);
     co->caller = (uint32_t)caller;
     int count = gbl_decode(L, (const char *)call->bytes.data + caller, call->bytes.size - caller,
-                           call->blocks, call->block_count, GBL_FROM_HERE);
+                           call->blocks, call->block_count, gbl_from_of(call));
     if (count < 0) {
         gb_call_fail(call, count, "%s", gb_err_detail());
         return 0;

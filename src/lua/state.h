@@ -234,6 +234,10 @@ int gbl_caller_push(lua_State *L, const void *bytes, size_t size);
 /* Who wrote the bytes. A buffer is a handle of this process, so only messages that began in it may
  * carry one. */
 typedef enum { GBL_FROM_HERE, GBL_FROM_AFAR } gbl_from;
+static inline gbl_from gbl_from_of(const gb_call *call)
+{
+    return call->flags & GB_CALL_AFAR ? GBL_FROM_AFAR : GBL_FROM_HERE;
+}
 
 /* Pushes the values: how many, or negative with the stack as it was. Never trusts the bytes. Blocks
  * are taken over one by one. May raise when out of memory. */
