@@ -455,12 +455,13 @@ void gbi_act_settle(gb_worker *worker, gb_act *act)
         if (act->running == 0) act_end(worker, act);
         return;
     }
-    if (act->running == 0) act->last = worker->now;
     while (act->queue && (act->running == 0 || type->options.reentrant == GB_REENTRANT_YES)) {
         gb_call *call = gbi_call_dequeue(worker, act);
         if (call) gbi_turn_begin(worker, act, call);
     }
-    if (act->running > 0 || type->options.keep_alive) return;
+    if (act->running > 0) return;
+    act->last = worker->now; /* not earlier: the list of idle ones is in this order */
+    if (type->options.keep_alive) return;
     struct gb_type_local *local = &type->local[worker->index];
     if (local->idle.prev == &act->idle) return; /* it is the last one used anyway */
     if (gb_list_empty(&local->idle) &&
