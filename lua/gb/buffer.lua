@@ -270,6 +270,43 @@ function methods:fill(value, options)
   return core.buffer_fill(self, one, offset * kind.size, count, options and options.async, queue)
 end
 
+local file_options = { offset = true, count = true, from = true, async = true }
+
+-- What load and save have in common: the bytes of the range, and the options.
+local function file(self, name, path, options)
+  local n, kind = check(self, name, name == "load")
+  if type(path) ~= "string" or path == "" or path:find("%z") then
+    error(("%s takes the path of a file, got %s"):format(name, type(path) == "string"
+      and ("%q"):format(path) or type(path)), 3)
+  end
+  near.check_options(name, options, file_options, 3)
+  local from = options and options.from
+  if from ~= nil and name == "save" then
+    error("save writes a whole file: from is an option of load", 3)
+  end
+  from = whole("from", from or 0, 3)
+  if from < 0 then error(("from is a byte of the file, got %d"):format(from), 3) end
+  local offset, count = range(n, options, nil, 3)
+  local ok, message, code = core.buffer_settle(self)
+  if not ok then return nil, message, code end
+  return core.buffer_file(self, name == "save", path, offset * kind.size, count * kind.size, from,
+    options and options.async)
+end
+
+--- Reads a file into the buffer, past the host's caches where the system can. Options: offset and
+--- count (in the buffer), from (the first byte in the file: 0), async. What was queued by the caller
+--- on the device ends first. The file must have as many bytes and must not change meanwhile.
+function methods:load(path, options)
+  local ok, message, code = file(self, "load", path, options)
+  return ok, message, code
+end
+
+--- Writes a file with the elements of the buffer (or those of offset and count), all or nothing.
+function methods:save(path, options)
+  local ok, message, code = file(self, "save", path, options)
+  return ok, message, code
+end
+
 --- A read-only handle on the same memory, which may be passed to other grains.
 function methods:share()
   check(self, "share")

@@ -202,6 +202,23 @@ function Buffer:fill(value, options) end
 ---@return gb.Buffer
 function Buffer:share() end
 
+---Reads a file into the buffer. The file must have the bytes and must not change meanwhile.
+---@param path string
+---@param options? { offset?: integer, count?: integer, from?: integer, async?: boolean } from: the
+--- first byte in the file, 0
+---@return true|nil|gb.Future
+---@return string? message
+---@return string? code "ENOENT", "EINVAL", "ECONFLICT", "EDENIED", "EDEVICE", "ENOMEM"
+function Buffer:load(path, options) end
+
+---Writes a file with the elements of the buffer, all or nothing.
+---@param path string
+---@param options? { offset?: integer, count?: integer, async?: boolean }
+---@return true|nil|gb.Future
+---@return string? message
+---@return string? code "EQUOTA": the disk is full; "EDENIED", "ENOENT", "EDEVICE"
+function Buffer:save(path, options) end
+
 ---Lets go now; the memory goes with its last holder and the last command that uses it.
 ---@return true
 function Buffer:free() end

@@ -38,7 +38,7 @@ struct gb_gpu {
     gb_device *devices;
     gb_ledger *ledger;              /* made with the devices */
     _Atomic uint64_t maintained_ns; /* 0: not yet */
-    gbi_jobs jobs;
+    gbi_jobs jobs, files;
     pthread_mutex_t idle_lock;
     pthread_cond_t idle;
     _Atomic int64_t commands; /* submitted and not freed */

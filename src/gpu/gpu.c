@@ -41,6 +41,10 @@ int gb_gpu_open(gb_gpu **out, const gb_gpu_config *config)
     bool lost = (config->cache_dir && !gpu->config.cache_dir) ||
                 (config->compiler && !gpu->config.compiler) ||
                 gbi_jobs_open(&gpu->jobs, &gpu->room) < 0;
+    if (!lost && gbi_jobs_open(&gpu->files, &gpu->room) < 0) {
+        gbi_jobs_close(&gpu->jobs, &gpu->room);
+        lost = true;
+    }
     if (lost) {
         free_gpu(gpu, config->mem);
         return GB_ENOMEM;
@@ -72,6 +76,7 @@ static void wait_for_commands(gb_gpu *gpu)
 void gb_gpu_close(gb_gpu *gpu)
 {
     if (!gpu) return;
+    gbi_jobs_close(&gpu->files, &gpu->room); /* they use queues */
     wait_for_commands(gpu);
     int lost = 0;
     for (int i = 0; i < gpu->backend_count; i++)

@@ -46,6 +46,7 @@ typedef struct gb_gpu_config {
     int devices_max;      /* so many GPUs are used, the first ones; 0: all */
     int64_t memory_pool_bytes; /* what each device may keep of freed memory, or GB_POOL_...; 0: 1
                                   GB, at most a quarter of the device */
+    int64_t storage_bytes; /* pinned memory of one load or save of a file; 0: 16 MB */
     uint64_t bound_ns;         /* a launch that runs longer is a runaway; 0: 5 min */
     bool owns_devices; /* nobody else in this process uses the GPUs: a lost one is reset as soon as
                           nothing of it is under way and no pinned or unified buffer of it is open;
@@ -202,6 +203,19 @@ gb_device *gb_buffer_device(const gb_buffer *buffer);
 gb_buffer_kind gb_buffer_get_kind(const gb_buffer *buffer);
 void *gb_buffer_host(gb_buffer *buffer); /* pinned and unified: the host address; device: NULL */
 uint64_t gb_buffer_address(const gb_buffer *buffer); /* as kernels see it */
+
+/* ---- files ----
+ * Both run on a thread of the room, which calls op->done: GB_OP_PENDING, or an error. They are in
+ * no order with queues: commands on those bytes that were queued before must have ended. What a
+ * range of a buffer may be is as for copies; file_offset is in bytes. op->cancelled is looked at
+ * now and then. rc of the op, beside what copies give: GB_ENOENT, GB_EDENIED, GB_EQUOTA (the disk
+ * is full), GB_ENOMEM (no pinned memory), GB_EDEVICE (the system's own text), GB_EINVAL (no regular
+ * file; load: it is too short), load: GB_ECONFLICT (it changed meanwhile). After a failed load the
+ * bytes of the range are undefined; a failed save leaves what was at the path before. */
+int gb_buffer_load(gb_buffer *to, size_t offset, size_t bytes, const char *path,
+                   uint64_t file_offset, gb_op *op);
+/* The file holds these bytes and no others. Folders above it are made. */
+int gb_buffer_save(gb_buffer *from, size_t offset, size_t bytes, const char *path, gb_op *op);
 
 /* ---- modules and kernels ---- */
 

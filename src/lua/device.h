@@ -188,5 +188,6 @@ void gbl_open_launch(lua_State *L);
 void gbl_open_plan(lua_State *L);
 void gbl_open_memory(lua_State *L);
 void gbl_open_resident(lua_State *L);
+void gbl_open_storage(lua_State *L);
 
 #endif

@@ -552,4 +552,5 @@ void gbl_open_gpu(lua_State *L)
     gbl_open_plan(L);
     gbl_open_memory(L);
     gbl_open_resident(L);
+    gbl_open_storage(L);
 }

@@ -48,6 +48,12 @@ void conform_graph_order(conform *c);
 void conform_graph_memory(conform *c);
 void conform_graph_lifetimes(conform *c);
 
+/* kit_conform_files.c */
+void conform_files(conform *c);
+void conform_files_wrong(conform *c);
+void conform_files_changing(conform *c);
+void conform_files_at_once(conform *c);
+
 /* The device of a backend, NULL where it has none. */
 void conform_open(conform *c, const char *backend);
 void conform_close(conform *c);

@@ -99,6 +99,23 @@ raised("queue: expected gb.queue(), got number", function() e:fill(1, { queue = 
 local _, message, code = gb.buffer("double", 1e15)
 equal(code, "ENOMEM", message)
 
+-- files
+local path = os.tmpname()
+local f = assert(gb.buffer("float", { 1, 2, 3, 4 }))
+equal(f:save(path, { offset = 1 }), true)
+local g = assert(gb.buffer("float", 4))
+g:fill(9, { async = true })
+equal(g:load(path, { count = 2, from = 4, async = true }):await(), true)
+list(g:download():totable(), { 3, 4, 9, 9 })
+equal(select(3, g:load(path)), "EINVAL", "the file has three elements")
+equal(select(3, g:load(path .. ".none")), "ENOENT")
+raised("load takes the path of a file, got nil", function() g:load() end)
+raised("save writes a whole file", function() g:save(path, { from = 1 }) end)
+raised("unknown option 'form'", function() g:load(path, { form = 1 }) end)
+raised("from is a byte of the file, got -1", function() g:load(path, { from = -1 }) end)
+raised("load: the buffer is shared read-only", function() g:share():load(path) end)
+os.remove(path)
+
 -- passing to another grain needs share or move; both ways of dying are told apart
 local moved = assert(gb.buffer("float", 1))
 equal(tostring(gb.move(moved)), "gb.move")
