@@ -17,14 +17,14 @@ typedef struct unit {
     gb_module_spec spec;
     gb_buf source;
     char folder[4096];
-    const char *options[LIST_MAX], *includes[LIST_MAX];
+    const char *options[LIST_MAX], *includes[LIST_MAX], *instances[LIST_MAX];
 } unit;
 
 /* ---- what is compiled ---- */
 
 static int read_unit(gbrun_options *options, unit *u)
 {
-    int option_count = 0, include_count = 0;
+    int option_count = 0, include_count = 0, instance_count = 0;
     gb_buf_init(&u->source, &options->mem);
     if (gb_image_file_read(options->file, &u->source) < 0) {
         fprintf(stderr, "gbrun: cannot open %s: %s\n", options->file,
@@ -35,6 +35,8 @@ static int read_unit(gbrun_options *options, unit *u)
         const char *flag = options->given[i].flag, *value = options->given[i].value;
         if (strcmp(flag, "-I") == 0)
             u->includes[include_count++] = value + 2;
+        else if (strcmp(flag, "--instance") == 0)
+            u->instances[instance_count++] = value;
         else if (flag[1] != '-')
             u->options[option_count++] = value;
     }
@@ -46,7 +48,8 @@ static int read_unit(gbrun_options *options, unit *u)
                                .source = gb_buf_text(&u->source),
                                .source_bytes = u->source.size,
                                .options = u->options,
-                               .includes = u->includes};
+                               .includes = u->includes,
+                               .instances = u->instances};
     return 0;
 }
 
@@ -113,7 +116,7 @@ static void print_module(const gb_module *module)
     for (int i = 0; i < gb_module_kernel_count(module); i++)
         if (!is_short(module, i)) print_kernel(gb_module_kernel_at(module, i));
     if (gb_module_kernel_count(module) == 0)
-        printf("no kernels (templates need an instance, see gb.kernels{ instances = ... })\n");
+        printf("no kernels (templates need --instance 'name<types>')\n");
     if (*log) fputs(log, stderr);
 }
 

@@ -108,7 +108,7 @@ static int print_image(gbrun_options *options, gbi_cuda_image *image)
         kernels++;
     }
     if (count >= 0 && kernels == 0)
-        printf("no kernels (templates need an instance, see gb.kernels{ instances = ... })\n");
+        printf("no kernels (templates need --instance 'name<types>')\n");
     gb_buf_fini(&bytes);
     if (count < 0) fprintf(stderr, "gbrun: %s\n", gb_err_detail());
     if (count >= 0) print_rest(log);

@@ -14,6 +14,25 @@ extern "C" __global__ void turn(float *x)
 }
 ]]
 
+local scaled = [[
+template <typename T, int N> __global__ void scaled(T *x, T by)
+{
+    for (int i = 0; i < N; i++) x[i] *= by;
+}
+]]
+
+-- 64 registers' worth of numbers in the 32 that two such blocks leave each thread.
+local spilling = [[
+__global__ void __launch_bounds__(1024, 2) many(double *a, double *b, double *c)
+{
+    double r[40];
+    for (int i = 0; i < 40; i++) r[i] = a[i * blockDim.x + threadIdx.x];
+    for (int k = 0; k < 40; k++)
+        for (int i = 0; i < 40; i++) r[i] = fma(r[(i + 1) % 40], b[k], r[i]);
+    for (int i = 0; i < 40; i++) c[i * blockDim.x + threadIdx.x] = r[i];
+}
+]]
+
 local show = [[
 local gb = require "gb"
 local app = gb.config.app
@@ -204,6 +223,24 @@ return {
     has = { "sm_90 by NVRTC ", "saxpy(int n, float a, const float *x, float *y)\n  registers: ",
       "turn(float *x)\n", "shared memory: 256 bytes; spills: 0 bytes stored, 0 loaded",
       "barriers: yes", "deep::low()\n" }, lacks = { "on the cpu", "unknown" } },
+  { "kernel and instances of a template", files = { ["k.cu"] = scaled },
+    run = "kernel k.cu --instance 'scaled<float,4>' --instance 'scaled<double, 2>'",
+    has = { "scaled<float,4>(float *x, float by)", "scaled<double, 2>(double *x, double by)" } },
+  { "kernel for a GPU and instances of a template", files = { ["k.cu"] = scaled }, nvrtc = true,
+    run = "kernel k.cu --arch sm_80 --instance 'scaled<float,4>' --instance 'scaled<double, 2>'",
+    has = { "scaled<float,4>(float *x, float by)\n  registers: ",
+      "scaled<double, 2>(double *x, double by)\n  registers: " }, lacks = { "unknown" } },
+  { "kernel and an instance that is none", files = { ["k.cu"] = scaled },
+    run = "kernel k.cu --instance 'scald<float,4>'", code = 1,
+    err = { "the instance 'scald<float,4>' names no template kernel" } },
+  { "kernel for a GPU and an instance that is none", files = { ["k.cu"] = scaled }, nvrtc = true,
+    run = "kernel k.cu --arch sm_80 --instance 'scald<float,4>'", code = 1,
+    err = { "the instance 'scald<float,4>' names no template kernel" } },
+  { "kernel without an instance", files = { ["k.cu"] = scaled }, run = "kernel k.cu",
+    has = { "no kernels (templates need --instance 'name<types>')" } },
+  { "kernel for a GPU that spills", files = { ["k.cu"] = spilling }, nvrtc = true,
+    run = "kernel k.cu --arch sm_90", has = { "registers: 32; ", "stored, ", "stack: " },
+    lacks = { "spills: 0 bytes" } },
   { "kernel for a GPU and the CPU", files = { ["k.cu"] = saxpy },
     run = "kernel k.cu -DFACTOR=2 --cpu --arch sm_90", nvrtc = true,
     has = { "sm_90 by NVRTC ", "registers: unknown on the cpu" } },
