@@ -272,9 +272,8 @@ end
 
 local file_options = { offset = true, count = true, from = true, async = true }
 
--- What load and save have in common: the bytes of the range, and the options.
-local function file(self, name, path, options)
-  local n, kind = check(self, name, name == "load")
+-- What load and save have in common: the options, and the bytes of the range.
+local function file(self, name, n, kind, path, options)
   if type(path) ~= "string" or path == "" or path:find("%z") then
     error(("%s takes the path of a file, got %s"):format(name, type(path) == "string"
       and ("%q"):format(path) or type(path)), 3)
@@ -294,16 +293,18 @@ local function file(self, name, path, options)
 end
 
 --- Reads a file into the buffer, past the host's caches where the system can. Options: offset and
---- count (in the buffer), from (the first byte in the file: 0), async. What was queued by the caller
---- on the device ends first. The file must have as many bytes and must not change meanwhile.
+--- count (in the buffer), from (the first byte in the file: 0), async. What was queued by the
+--- caller on the device ends first. The file must have as many bytes and must not change meanwhile.
 function methods:load(path, options)
-  local ok, message, code = file(self, "load", path, options)
+  local n, kind = check(self, "load", true)
+  local ok, message, code = file(self, "load", n, kind, path, options)
   return ok, message, code
 end
 
 --- Writes a file with the elements of the buffer (or those of offset and count), all or nothing.
 function methods:save(path, options)
-  local ok, message, code = file(self, "save", path, options)
+  local n, kind = check(self, "save")
+  local ok, message, code = file(self, "save", n, kind, path, options)
   return ok, message, code
 end
 

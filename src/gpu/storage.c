@@ -279,13 +279,12 @@ static int make_folders(transfer *t)
 
 static int open_part(transfer *t)
 {
-    static _Atomic uint32_t last;
     struct stat there;
     if (stat(t->path, &there) == 0 && !S_ISREG(there.st_mode))
         return gb_err_set(GB_EINVAL, "cannot save to %s: it is no regular file", t->path);
     for (int folders = 0; folders < 2; folders++) {
-        snprintf(t->part, sizeof t->part, "%s.%d-%u.part", t->path, (int)getpid(),
-                 atomic_fetch_add(&last, 1));
+        snprintf(t->part, sizeof t->part, "%s.%d-%llx.part", t->path, (int)getpid(),
+                 (unsigned long long)(uintptr_t)t); /* no other one under way has it */
         if (open_direct(t, t->part, O_WRONLY | O_CREAT | O_EXCL) >= 0) return 0;
         t->part[0] = 0;
         if (errno != ENOENT) break;

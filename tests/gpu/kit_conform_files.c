@@ -11,6 +11,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -196,7 +197,7 @@ static void *append(void *arg)
 {
     writer *w = arg;
     int fd = open(w->path, O_WRONLY | O_APPEND);
-    while (fd >= 0 && !atomic_load(&w->stop) && write(fd, "more", 4) == 4) usleep(10);
+    while (fd >= 0 && !atomic_load(&w->stop) && write(fd, "more", 4) == 4) sched_yield();
     if (fd >= 0) close(fd);
     return NULL;
 }

@@ -101,8 +101,8 @@ equal(code, "ENOMEM", message)
 
 -- files
 local path = os.tmpname()
-local f = assert(gb.buffer("float", { 1, 2, 3, 4 }))
-equal(f:save(path, { offset = 1 }), true)
+local kept = assert(gb.buffer("float", { 1, 2, 3, 4 }))
+equal(kept:save(path, { offset = 1 }), true)
 local g = assert(gb.buffer("float", 4))
 g:fill(9, { async = true })
 equal(g:load(path, { count = 2, from = 4, async = true }):await(), true)
