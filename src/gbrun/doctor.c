@@ -195,6 +195,17 @@ static bool show_images(void)
     return cpu > 0;
 }
 
+/* A library that is not what it should be, because a variable names it. */
+static bool remedy_variable(const char *name, const char *library)
+{
+    char text[160];
+    const char *set = getenv(name);
+    if (!set || !*set) return false;
+    snprintf(text, sizeof text, "%s names this file: unset it, or name %s", name, library);
+    remedy(text);
+    return true;
+}
+
 static void version_row(const char *name, const char *what, int version, const char *path)
 {
     char text[GB_CUDA_PATH_MAX + 64];
@@ -210,8 +221,10 @@ static bool show_driver(void)
     char text[512];
     if (gbi_cuda_load(&driver) < 0) {
         row("CUDA driver", gb_err_detail());
-        remedy("kernels run on the CPU; for an NVIDIA GPU install its driver (libcuda.so.1, 525.60 "
-               "or newer), in a container with --gpus all");
+        if (!remedy_variable("GB_CUDA_LIBRARY", "the driver's libcuda.so.1"))
+            remedy("kernels run on the CPU; for an NVIDIA GPU install its driver (libcuda.so.1, "
+                   "525.60 "
+                   "or newer), in a container with --gpus all");
         return false;
     }
     version_row("CUDA driver", "for CUDA ", driver.version, driver.path);
@@ -234,9 +247,10 @@ static void show_nvml(bool driver)
     char text[512], version[96] = "?";
     if (gbi_nvml_load(&nvml) < 0) {
         missing("NVML");
-        remedy(driver ? "temperature, power and use of GPUs are not shown: install "
-                        "libnvidia-ml.so.1, which comes with the driver"
-                      : "it comes with the driver; nothing is missing without a GPU");
+        if (!remedy_variable("GB_NVML_LIBRARY", "the driver's libnvidia-ml.so.1"))
+            remedy(driver ? "temperature, power and use of GPUs are not shown: install "
+                            "libnvidia-ml.so.1, which comes with the driver"
+                          : "it comes with the driver; nothing is missing without a GPU");
         return;
     }
     gb_nvml_rc rc = nvml.nvmlInit_v2();
@@ -257,16 +271,18 @@ static void show_nvml(bool driver)
     gbi_nvml_unload(&nvml);
 }
 
-static void show_nvrtc(void)
+/* The oldest architecture that it compiles for, as 75; 0: there is no NVRTC. */
+static int show_nvrtc(void)
 {
     gb_nvrtc_api nvrtc;
     int archs[64];
     char text[128];
     if (gbi_nvrtc_load(&nvrtc) < 0) {
         missing("NVRTC");
-        remedy("to compile for NVIDIA GPUs: install the CUDA toolkit or the wheel "
-               "nvidia-cuda-nvrtc, or name libnvrtc.so in GB_NVRTC_LIBRARY");
-        return;
+        if (!remedy_variable("GB_NVRTC_LIBRARY", "libnvrtc.so of a toolkit"))
+            remedy("to compile for NVIDIA GPUs: install the CUDA toolkit or the wheel "
+                   "nvidia-cuda-nvrtc, or name libnvrtc.so in GB_NVRTC_LIBRARY");
+        return 0;
     }
     version_row("NVRTC", "", nvrtc.version, nvrtc.path);
     int count = gbi_nvrtc_archs(&nvrtc, archs, 64);
@@ -275,11 +291,14 @@ static void show_nvrtc(void)
         row("", text);
     }
     gbi_nvrtc_unload(&nvrtc);
+    return count > 0 ? archs[0] : 0;
 }
 
-/* False: there is not one. */
-static bool show_devices(gbrun_options *options, bool driver)
+/* How many GPUs kernels can be compiled for; negative: there is no device at all. */
+static int show_devices(gbrun_options *options, bool driver, int arch_oldest)
 {
+    char text[256];
+    int good = 0;
     gb_gpu *gpu;
     int rc = open_devices(options, &gpu), count = rc < 0 ? rc : gb_gpu_device_count(gpu);
     bool gpus = false, software = false;
@@ -290,13 +309,22 @@ static bool show_devices(gbrun_options *options, bool driver)
         gpus |= strcmp(info.backend, "cuda") == 0;
         software |= strcmp(info.backend, "software") == 0;
         print_device(gpu, i, i ? "               " : "devices        ");
+        int arch = strncmp(info.arch, "sm_", 3) == 0 ? (int)strtol(info.arch + 3, NULL, 10) : 0;
+        good += strcmp(info.backend, "cuda") == 0 && arch_oldest && arch >= arch_oldest;
+        if (!arch || !arch_oldest || arch >= arch_oldest) continue;
+        snprintf(
+            text, sizeof text,
+            "this NVRTC compiles for sm_%d and later, not for device %d (%s): install an older "
+            "one",
+            arch_oldest, i, info.arch);
+        remedy(text);
     }
     if (software)
         remedy("software devices are of a driver for tests and no GPUs: unset GB_CUDA_LIBRARY");
     else if (driver && !gpus)
         remedy("the CUDA driver shows no device: see nvidia-smi, and CUDA_VISIBLE_DEVICES");
     if (rc >= 0) gb_gpu_close(gpu);
-    return count > 0;
+    return count > 0 ? good : -1;
 }
 
 static void show_busted(void)
@@ -323,11 +351,16 @@ int gbrun_doctor(gbrun_options *options)
     bool usable = cache && (compiler || images);
     bool driver = show_driver();
     show_nvml(driver);
-    show_nvrtc();
-    usable &= show_devices(options, driver);
+    int arch = show_nvrtc(), gpus = show_devices(options, driver, arch);
+    usable &= gpus >= 0;
     show_busted();
-    row("verdict", usable && !compiler ? "usable: kernels run here that have an image in GB_IMAGES"
-                   : usable            ? "usable: kernels run here"
-                                       : "kernels cannot run here: see the remedies above");
+    char text[128] = "kernels cannot run here: see the remedies above";
+    if (usable)
+        snprintf(text, sizeof text, "usable: kernels run here%s",
+                 compiler ? "" : " that have an image in GB_IMAGES");
+    size_t size = strlen(text);
+    if (usable && gpus > 0)
+        snprintf(text + size, sizeof text - size, ", on %d GPU%s too", gpus, gpus > 1 ? "s" : "");
+    row("verdict", text);
     return usable ? 0 : GBRUN_FAILED;
 }

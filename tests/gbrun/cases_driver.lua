@@ -1,6 +1,6 @@
--- A GPU that is lost under a running host, over the software driver: who waits hears of it,
--- launches go to another GPU or fail, and a host that owns its GPUs works on the same one again.
--- The software driver ends the process with 86 when anything is left in it.
+-- The program over the software driver: what doctor says, and a GPU that is lost under a host: who
+-- waits hears of it, launches go to another GPU or fail, and a host that owns its GPUs works on the
+-- same one again. The driver ends the process with 86 when anything is left in it.
 local softcuda = assert(os.getenv("GB_TEST_SOFTCUDA"))
 
 local function environment(more)
@@ -193,7 +193,25 @@ assert(ok == nil and code == "ELOST" and message:find("requires a GPU and all ar
 print("done")
 ]==]
 
+local function doctor(name, environment_more, has, more)
+  local out = { name, run = "doctor", env = environment(environment_more), has = has }
+  for key, value in pairs(more or {}) do out[key] = value end
+  return out
+end
+
 return {
+  doctor("doctor over a driver", "", { "CUDA driver    for CUDA 12.4",
+    "NVML           driver software",
+    "50 % busy, 40 C, 100 W", "-> software devices are of a driver for tests and no GPUs",
+    "usable: kernels run here\n" }),
+  doctor("doctor and an old driver", "GB_SOFTCUDA_VERSION=11080",
+    { "is for CUDA 11.8; the oldest that works is for 12.0" }, { lacks = { "% busy" } }),
+  doctor("doctor and a driver that does not start", "GB_SOFTCUDA_FAIL=cuInit@*=803",
+    { "-> it does not start: error 803" }, { lacks = { "% busy" } }),
+  doctor("doctor and NVML that does not start", "GB_SOFTCUDA_FAIL=nvmlInit_v2@*=9",
+    { "-> it does not start: error 9", "GiB free\n" }, { lacks = { "% busy" } }),
+  doctor("doctor and a GPU that is too old", "GB_SOFTCUDA_ARCH=61",
+    { "-> this NVRTC compiles for sm_75 and later, not for device 0 (sm_61)" }),
   case("a GPU that is owned serves again", "GB_SOFTCUDA_DEVICES=1", everything),
   case("it can be disowned", "GB_SOFTCUDA_DEVICES=1 GB_OWNS_DEVICES=no", not_owned),
   case("by a flag too", "GB_SOFTCUDA_DEVICES=1", not_owned,
