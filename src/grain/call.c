@@ -158,6 +158,7 @@ void gbi_call_return(gb_call *call)
     call->state = 0;
     call->act = NULL;
     call->node.run = come_home;
+    call->node.near = call->bytes.data;
     gb_worker *origin = call->origin;
     atomic_store_explicit(&call->at, origin, memory_order_release);
     gb_worker_post(origin, &call->node);

@@ -344,12 +344,12 @@ struct gb_worker {
     uint64_t spin_ns; /* adapts between none and the configured most */
     _Atomic uint64_t turns; /* written here, read by any */
     bool strict; /* looks at the clock after every turn: who drives it by hand has little time */
+    _Alignas(64) atomic_bool stuck; /* read by all who send to it, so on a line of its own */
     /* for the stuck-turn watch: written by the worker, read by the system thread */
     _Alignas(64) _Atomic uint64_t beat; /* changes with every turn; 0 while none runs */
     _Atomic(const gb_sym *) beat_method;
     _Atomic(gb_act *) beat_act;
     _Atomic(gb_act *) looked_at; /* by the watch just now: it must not go */
-    atomic_bool stuck;
     _Atomic int64_t act_count; /* written here, read by placement */
     gb_mailbox mailbox;
 };

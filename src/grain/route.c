@@ -39,6 +39,7 @@ static void send_to(gb_worker *worker, gb_worker *target, gb_call *call)
         }
     }
     call->node.run = arrive_by_mail;
+    call->node.near = call->bytes.data;
     atomic_store_explicit(&call->at, target, memory_order_release);
     gb_worker_post(target, &call->node);
 }

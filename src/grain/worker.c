@@ -28,8 +28,10 @@ static bool read_mail(gb_worker *worker)
             __builtin_prefetch(line + 64, 1);
             __builtin_prefetch(line + 128, 1);
             __builtin_prefetch(line + 192, 1);
+            __builtin_prefetch(line + 256, 1);
         }
         if (count == 0) break;
+        for (int i = 0; i < count; i++) __builtin_prefetch(nodes[i]->near);
         for (int i = 0; i < count; i++) nodes[i]->run(nodes[i], worker);
         total += count;
         any = true;

@@ -449,7 +449,16 @@ int gbl_encode_call(lua_State *L, int first, int count, gbl_packer *to, const ch
                     gbl_moves *moves)
 {
     gbl_state *state = gbl_of(L);
-    walk w = {.L = L, .state = state, .to = to, .moves = moves, .start = to->bytes->size};
+    walk w; /* not all of it: the path is long, and only for refusals */
+    w.L = L;
+    w.state = state;
+    w.to = to;
+    w.measure = (gbl_measure){0};
+    w.moves = moves;
+    w.start = to->bytes->size;
+    w.why = NULL;
+    w.path_size = 0;
+    w.path[0] = 0;
     uint32_t blocks = *to->block_count;
     bool was = gbl_cap(state, false); /* nothing may raise between */
     int rc = encode_all(&w, first, count, what);

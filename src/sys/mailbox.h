@@ -16,6 +16,7 @@
 typedef struct gb_node {
     _Atomic(struct gb_node *) next;
     void (*run)(struct gb_node *node, void *reader); /* what the reader does with it */
+    const void *near; /* what run reads early on, or NULL: a hint, never followed */
 } gb_node;
 
 typedef struct gb_mailbox {
