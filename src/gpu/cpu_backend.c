@@ -156,4 +156,5 @@ const gb_backend gbi_cpu_backend = {
     .event_close = gbi_cpu_event_close,
     .event_query = gbi_cpu_event_query,
     .event_elapsed = gbi_cpu_event_elapsed,
+    .cost_ns = gbi_cpu_cost_ns,
 };

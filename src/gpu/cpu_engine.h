@@ -101,6 +101,7 @@ gbi_runner *gbi_cpu_take_runner(gbi_cpu *cpu);
 void gbi_cpu_give_runner(gbi_cpu *cpu, gbi_runner *runner);
 
 /* Is the launch known to take less than GBI_INLINE_NS. */
+uint64_t gbi_cpu_cost_ns(const gbi_command *launch);
 bool gbi_cpu_is_small(const gbi_command *command);
 
 /* On this thread, to its end. text: malloc'd on failure. */

@@ -76,9 +76,14 @@ static uint64_t predict(const gbi_cpu_kernel *kernel, uint64_t threads)
     return 0;
 }
 
+uint64_t gbi_cpu_cost_ns(const gbi_command *launch)
+{
+    return predict(launch->u.launch.impl, threads_of(launch));
+}
+
 bool gbi_cpu_is_small(const gbi_command *command)
 {
-    uint64_t cost = predict(command->u.launch.impl, threads_of(command));
+    uint64_t cost = gbi_cpu_cost_ns(command);
     return cost && cost < GBI_INLINE_NS;
 }
 

@@ -119,16 +119,20 @@ struct gb_module {
     gb_buffer *globals;
 };
 
+enum { GBI_SIDES = 3 };
+
 struct gb_queue {
     _Atomic int32_t count; /* the handle and every pending command */
     gb_device *device;
     void *impl;
-    _Atomic int32_t depth; /* commands submitted and not ended; 0: the owner may run inline */
-    pthread_mutex_t lock;  /* signals, rc and detail while anything is pending */
-    gb_list signals;       /* pending signal commands, oldest first */
-    _Atomic int32_t rc;    /* first error since the last signal */
-    char *detail;          /* malloc'd */
-    gb_list spare;         /* freed command blocks of the common size */
+    _Atomic int32_t depth;      /* commands submitted and not ended; 0: the owner may run inline */
+    pthread_mutex_t lock;       /* signals, rc and detail while anything is pending */
+    gb_list signals;            /* pending signal commands, oldest first */
+    _Atomic int32_t rc;         /* first error since the last signal */
+    char *detail;               /* malloc'd */
+    gb_queue *leader;           /* of a side: whose signals, rc and detail count; one reference */
+    gb_queue *sides[GBI_SIDES]; /* for graphs, opened when they are needed: graph_lanes.c */
+    gb_list spare;              /* freed command blocks of the common size */
     int spare_count;
 };
 
@@ -170,6 +174,8 @@ void gbi_command_launch(gbi_command *out, gb_kernel *kernel, const gb_launch *la
 gbi_command *gbi_command_block(gb_queue *queue, size_t bytes);
 /* Parameters of a launch, into memory behind its permanent copy. */
 void gbi_command_copy_launch(gbi_command *command, const gbi_command *from, void *at);
+/* A permanent GBI_RECORD or GBI_WAIT; its generation is set before it is handed over. */
+gbi_command *gbi_command_event(gb_queue *queue, gbi_command_kind kind, gb_event *event);
 /* A permanent command becomes the backend's. */
 void gbi_queue_hand(gb_queue *queue, gbi_command *kept);
 void gbi_queue_count(gb_queue *queue, int commands); /* more of them are under way */

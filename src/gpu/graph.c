@@ -30,6 +30,7 @@ void gbi_graph_unref(gb_graph *graph)
     if (atomic_fetch_sub_explicit(&graph->refs, 1, memory_order_acq_rel) > 1) return;
     gb_mem *mem = &graph->device->gpu->room;
     gbi_order_fini(graph);
+    gbi_lanes_fini(graph);
     pthread_mutex_destroy(&graph->lock);
     for (int i = 0; i < graph->count; i++) {
         node *own = graph->nodes[i];

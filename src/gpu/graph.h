@@ -1,5 +1,6 @@
 /* Graphs, inside: graph.c records and sets, graph_order.c finds what has to wait for what,
- * graph_run.c queues the nodes: one by one, or in parts that a backend replays.
+ * graph_run.c queues the nodes: one by one, or in parts that a backend replays; graph_lanes.c on
+ * several queues.
  *
  * A graph belongs to one thread at a time. Commands that replay a part of it hold the part (a
  * gbi_replay), which holds the graph: so kernels stay loaded until the last replay has ended, also
@@ -47,6 +48,10 @@ struct gb_graph {
     int words;      /* of a row; 0: too many nodes, each waits for all before it */
     uint64_t *rows; /* bit k of row i: they work on the same bytes, and one writes */
 
+    /* graph_lanes.c */
+    gb_event **events; /* opened as they are needed */
+    int event_count;
+
     /* graph_run.c */
     int rebuilds;
     int *queued; /* node numbers; those without work are left out */
@@ -66,6 +71,8 @@ void gbi_graph_unref(gb_graph *graph);
 
 /* ---- graph_order.c ---- */
 
+enum { GBI_ORDER_MAX = 512 }; /* nodes that are told apart: rows of 32 KiB */
+
 gbi_access gbi_access_of_module(const gb_module *module, bool write);
 gbi_access gbi_access_of_buffer(const gb_buffer *buffer, size_t offset, size_t bytes, bool write);
 /* 1: who waits for whom is not what it was, 0: it is; GB_ENOMEM. */
@@ -84,6 +91,13 @@ static inline bool gbi_order_bit(const uint64_t *row, int at)
 {
     return row[at / 64] >> (at % 64) & 1;
 }
+
+/* ---- graph_lanes.c ---- */
+
+/* 1: queued, on several queues; 0: that is not worth it; or negative: nothing is queued, or the
+ * first nodes. */
+int gbi_lanes_run(gb_queue *queue, gb_graph *graph);
+void gbi_lanes_fini(gb_graph *graph);
 
 /* ---- graph_run.c ---- */
 

@@ -5,8 +5,6 @@
 
 #include <string.h>
 
-enum { NODES_MAX = 512 }; /* rows of a graph: 32 KiB */
-
 gbi_access gbi_access_of_module(const gb_module *module, bool write)
 {
     uint64_t at = (uint64_t)(uintptr_t)module;
@@ -34,7 +32,7 @@ static bool meet(const gbi_node *a, const gbi_node *b)
 static int make_rows(gb_graph *graph)
 {
     gb_mem *mem = &graph->device->gpu->room;
-    int words = graph->count > NODES_MAX ? 0 : gbi_order_words(graph->count);
+    int words = graph->count > GBI_ORDER_MAX ? 0 : gbi_order_words(graph->count);
     size_t bytes = (size_t)graph->count * (size_t)words * sizeof(uint64_t);
     uint64_t *rows = bytes ? gb_mem_zalloc(mem, bytes) : NULL;
     if (bytes && !rows) return GB_ENOMEM;

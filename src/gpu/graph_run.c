@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { PART_MAX = 512, REFUSALS_MAX = 2, REBUILDS_MAX = 3 };
+enum { REFUSALS_MAX = 2, REBUILDS_MAX = 3 };
 
 static uint64_t now_ns(void)
 {
@@ -189,7 +189,7 @@ static void divide(gb_graph *graph, const bool *taken)
         bool leads = !taken[i] && !waits_for_any(graph, i, 0, i);
         bool trails = !taken[i] && !waits_for_any(graph, i, i + 1, count);
         if (!has_work(graph->nodes[i]) || leads || trails) continue;
-        bool cut = !taken[i] || graph->queued_count - first == PART_MAX;
+        bool cut = !taken[i] || graph->queued_count - first == GBI_ORDER_MAX;
         if (cut || needs_landed(graph, i, first)) {
             add_part(graph, first);
             first = graph->queued_count;
@@ -434,7 +434,10 @@ int gb_queue_run(gb_queue *queue, gb_graph *graph)
     }
     atomic_fetch_add_explicit(&graph->runs, 1, memory_order_relaxed);
     atomic_store_explicit(&graph->queues, 1, memory_order_relaxed);
-    if (!graph->device->backend->graph_open || graph->count == 0) return run_plain(queue, graph);
+    if (!graph->device->backend->graph_open || graph->count == 0) {
+        int rc = gbi_lanes_run(queue, graph);
+        return rc == 0 ? run_plain(queue, graph) : rc < 0 ? rc : 0;
+    }
     int ready = prepare(graph);
     if (ready < 0) note_refusal(graph, gb_err_detail());
     return ready == 1 ? run_parts(queue, graph) : run_timed(queue, graph);

@@ -41,6 +41,7 @@ static void unref(gb_queue *queue)
 {
     if (atomic_fetch_sub_explicit(&queue->count, 1, memory_order_acq_rel) > 1) return;
     gb_gpu *gpu = queue->device->gpu;
+    gb_queue *leader = queue->leader;
     queue->device->backend->queue_close(queue->impl);
     for (gb_list *node; (node = gb_list_shift(&queue->spare));)
         gb_mem_free(&gpu->room, GB_CONTAINER(node, gbi_command, link), BLOCK_BYTES);
@@ -48,11 +49,20 @@ static void unref(gb_queue *queue)
     pthread_mutex_destroy(&queue->lock);
     gb_mem_free(&gpu->room, queue, sizeof *queue);
     atomic_fetch_sub(&gpu->queues, 1);
+    if (leader) unref(leader);
 }
 
 void gb_queue_close(gb_queue *queue)
 {
-    if (queue) unref(queue);
+    if (!queue) return;
+    for (int i = 0; i < GBI_SIDES; i++) gb_queue_close(queue->sides[i]);
+    unref(queue);
+}
+
+/* Whose signals take the errors of a queue's commands. */
+static gb_queue *leader_of(gb_queue *queue)
+{
+    return queue->leader ? queue->leader : queue;
 }
 
 /* ---- commands ---- */
@@ -131,6 +141,14 @@ void gbi_command_let_go(gbi_command *command)
     command->retained_count = 0;
 }
 
+gbi_command *gbi_command_event(gb_queue *queue, gbi_command_kind kind, gb_event *event)
+{
+    gbi_command command = {.kind = kind, .queue = queue};
+    command.u.event.event = event;
+    command.u.event.impl = event->impl;
+    return make_permanent(queue, &command);
+}
+
 void gbi_command_free(gbi_command *command)
 {
     gb_queue *queue = command->queue;
@@ -149,6 +167,7 @@ void gbi_command_free(gbi_command *command)
 
 static void take_error(gb_queue *queue, int rc, const char *text)
 {
+    queue = leader_of(queue);
     pthread_mutex_lock(&queue->lock);
     if (atomic_load_explicit(&queue->rc, memory_order_relaxed) == 0) {
         free(queue->detail);
@@ -197,7 +216,7 @@ static void count_what(gb_queue *queue, const gbi_command *command, int rc)
             count_what(queue, &command->u.graph.commands[i], rc);
         return;
     }
-    if (rc >= 0 && atomic_load_explicit(&queue->rc, memory_order_relaxed) < 0) return;
+    if (rc >= 0 && atomic_load_explicit(&leader_of(queue)->rc, memory_order_relaxed) < 0) return;
     if (command->kind == GBI_LAUNCH)
         gbi_device_count(device, queue, rc < 0 ? GBI_COUNT_LAUNCHES_FAILED : GBI_COUNT_LAUNCHES, 1);
     else if (command->kind == GBI_COPY && rc >= 0)
@@ -225,7 +244,7 @@ void gbi_command_end(gbi_command *command, int rc, const char *text)
 
 int gbi_command_check(gbi_command *command)
 {
-    gb_queue *queue = command->queue;
+    gb_queue *queue = leader_of(command->queue);
     pthread_mutex_lock(&queue->lock);
     int answer = atomic_load_explicit(&queue->rc, memory_order_relaxed) < 0;
     if (!answer && !gb_list_empty(&queue->signals)) {
@@ -257,7 +276,7 @@ int gbi_queue_put(gb_queue *queue, gbi_command *command)
     const gb_backend *backend = queue->device->backend;
     command->queue = queue;
     if (atomic_load_explicit(&queue->depth, memory_order_acquire) == 0) {
-        bool failed = atomic_load_explicit(&queue->rc, memory_order_relaxed) < 0;
+        bool failed = atomic_load_explicit(&leader_of(queue)->rc, memory_order_relaxed) < 0;
         if (failed && command->kind <= GBI_LAUNCH) return 0; /* until a signal takes the error */
         int rc = 0;
         char *text = NULL;

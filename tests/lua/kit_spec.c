@@ -1,5 +1,7 @@
 #include "kit_spec.h"
 
+#include "gpu/front.h"
+
 #include "kit_state.h"
 
 #include "base/err.h"
@@ -31,14 +33,16 @@ static void ended(void *user, int rc, const char *message, const char *traceback
         out->text = NULL;
 }
 
-/* fail_at(account, n): the nth allocation from now of "tenant", "lua" or "host" fails; 0: none. */
+/* fail_at(account, n): the nth allocation from now of "tenant", "lua", "host" or "gpu" fails; 0:
+ * none. */
 static int fail_at(lua_State *L)
 {
-    gb_mem *tenant = lua_touserdata(L, lua_upvalueindex(1));
+    kit_state *kit = lua_touserdata(L, lua_upvalueindex(1));
     const char *name = luaL_checkstring(L, 1);
-    gb_mem *mem = tenant;
+    gb_mem *mem = &kit->mem;
     if (strcmp(name, "lua") == 0) mem = gbl_mem(L);
-    if (strcmp(name, "host") == 0) mem = tenant->parent;
+    if (strcmp(name, "host") == 0) mem = kit->mem.parent;
+    if (strcmp(name, "gpu") == 0) mem = &kit->gpu->room;
     int64_t old = mem->fail_at;
     mem->fail_at = luaL_checkinteger(L, 2);
     lua_pushboolean(L, old <= 0); /* it has been reached */
@@ -68,7 +72,7 @@ void kit_run_spec(const char *path, const kit_spec *options)
                                        .cpu_memory_bytes = options->device_bytes},
                       options->memory_max);
     lua_State *L = kit.state->L;
-    lua_pushlightuserdata(L, &kit.mem);
+    lua_pushlightuserdata(L, &kit);
     lua_pushcclosure(L, fail_at, 1);
     lua_setglobal(L, "fail_at");
     outcome out = {0};

@@ -43,7 +43,7 @@ for _, in_place in ipairs { true, false } do
   for name, fn in pairs(work) do
     -- the memory of a future itself is the business of turn.c
     local futures = name == "async" or name == "timeout"
-    for _, account in ipairs { "tenant", "host", not futures and "lua" or nil } do
+    for _, account in ipairs { "tenant", "host", "gpu", not futures and "lua" or nil } do
       for n = 1, 60 do
         fail_at(account, n)
         local ok, value, message, code = pcall(fn)

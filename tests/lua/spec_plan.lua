@@ -1,3 +1,4 @@
+-- luacheck: globals fail_at
 local spec = require "spec"
 local gb = require "gb"
 local core = require "gb.core"
@@ -138,6 +139,37 @@ local function replayed()
   equal(p:stats().replays, before + (replays and 2 or 0))
 end
 replayed()
+
+-- ---- each allocation fails in turn: ENOMEM or the whole result, and the next run is right ----
+
+local function without_memory()
+  local n, failures, fallbacks = 300, 0, 0
+  local x = gb.array("float", n):fill(3)
+  for _, account in ipairs { "tenant", "host", "gpu" } do
+    for at = 1, 400, account == "gpu" and 1 or 7 do
+      local p = gb.plan(K):launch("scale", n, "x", 2, n):map("y", "x + 1.0f"):download("y")
+        :reduce("y", "sum", "s")
+      fail_at(account, at)
+      for _ = 1, 3 do
+        local ok, out, message, code = pcall(p.run, p, { x = x })
+        if not ok then out, message, code = nil, out, out:find("memory", 1, true) and "ENOMEM" end
+        if out then
+          equal(out.y[n - 1], 7) equal(out.s, 7 * n)
+        else
+          failures = failures + 1
+          equal(code, "ENOMEM", message)
+        end
+      end
+      local reached = fail_at(account, 0)
+      for _ = 1, 2 do equal(assert(p:run { x = x }).y[0], 7) end
+      fallbacks = fallbacks + p:stats().fallbacks
+      if not reached then break end
+    end
+  end
+  assert(failures > 8, failures)
+  equal(fallbacks > 0, replays)
+end
+without_memory()
 
 -- ---- reductions against plain Lua ----
 
