@@ -284,6 +284,16 @@ static int read_rows(cuda_module *module)
 }
 
 /* Submission thread. */
+/* What to do about an image that the driver does not take. */
+static const char *load_remedy(gb_cu_result rc)
+{
+    if (rc == GB_CU_UNSUPPORTED_PTX)
+        return "; this driver is older than the NVRTC that made the PTX: install a newer driver, "
+               "or "
+               "name an older NVRTC in GB_NVRTC_LIBRARY";
+    return rc == GB_CU_NO_BINARY ? "; the image is for another architecture" : "";
+}
+
 static int load_image(gbi_cuda_device *device, void *arg)
 {
     cuda_module *module = arg;
@@ -301,7 +311,8 @@ static int load_image(gbi_cuda_device *device, void *arg)
             char text[400];
             strncpy(text, gb_err_detail(), sizeof text - 1);
             text[sizeof text - 1] = 0;
-            answer = gb_err_set(GB_ECOMPILE, "%s%s%.3000s", text, *log ? "\n" : "", log);
+            answer = gb_err_set(GB_ECOMPILE, "%s%s%s%.3000s", text, load_remedy(rc),
+                                *log ? "\n" : "", log);
         }
     }
     gb_mem_free(module->mem, log, LOG_BYTES);
@@ -379,8 +390,9 @@ int gbi_cuda_module_open(gbi_module_desc *out, void *self, const gb_module_spec 
     gbi_cuda_image_init(&module->image, module->mem);
     int rc = open_module(module, spec);
     if (rc < 0) {
-        bool compiler_said = rc == GB_ECOMPILE && !module->handle && module->image.log.size;
-        *detail = strdup(compiler_said ? gb_buf_text(&module->image.log) : gb_err_detail());
+        const char *why = gb_err_detail(), *log = gb_buf_text(&module->image.log);
+        bool cut = *why && strncmp(why, log, strnlen(why, 200)) == 0; /* the log is all of it */
+        *detail = strdup(cut ? log : why);
         if (module->handle)
             close_module(module);
         else
