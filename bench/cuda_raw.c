@@ -5,9 +5,9 @@
  * self-checks. Times over a software driver are no figures of any GPU: backend says which it is. */
 #include "base/err.h"
 #include "gpu/gpu.h"
+#include "host/embed_kernel.h"
 
 #include <dlfcn.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,12 +15,11 @@
 
 enum { ROUNDS = 5, SKIPPED = 77, THREADS = 256, LEVEL = 12000, ISSUED = 200 };
 
-static const char source[] =
-    "extern \"C\" __global__ void touch(float *x, int n)\n"
-    "{\n"
-    "    int i = blockIdx.x * blockDim.x + threadIdx.x;\n"
-    "    if (i < n) x[i] = x[i] * 2.0f + 1.0f;\n"
-    "}\n";
+static const char source[] = "extern \"C\" __global__ void touch(float *x, int n)\n"
+                             "{\n"
+                             "    int i = blockIdx.x * blockDim.x + threadIdx.x;\n"
+                             "    if (i < n) x[i] = x[i] * 2.0f + 1.0f;\n"
+                             "}\n";
 
 static int count, copy_bytes, device_bytes;
 
@@ -234,51 +233,14 @@ static gb_module *module;
 static gb_kernel *kernel;
 static gb_buffer *x, *a, *b, *host;
 
-typedef struct wait_op {
-    gb_op op;
-    pthread_mutex_t lock;
-    pthread_cond_t ended;
-    int rc, done;
-} wait_op;
-
-static void on_done(gb_op *op, int rc)
+static void check(int rc, const char *what)
 {
-    wait_op *self = (wait_op *)op;
-    pthread_mutex_lock(&self->lock);
-    self->rc = rc;
-    self->done = 1;
-    pthread_cond_signal(&self->ended);
-    pthread_mutex_unlock(&self->lock);
-}
-
-static void await(wait_op *self, int rc, const char *what)
-{
-    pthread_mutex_lock(&self->lock);
-    while (rc == GB_OP_PENDING && !self->done) pthread_cond_wait(&self->ended, &self->lock);
-    if (rc == GB_OP_PENDING) rc = self->rc;
-    pthread_mutex_unlock(&self->lock);
-    if (rc < 0) fail(what, self->op.detail ? self->op.detail : gb_err_detail());
-    gb_op_fini(&self->op);
-}
-
-static void init_op(wait_op *self)
-{
-    memset(self, 0, sizeof *self);
-    gb_op_init(&self->op, on_done);
-    pthread_mutex_init(&self->lock, NULL);
-    pthread_cond_init(&self->ended, NULL);
+    if (rc < 0) fail(what, gb_err_detail());
 }
 
 static void our_wait(void)
 {
-    wait_op op;
-    init_op(&op);
-    await(&op, gb_queue_signal(queue, &op.op), "waiting");
-}
-
-static void check(int rc, const char *what)
-{
-    if (rc < 0) fail(what, gb_err_detail());
+    check(gbi_queue_finish(queue), "waiting");
 }
 
 static void open_ours(void)
@@ -291,11 +253,10 @@ static void open_ours(void)
     gb_device_get_info(device, &info);
     if (strcmp(info.backend, "cpu") == 0) fail("our device 0", "the cpu: the driver is not used");
     printf("F backend %s\n", info.backend);
-    gb_module_spec spec = {
-        .name = "touch.cu", .source = source, .source_bytes = sizeof source - 1};
-    wait_op op;
-    init_op(&op);
-    await(&op, gb_module_open(&module, device, &spec, &op.op), "compiling");
+    gb_module_spec spec = {.name = "touch.cu", .source = source, .source_bytes = sizeof source - 1};
+    gbi_sync sync;
+    gbi_sync_init(&sync);
+    check(gbi_sync_wait(&sync, gb_module_open(&module, device, &spec, &sync.op)), "compiling");
     kernel = gb_module_kernel(module, "touch");
     check(gb_queue_open(&queue, device), "a queue");
     check(gb_buffer_open(&x, device, THREADS * sizeof(float), GB_BUFFER_DEVICE), "a buffer");

@@ -3,10 +3,10 @@
  * ratio (above 1: we are faster). Then what a small launch costs beyond its work. */
 #include "base/err.h"
 #include "gpu/gpu.h"
+#include "host/embed_kernel.h"
 
 #include <dlfcn.h>
 #include <math.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,49 +86,9 @@ static void load_peer(void)
 
 /* ---- ours ---- */
 
-typedef struct wait_op {
-    gb_op op;
-    pthread_mutex_t lock;
-    pthread_cond_t ended;
-    int rc, done;
-} wait_op;
-
-static void on_done(gb_op *op, int rc)
-{
-    wait_op *self = (wait_op *)op;
-    pthread_mutex_lock(&self->lock);
-    self->rc = rc;
-    self->done = 1;
-    pthread_cond_signal(&self->ended);
-    pthread_mutex_unlock(&self->lock);
-}
-
-static void await(wait_op *self, int rc)
-{
-    pthread_mutex_lock(&self->lock);
-    while (rc == GB_OP_PENDING && !self->done) pthread_cond_wait(&self->ended, &self->lock);
-    if (rc == GB_OP_PENDING) rc = self->rc;
-    pthread_mutex_unlock(&self->lock);
-    if (rc < 0) {
-        fprintf(stderr, "kernels: %s %s\n", gb_err_name(rc), self->op.detail);
-        exit(1);
-    }
-}
-
-static void init_op(wait_op *self)
-{
-    memset(self, 0, sizeof *self);
-    gb_op_init(&self->op, on_done);
-    pthread_mutex_init(&self->lock, NULL);
-    pthread_cond_init(&self->ended, NULL);
-}
-
 static void finish(void)
 {
-    wait_op op;
-    init_op(&op);
-    await(&op, gb_queue_signal(queue, &op.op));
-    gb_op_fini(&op.op);
+    if (gbi_queue_finish(queue) < 0) fail("waiting");
 }
 
 static gb_buffer *buffer_of(const void *host, size_t bytes)
@@ -169,12 +129,9 @@ static void open_ours(void)
     if (gb_gpu_open(&gpu, &config) < 0) fail("open");
     device = gb_gpu_device(gpu, gb_gpu_device_count(gpu) - 1); /* the cpu is the last */
     gb_module_spec spec = {.name = "kernels.cu", .source = source, .source_bytes = strlen(source)};
-    wait_op op;
-    init_op(&op);
-    int rc = gb_module_open(&module, device, &spec, &op.op);
-    if (rc < 0) fail("module");
-    await(&op, rc);
-    gb_op_fini(&op.op);
+    gbi_sync sync;
+    gbi_sync_init(&sync);
+    if (gbi_sync_wait(&sync, gb_module_open(&module, device, &spec, &sync.op)) < 0) fail("module");
     free(source);
     if (gb_queue_open(&queue, device) < 0) fail("queue");
 }
@@ -388,11 +345,11 @@ static void bench_launch(void)
         double start = now_ms();
         for (int i = 0; i < COUNT; i++) {
             gb_queue_launch(queue, scale, &shape, args, 3);
-            wait_op op;
-            init_op(&op);
-            int rc = gb_queue_signal(queue, &op.op);
+            gbi_sync sync;
+            gbi_sync_init(&sync);
+            int rc = gb_queue_signal(queue, &sync.op); /* preempted: one trip to the pool */
             ready += rc == GB_OP_READY;
-            if (rc != GB_OP_READY) await(&op, rc); /* preempted: one trip to the pool */
+            if (gbi_sync_wait(&sync, rc) < 0) fail("waiting");
         }
         double middle = now_ms();
         for (int i = 0; i < COUNT; i++) peer.scale(x, one, n);
