@@ -60,6 +60,7 @@ for _ = 1, rounds do
   run(gbrun .. " --workers 1 bench/lua/launch.lua")
   run(gbrun .. " --workers 1 bench/lua/plan.lua")
   run(gbrun .. " --workers 1 bench/lua/coalesce.lua")
+  run(gbrun .. " --workers 1 bench/lua/batch.lua")
 end
 for _ = 1, math.min(rounds, 3) do
   for _, what in ipairs { "integer 1e5", "string 1e5", "integer 1e6", "string 1e6" } do
@@ -118,6 +119,13 @@ show("the same fused", fused, "ms",
 local gathered = millions("coalesce_gathered")
 show("gathered calls of a sum, 1000 grains", gathered, "M/s",
   against(ratio(gathered, millions("coalesce_plain")), "0.5", "of plain awaited calls:"))
+for _, what in ipairs { "list", "array" } do
+  for _, n in ipairs { "1000", "10000", "100000" } do
+    local name = "batch_" .. what .. "_" .. n
+    show(("a batch of %s items as %s"):format(n, what), median(name .. "_ns_per_item"), "ns each",
+      against(median(name .. "_of_linear"), "1.15", "of those of a million:"))
+  end
+end
 for _, name in ipairs { "kernels", "codec", "calls_c", "embed", "cuda_raw" } do
   local program = build .. "/bench_" .. name
   local file = io.open(program)

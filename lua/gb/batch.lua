@@ -42,23 +42,34 @@ function M.check_hints(hints, level)
     timeout = units.seconds(hints.timeout or "5m", "timeout") }
 end
 
--- The device of a batch: the one that was named; the GPU with the most free memory; else the cpu.
+local is_cpu -- by the index of a device: what does not change, for its table costs microseconds
+
+local function read_devices()
+  is_cpu = {}
+  for i = 0, core.device_count() - 1 do is_cpu[i] = core.device_info(i).backend == "cpu" end
+end
+
+-- The index of the device of a batch: the one that was named; the GPU with the most free memory;
+-- else the cpu that runs the caller's kernels, or the first.
 local function choose(hints)
-  if hints.device then return core.device_info(hints.device) end
-  local best, cpu
-  for i = 0, core.device_count() - 1 do
-    local info = core.device_info(i)
-    if info.backend == "cpu" then
-      cpu = cpu or info
-    elseif not best or info.memory_free > best.memory_free then
-      best = info
+  if not is_cpu then read_devices() end
+  if hints.device then
+    if not hints.required or not is_cpu[hints.device] then return hints.device end
+    return nil, ("a GPU is required and device %d is none"):format(hints.device), "ENOGPU"
+  end
+  local best, most, cpu
+  for i = 0, #is_cpu do
+    if is_cpu[i] then
+      cpu = cpu or i
+    elseif hints.prefer_gpu ~= false or hints.required then
+      local free, lost = core.device_memory(i)
+      if not lost and (not best or free > most) then best, most = i, free end
     end
   end
-  if hints.required and not best then
-    return nil, "a GPU is required and there is none", "ENOGPU"
-  end
-  if best and hints.prefer_gpu ~= false then return best end
-  return core.device_info().backend == "cpu" and core.device_info() or cpu
+  if best then return best end
+  if hints.required then return nil, "a GPU is required and there is none", "ENOGPU" end
+  local here = core.device_here()
+  return is_cpu[here] and here or cpu
 end
 
 -- ---- items ----
@@ -127,18 +138,29 @@ end
 
 -- ---- memory ----
 
--- Items in one micro-batch and how many run at once: all of them together fit.
-local function cut(run, device, n)
+-- Items in one micro-batch and how many run at once: all of them together fit the usable bytes.
+local function cut(run, usable, n)
   local most = math.min(run.hints.max_micro_batch, n)
-  if run.in_place then return most, LANES end
-  local usable = USABLE * device.memory_free
-  if run.bytes > usable then
-    return nil, ("one item needs %.0f bytes on the device, and %.0f of its %.0f free bytes may be "
-      .. "used"):format(run.bytes, usable, device.memory_free), "ENOMEM"
-  end
   if n <= most and n * run.bytes <= usable then return n, 1 end
   local lanes = math.min(LANES, math.floor(usable / run.bytes))
   return math.max(1, math.min(most, math.floor(usable / lanes / run.bytes))), lanes
+end
+
+-- The bytes that a batch may take. When that is not even one item's, state of resident grains that
+-- is not in use goes first.
+local function usable_bytes(run)
+  local device = run.device
+  local function look()
+    local free = core.device_memory(device)
+    if run.bytes <= USABLE * free then return USABLE * free end
+    return nil, ("one item needs %.0f bytes on the device, and %.0f of its %.0f free bytes may be "
+      .. "used"):format(run.bytes, USABLE * free, free), "ENOMEM"
+  end
+  local usable = look()
+  if usable then return usable end
+  local message, code
+  usable, message, code = require("gb.resident").with_room(device, run.bytes / USABLE, 0, look)
+  return usable, message, code
 end
 
 local function free_lanes(lanes)
@@ -150,33 +172,55 @@ local function free_lanes(lanes)
   end
 end
 
--- Queues, and where kernels do not work in host memory their buffers: reserved before anything
--- runs. Less memory than was said to be free makes smaller micro-batches.
-local function open_lanes(run, device, n)
-  local size, count, code = cut(run, device, n)
-  if not size then return nil, count, code end
-  local layout = run.found.layout
+local function open_buffer(run, side, size, reserved)
+  local kind, count = side.kind, size * side.count
+  return core.buffer_new(kind.id, count * kind.size, count, run.device, "device", reserved)
+end
+
+-- One queue, and where kernels do not work in host memory its buffers. The caller frees lane.
+local function open_lane(run, lane, size, reserved)
+  local layout, message, code = run.found.layout
+  lane.queue, message, code = buffer.queue { device = run.device }
+  if not lane.queue then return nil, message, code end
+  if run.in_place then return true end
+  lane.item, message, code = open_buffer(run, layout.item, size, reserved)
+  if lane.item and not layout.in_place then
+    lane.result, message, code = open_buffer(run, layout.result, size, reserved)
+  end
+  if code then return nil, message, code end
+  return true
+end
+
+-- All lanes out of one reservation, or none.
+local function open_all(run, size, count)
+  local lanes, reserved, ok, message, code = {}, nil, true, nil, nil
+  if not run.in_place then
+    reserved, message, code = core.reserve(run.device, size * count * run.bytes)
+    if not reserved then return nil, message, code end
+  end
+  for i = 1, count do
+    lanes[i] = {}
+    ok, message, code = open_lane(run, lanes[i], size, reserved)
+    if not ok then break end
+  end
+  if reserved then core.reserve_end(reserved) end -- the buffers have taken theirs
+  if ok then return lanes end
+  free_lanes(lanes)
+  return nil, message, code
+end
+
+-- Everything is there before anything runs. Less memory than was said to be free (others may have
+-- been quicker) makes smaller micro-batches.
+local function open_lanes(run, n)
+  local usable, message, code = math.huge
+  if not run.in_place then
+    usable, message, code = usable_bytes(run)
+    if not usable then return nil, message, code end
+  end
+  local size, count = cut(run, usable, n)
   while true do
-    local lanes, message = {}, nil
-    for i = 1, math.min(count, math.ceil(n / size)) do
-      local lane = {}
-      lanes[i] = lane
-      lane.queue, message, code = buffer.queue { device = device.index }
-      if lane.queue and not run.in_place then
-        lane.item, message, code = buffer.new(run.type(layout.item.kind), size * layout.item.count,
-          { device = device.index })
-        if lane.item and not layout.in_place then
-          lane.result, message, code = buffer.new(run.type(layout.result.kind),
-            size * layout.result.count, { device = device.index })
-        end
-      end
-      if not lane.queue or not run.in_place and not (lane.item and (layout.in_place
-        or lane.result)) then
-        free_lanes(lanes)
-        lanes = nil
-        break
-      end
-    end
+    local lanes
+    lanes, message, code = open_all(run, size, math.min(count, math.ceil(n / size)))
     if lanes then return lanes, size end
     if code ~= "ENOMEM" or size == 1 and count == 1 then return nil, message, code end
     if size > 1 then size = math.floor(size / 2) else count = 1 end
@@ -186,28 +230,45 @@ end
 -- With persistent = true they are kept for the next batch of the same kernel on the device.
 local kept = {}
 
-local function take_lanes(run, device, n)
-  local key = run.entry.key .. "\0" .. device.index
+local function take_lanes(run, n)
+  local key = run.entry.key .. "\0" .. run.device
   local own = run.hints.persistent and kept[key]
-  if own and own.size * #own.lanes >= math.min(n, run.hints.max_micro_batch)
-    and own.size <= run.hints.max_micro_batch then
-    kept[key] = nil
-    return own.lanes, own.size
+  if own then kept[key] = nil end
+  if own and (own.lanes[1].item and core.buffer_lost(own.lanes[1].item)
+    or own.size * #own.lanes < math.min(n, run.hints.max_micro_batch)
+    or own.size > run.hints.max_micro_batch) then
+    free_lanes(own.lanes)
+    own = nil
   end
-  return open_lanes(run, device, n)
+  if own then return own.lanes, own.size end
+  return open_lanes(run, n)
 end
 
-local function give_lanes(run, device, lanes, size, good)
-  local key = run.entry.key .. "\0" .. device.index
-  if run.hints.persistent and good then
-    if kept[key] then free_lanes(kept[key].lanes) end
-    kept[key] = { lanes = lanes, size = size }
-  else
-    free_lanes(lanes)
-  end
+local function give_lanes(run, lanes, size, good)
+  if not run.hints.persistent or not good then return free_lanes(lanes) end
+  local key = run.entry.key .. "\0" .. run.device
+  if kept[key] then free_lanes(kept[key].lanes) end
+  kept[key] = { lanes = lanes, size = size }
 end
 
 -- ---- running ----
+
+-- What a launch over items from `from` on takes.
+local function arguments(run, from, to, count)
+  local layout, args = run.found.layout, {}
+  for i = 1, layout.n do args[i] = layout.args[i] end
+  if layout.count then args[layout.count] = count end
+  args[layout.item.at] = from
+  if not layout.in_place then args[layout.result.at] = to end
+  return args
+end
+
+-- One launch in host memory, on the caller's own queue: small batches cost little more than that.
+local function run_whole(run, n)
+  local args = arguments(run, run.items, run.results, n)
+  return run.found.kernel:run({ threads = n, timeout = run.hints.timeout },
+    unpack(args, 1, run.found.layout.n))
+end
 
 -- The futures of items first .. first + count - 1 (from 0) on a lane, in the order of its queue.
 local function start(run, lane, first, count)
@@ -215,11 +276,7 @@ local function start(run, lane, first, count)
   local from = run.items:view(first * layout.item.count, count * layout.item.count)
   local to = layout.in_place and from
     or run.results:view(first * layout.result.count, count * layout.result.count)
-  local args = {}
-  for i = 1, layout.n do args[i] = layout.args[i] end
-  if layout.count then args[layout.count] = count end
-  args[layout.item.at] = lane.item or from
-  if not layout.in_place then args[layout.result.at] = lane.result or to end
+  local args = arguments(run, lane.item or from, lane.result or to, count)
   if lane.item then
     futures[1] = lane.item:upload(from, { async = true, queue = lane.queue })
   end
@@ -243,9 +300,10 @@ local function finish(run, futures)
 end
 
 -- A kernel that trapped over some items runs again over halves of them, until those that make it
--- trap are alone: the others have their results.
+-- trap are alone: the others have their results. So do items for which memory ran out on the way.
 local function narrow(run, lane, first, count, message, code)
-  if code == "ETRAP" and count > 1 and run.splits < SPLITS_MAX then
+  local smaller = code == "ETRAP" or code == "ENOMEM"
+  if smaller and count > 1 and run.splits < SPLITS_MAX then
     run.splits = run.splits + 1
     local half = math.floor(count / 2)
     for _, part in ipairs { { first, half }, { first + half, count - half } } do
@@ -280,6 +338,30 @@ local function run_all(run, lanes, size, n)
     begin(one.lane)
   end
   return true
+end
+
+-- true; nil, message, code. Raises when the kernel does not take the values of args.
+local function run_items(run, n)
+  local message, code
+  if run.in_place and n <= run.hints.max_micro_batch and run.here then
+    local ok
+    run.micro_batches = 1
+    ok, message, code = run_whole(run, n)
+    if ok then return true end
+    if code ~= "ETRAP" and code ~= "ENOMEM" then return nil, message, code end
+  end
+  local lanes, size, why = take_lanes(run, n)
+  if not lanes then return nil, size, why end
+  local calm, ok
+  if code then
+    calm, ok = pcall(narrow, run, lanes[1], 0, n, message, code)
+    if calm then ok = true end
+  else
+    calm, ok, message, code = pcall(run_all, run, lanes, size, n)
+  end
+  give_lanes(run, lanes, size, calm and ok)
+  if not calm then error(ok, 0) end
+  return ok, message, code
 end
 
 -- ---- results ----
@@ -319,8 +401,8 @@ function M.run(entry, items, hints)
   device, message, code = choose(hints)
   if not device then return nil, message, code end
   local run = { entry = entry, found = found, hints = hints, splits = 0, micro_batches = 0,
-    deadline = core.monotonic() + hints.timeout, in_place = core.device_in_place(device.index) }
-  function run.type(kind) return kind.id >= 64 and kind or kind.name end
+    deadline = core.monotonic() + hints.timeout, device = device,
+    in_place = core.device_in_place(device), here = device == core.device_here() }
   local n
   run.items, run.failed, n, code = items_array(items, layout.item)
   if not run.items then
@@ -339,12 +421,8 @@ function M.run(entry, items, hints)
   end
   if not run.results then return nil, message, code end
   if n > 0 then
-    local lanes, size
-    lanes, size, code = take_lanes(run, device, n)
-    if not lanes then return nil, size, code end
     local calm, ok
-    calm, ok, message, code = pcall(run_all, run, lanes, size, n)
-    give_lanes(run, device, lanes, size, calm and ok)
+    calm, ok, message, code = pcall(run_items, run, n)
     if not calm then -- what the kernel does not take: the values of args
       return false, (tostring(ok):gsub("^[^ ]+%.lua:%d+: ", ""))
     end

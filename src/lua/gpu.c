@@ -182,6 +182,27 @@ static int device_epoch(lua_State *L)
     return 1;
 }
 
+/* device_memory(index): free bytes; was it lost. */
+static int device_memory(lua_State *L)
+{
+    gbl_devices *room = gbl_devices_of(L);
+    int index = (int)luaL_checkinteger(L, 1);
+    luaL_argcheck(L, index >= 0 && index < room->count, 1, "no such device");
+    gb_device_info info;
+    gb_device_get_info(room->at[index].device, &info);
+    lua_pushnumber(L, (lua_Number)info.memory_free);
+    lua_pushboolean(L, gb_device_lost(room->at[index].device));
+    return 2;
+}
+
+/* device_here(): the index of the device where a launch from here would run. */
+static int device_here(lua_State *L)
+{
+    gbl_devices *room = gbl_devices_of(L);
+    lua_pushinteger(L, gbl_device_here(L, room) - room->at);
+    return 1;
+}
+
 /* device_in_place(index [, flag]): can its kernels work on host memory; tests turn this short cut
  * of the cpu device off. The old one. */
 static int device_in_place(lua_State *L)
@@ -518,6 +539,8 @@ void gbl_open_gpu(lua_State *L)
     static const luaL_Reg functions[] = {
         {"device_count", device_count},
         {"device_info", device_info},
+        {"device_memory", device_memory},
+        {"device_here", device_here},
         {"device_epoch", device_epoch},
         {"device_in_place", device_in_place},
         {"buffer_new", buffer_new},

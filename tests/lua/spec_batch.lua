@@ -155,6 +155,24 @@ local none, message, code = wide:execute(gb.array("int8", 2 ^ 20))
 equal(none, nil) equal(code, "ENOMEM")
 assert(message:find("one item needs 2097152 bytes", 1, true), message)
 hog:free()
+
+-- buffers that stay for the next batch; what is reserved by others is theirs
+local big = gb.array("int8", 4 * 2 ^ 20)
+free = gb.device().memory_free
+assert(wide:execute(big, { persistent = true }))
+local left = gb.device().memory_free
+equal(free - left, 8 * 2 ^ 20, "items and results of four")
+assert(wide:execute(big, { persistent = true }))
+equal(gb.device().memory_free, left)
+local both = { gb.spawn(function() return (wide:execute(gb.array("int8", 40 * 2 ^ 20))) end),
+  gb.spawn(function() return (wide:execute(gb.array("int8", 40 * 2 ^ 20))) end) }
+for _, one in ipairs(both) do equal(#assert(one:await()), 40 * 2 ^ 20) end
+equal(gb.device().memory_free, left)
+local others = assert(core.reserve(0, left - 3 * 2 ^ 20))
+local before = wide:stats().micro_batches
+assert(wide:execute(gb.array("int8", 2 * 2 ^ 20)))
+equal(wide:stats().micro_batches - before, 2, "one at a time in what is left")
+core.reserve_end(others)
 core.device_in_place(0, true)
 
 -- ---- misuse ----
@@ -211,6 +229,7 @@ local function refused(text, want, id, ...)
 end
 refused("writes no results", "EINVAL", "test/reads", { 1 })
 refused("a GPU is required", "ENOGPU", "test/scale", { 1 }, { required = true })
+refused("device 0 is none", "ENOGPU", "test/scale", { 1 }, { required = true, device = 0 })
 gb.catalog.register("bad/kernel", { source = source, kernel = "scall" })
 refused("unknown kernel 'scall'", "ENOENT", "bad/kernel", { 1 })
 gb.catalog.register("bad/args", { source = source, kernel = "scale" })
