@@ -31,6 +31,8 @@ typedef struct gb_directory_rules {
     uint64_t answer_wait_ns; /* 500 ms: then a question is asked again */
     uint64_t later_min_ns;   /* 10 ms, doubled to answer_wait: after "later" */
     uint64_t sync_wait_ns;   /* 500 ms: a silo that has not answered is asked again */
+    uint64_t blind_ns;       /* 5 min; at most half of gb_member_rules.dead_keep_ns: who skipped
+                                views for longer asks all for everything */
     uint32_t questions_max;  /* 65,536 at a time; more are refused (GB_EBUSY) */
 } gb_directory_rules;
 
@@ -54,8 +56,8 @@ typedef struct gb_directory_action {
     uint64_t silo;
     uint64_t token;
     int rc;
-    const void *id;
     uint32_t id_size;
+    void *id; /* of DROP and of the message: the list's */
     gb_message message;
 } gb_directory_action;
 
@@ -63,8 +65,6 @@ typedef struct gb_directory_actions {
     gb_directory_action *items;
     uint32_t count, room;
     gb_mem *mem;
-    gb_buf bytes; /* private: what the items point to */
-    struct gb_directory_owned *owned;
 } gb_directory_actions;
 
 void gb_directory_actions_init(gb_directory_actions *actions, gb_mem *mem);

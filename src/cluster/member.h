@@ -43,10 +43,10 @@ typedef struct gb_member_rules {
     uint64_t touch_period_ns;  /* 10 s; at least 60 ms for each silo of the cluster */
     uint64_t gone_ns;          /* 30 s without a touch, silent, and nobody else can vote: dead */
     uint64_t dead_keep_ns;     /* 10 min: dead rows are removed then */
-    uint64_t sleep_ns;         /* 3 s between two steps: it slept */
-    uint64_t join_wait_ns;     /* 2 s: then more than half of the silos must have answered */
-    uint64_t heal_wait_ns;     /* 5 s: then others' lost rows are written too */
-    uint64_t stop_wait_ns;     /* 5 s for the table to hear that this silo stops */
+    uint64_t sleep_ns;     /* 1.5 s between two steps: it slept; others need longer to find out */
+    uint64_t join_wait_ns; /* 2 s: then more than half of the silos must have answered */
+    uint64_t heal_wait_ns; /* 5 s: then others' lost rows are written too */
+    uint64_t stop_wait_ns; /* 5 s for the table to hear that this silo stops */
 } gb_member_rules;
 
 void gb_member_rules_init(gb_member_rules *rules);
@@ -83,27 +83,27 @@ typedef enum gb_member_why {
     GB_WHY_NAME_TAKEN /* another silo has this name now: do not start again */
 } gb_member_why;
 
+enum { GB_MEMBER_LOG_BYTES = 160 };
+
 typedef struct gb_member_action {
     gb_member_action_kind kind;
-    uint64_t silo;
-    uint64_t version;
-    int64_t wall_ns;
     gb_member_why why;
-    const gb_member *row;
-    const uint64_t *ids;
+    uint64_t silo;
+    uint64_t version; /* WRITE, REMOVE */
+    int64_t wall_ns;  /* TOUCH */
+    gb_row *row;      /* WRITE; take a reference to keep it */
+    uint64_t *ids;    /* REMOVE */
     uint32_t id_count;
-    gb_message message;
-    int level; /* LOG: gb_log_level */
-    const char *text;
+    gb_view *view;      /* what message.rows are in */
+    gb_message message; /* SEND, SEND_ALL */
+    int level;          /* LOG: gb_log_level */
+    char text[GB_MEMBER_LOG_BYTES];
 } gb_member_action;
 
 typedef struct gb_member_actions {
     gb_member_action *items;
     uint32_t count, room;
-    /* private: what the items point to */
     gb_mem *mem;
-    void **owned;
-    uint32_t owned_count, owned_room;
 } gb_member_actions;
 
 void gb_member_actions_init(gb_member_actions *actions, gb_mem *mem);

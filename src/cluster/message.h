@@ -37,7 +37,7 @@ typedef enum gb_message_kind {
     GB_MSG_ANSWER,   /* seq, status, silo: who hosts it, or 0 */
     GB_MSG_RELEASE,  /* id, act: I host it no longer */
     GB_MSG_SYNC_ASK, /* seq, arcs: tell me what you host there */
-    GB_MSG_SYNC,     /* seq, part, last, items */
+    GB_MSG_SYNC,     /* seq, act: a number of this answer; part, last, items */
     GB_MSG_DROP,     /* id, act, silo: it is hosted there; end yours */
     /* capacity */
     GB_MSG_CAPACITY, /* capacity: the sender's */
@@ -74,6 +74,7 @@ typedef struct gb_message {
     const void *id; /* of a grain */
     uint32_t id_size;
     bool has_capacity;
+    uint64_t activations; /* ... and how many grains are active there */
     gb_capacity capacity; /* updated_ns: its age in ns; the receiver takes it from its own clock */
     gb_view_id from;      /* CHANGE */
     const gb_member *row; /* CHANGE, or NULL */
@@ -86,9 +87,11 @@ typedef struct gb_message {
     const gb_sync_item *items;
     uint64_t call, target; /* WAIT, WAIT_ROUND */
     uint32_t hops;
-    void *owned; /* by a decoded message: see gb_message_fini */
-    size_t owned_size;
+    /* of a decoded message: see gb_message_fini */
     gb_mem *mem;
+    void *owned;
+    size_t owned_size;
+    gb_row *owned_row;
 } gb_message;
 
 int gb_message_encode(gb_buf *out, const gb_message *message);

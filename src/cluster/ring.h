@@ -25,6 +25,7 @@ typedef struct gb_ring {
     uint32_t silos;
     uint64_t seed;
     gb_mem *mem;
+    uint64_t *ids;          /* of the silos, sorted */
     gb_ring_place places[]; /* sorted by hash */
 } gb_ring;
 

@@ -21,6 +21,7 @@ enum {
     KEY_VOTES,
     KEY_LABELS,
     KEY_TYPES,
+    KEY_GENERATION,
     KEYS
 };
 
@@ -129,7 +130,8 @@ int gb_member_encode(gb_buf *out, const gb_member *member)
         (rc = put_int(out, KEY_STARTED, member->started_ns)) < 0 ||
         (rc = put_int(out, KEY_ALIVE, member->alive_ns)) < 0 || (rc = put_votes(out, member)) < 0 ||
         (rc = put_text(out, KEY_LABELS, member->labels)) < 0 ||
-        (rc = put_text(out, KEY_TYPES, member->types)) < 0) {
+        (rc = put_text(out, KEY_TYPES, member->types)) < 0 ||
+        (rc = put_uint(out, KEY_GENERATION, member->generation)) < 0) {
         out->size = before;
         return rc;
     }
@@ -232,6 +234,8 @@ static int read_pair(gb_cbor *in, gb_mem *mem, int key, gb_member *out)
         return read_text(in, out->address, sizeof out->address, "address");
     case KEY_EPOCH:
         return read_uint(in, &out->epoch, "epoch");
+    case KEY_GENERATION:
+        return read_uint(in, &out->generation, "generation");
     case KEY_STATE:
         rc = read_uint(in, &value, "state");
         if (rc >= 0 && value >= STATES) rc = bad("state");

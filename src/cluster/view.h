@@ -55,7 +55,7 @@ int gb_view_read(gb_view **out, gb_mem *mem, uint64_t seed, const gb_table_view 
 
 /* `from` after one write: row (or NULL) is new or takes the place of the one with its id, the rows
  * of `removed` are gone, and the version is as given. */
-int gb_view_write(gb_view **out, const gb_view *from, uint64_t version, const gb_member *row,
+int gb_view_write(gb_view **out, const gb_view *from, uint64_t version, gb_row *row,
                   const uint64_t *removed, uint32_t removed_count);
 
 gb_view *gb_view_ref(gb_view *view);

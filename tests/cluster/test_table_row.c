@@ -19,6 +19,7 @@ static gb_member sample(void)
                    .name = "mond-1",
                    .address = "[::1]:7001",
                    .epoch = UINT64_MAX,
+                   .generation = 3,
                    .state = GB_SILO_STOPPING,
                    .started_ns = -5,
                    .alive_ns = INT64_MAX,
@@ -37,7 +38,8 @@ static void encode(gb_buf *out, const gb_member *m)
 
 static void check_same(const gb_member *a, const gb_member *b)
 {
-    assert_true(a->id == b->id && a->epoch == b->epoch && a->state == b->state);
+    assert_true(a->id == b->id && a->epoch == b->epoch && a->state == b->state &&
+                a->generation == b->generation);
     assert_true(a->started_ns == b->started_ns && a->alive_ns == b->alive_ns);
     assert_string_equal(a->name, b->name);
     assert_string_equal(a->address, b->address);

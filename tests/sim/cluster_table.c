@@ -1,0 +1,224 @@
+/* The membership table: compare-and-set on a version; slow, out of reach, wiped, restored. */
+#include "base/check.h"
+#include "base/err.h"
+#include "cluster_world.h"
+
+#include <string.h>
+
+typedef struct table_result {
+    world *w;
+    gb_member_action_kind kind;
+    int rc;
+    gb_table_view view;
+    gb_row **rows; /* what view.rows show */
+    uint64_t version;
+} table_result;
+
+static void free_rows(world *w, gb_row **rows, uint32_t count, uint32_t room)
+{
+    for (uint32_t i = 0; i < count; i++) gb_row_unref(rows[i]);
+    if (rows) gb_mem_free(&w->mem, rows, room * sizeof *rows);
+}
+
+void table_free(event *e)
+{
+    table_result *r = e->ptr;
+    world *w = r->w;
+    if (r->view.rows) gb_mem_free(&w->mem, r->view.rows, r->view.count * sizeof *r->view.rows);
+    free_rows(w, r->rows, r->view.count, r->view.count);
+    gb_mem_free(&w->mem, r, sizeof *r);
+}
+
+void table_close(world *w)
+{
+    free_rows(w, w->table.rows, w->table.count, w->table.room);
+    free_rows(w, w->table.saved, w->table.saved_count, w->table.saved_count);
+}
+
+static uint32_t find(const sim_table *t, uint64_t id, bool *found)
+{
+    uint32_t at = 0;
+    while (at < t->count && t->rows[at]->member.id < id) at++;
+    *found = at < t->count && t->rows[at]->member.id == id;
+    return at;
+}
+
+static void count_state(world *w, int old, gb_silo_state now)
+{
+    static const int transitions[6][5] = {
+        [GB_SILO_JOINING] = {0, N_JOINING_ACTIVE, 0, N_JOINING_STOPPING, N_JOINING_DEAD},
+        [GB_SILO_ACTIVE] = {0, 0, N_ACTIVE_DRAINING, N_ACTIVE_STOPPING, N_ACTIVE_DEAD},
+        [GB_SILO_DRAINING] = {0, 0, 0, N_DRAINING_STOPPING, N_DRAINING_DEAD},
+        [GB_SILO_STOPPING] = {0, 0, 0, 0, N_STOPPING_DEAD},
+        [5] = {N_NEW_JOINING, N_HEALED, N_HEALED, N_HEALED, N_HEALED},
+    };
+    if (old == (int)now) return;
+    int which = transitions[old < 0 ? 5 : old][now];
+    if (which)
+        w->counts[which]++;
+    else
+        world_broken(w, "a row went from state %d to %d", old, (int)now);
+}
+
+static void insert(world *w, gb_row *row)
+{
+    sim_table *t = &w->table;
+    bool found;
+    uint32_t at = find(t, row->member.id, &found);
+    count_state(w, found ? (int)t->rows[at]->member.state : -1, row->member.state);
+    if (found) {
+        gb_row_unref(t->rows[at]);
+        t->rows[at] = gb_row_ref(row);
+        return;
+    }
+    if (t->count == t->room) {
+        uint32_t room = t->room ? t->room * 2 : 64;
+        t->rows =
+            gb_mem_realloc(&w->mem, t->rows, t->room * sizeof *t->rows, room * sizeof *t->rows);
+        GB_CHECK(t->rows);
+        t->room = room;
+    }
+    memmove(&t->rows[at + 1], &t->rows[at], (t->count - at) * sizeof *t->rows);
+    t->rows[at] = gb_row_ref(row);
+    t->count++;
+}
+
+static void remove_row(world *w, uint64_t id)
+{
+    sim_table *t = &w->table;
+    bool found;
+    uint32_t at = find(t, id, &found);
+    if (!found) return;
+    if (t->rows[at]->member.state != GB_SILO_DEAD) world_broken(w, "a row of a live silo removed");
+    gb_row_unref(t->rows[at]);
+    memmove(&t->rows[at], &t->rows[at + 1], (t->count - at - 1) * sizeof *t->rows);
+    t->count--;
+    w->counts[N_REMOVED]++;
+}
+
+static void touch(world *w, uint64_t id, int64_t wall, table_result *r)
+{
+    bool found;
+    uint32_t at = find(&w->table, id, &found);
+    w->table_touches++;
+    r->rc = found ? 0 : GB_ENOENT;
+    if (!found) return;
+    gb_member copy = w->table.rows[at]->member;
+    gb_row *row;
+    copy.alive_ns = wall;
+    int rc = gb_row_new(&row, &w->mem, &copy);
+    GB_CHECK(rc == 0);
+    gb_row_unref(w->table.rows[at]);
+    w->table.rows[at] = row;
+}
+
+static void read_all(world *w, table_result *r)
+{
+    sim_table *t = &w->table;
+    r->view = (gb_table_view){.version = t->version, .count = t->count};
+    w->table_reads++;
+    if (!t->count) return;
+    r->view.rows = gb_mem_alloc(&w->mem, t->count * sizeof *r->view.rows);
+    r->rows = gb_mem_alloc(&w->mem, t->count * sizeof *r->rows);
+    GB_CHECK(r->view.rows && r->rows);
+    for (uint32_t i = 0; i < t->count; i++) {
+        r->rows[i] = gb_row_ref(t->rows[i]);
+        r->view.rows[i] = t->rows[i]->member;
+    }
+}
+
+static void apply(world *w, const gb_member_action *action, table_result *r)
+{
+    sim_table *t = &w->table;
+    if (action->kind == GB_DO_READ) {
+        read_all(w, r);
+        return;
+    }
+    if (action->kind == GB_DO_TOUCH) {
+        touch(w, action->silo, action->wall_ns, r);
+        return;
+    }
+    w->table_writes++;
+    if (action->version != t->version) {
+        w->counts[N_TABLE_CONFLICT]++;
+        r->rc = GB_ECONFLICT;
+        return;
+    }
+    if (action->kind == GB_DO_WRITE) insert(w, action->row);
+    for (uint32_t i = 0; i < action->id_count; i++) remove_row(w, action->ids[i]);
+    r->version = ++t->version;
+    world_note(w, t->version);
+}
+
+/* Happens at once, is known later: the order of all operations is that of their calls. */
+void table_op(world *w, slot *s, const gb_member_action *action)
+{
+    table_result *r = gb_mem_zalloc(&w->mem, sizeof *r);
+    GB_CHECK(r);
+    uint64_t wait = 300000 + world_below(w, 2 * MS);
+    bool down = w->now < w->table.down_until || w->table_blocked[s->index];
+    r->w = w;
+    r->kind = action->kind;
+    if (w->now < w->table.slow_until) wait += world_below(w, 3 * SEC);
+    if (!down) apply(w, action, r);
+    if (down && action->kind != GB_DO_READ && world_chance(w, 200)) {
+        apply(w, action, r); /* it went through, and nobody was told */
+        w->counts[N_TABLE_UNSURE]++;
+    }
+    if (down) {
+        wait += world_below(w, 2 * SEC);
+        r->rc = GB_ETIMEDOUT;
+    }
+    world_push(w, w->now + wait, EVENT_TABLE, s->index, 0, 0, r);
+}
+
+void table_done(world *w, const event *e)
+{
+    table_result *r = e->ptr;
+    slot *s = &w->slots[e->slot];
+    gb_times at = silo_times(w, s);
+    bool deaf = w->plant == PLANTED_DEAF && s->index == 1 && w->now > 30 * SEC;
+    if (r->kind == GB_DO_TOUCH)
+        gb_membership_touched(s->member, r->rc, at, &w->actions);
+    else if (r->rc < 0 || deaf)
+        gb_membership_failed(s->member, r->rc < 0 ? r->rc : GB_ETIMEDOUT, at, &w->actions);
+    else if (r->kind == GB_DO_READ)
+        gb_membership_read(s->member, &r->view, at, &w->actions);
+    else
+        gb_membership_written(s->member, r->version, at, &w->actions);
+    event done = *e;
+    table_free(&done);
+    silo_after(w, s);
+}
+
+/* ---- losses ---- */
+
+void table_save(world *w)
+{
+    sim_table *t = &w->table;
+    free_rows(w, t->saved, t->saved_count, t->saved_count);
+    t->saved = t->count ? gb_mem_alloc(&w->mem, t->count * sizeof *t->saved) : NULL;
+    t->saved_count = t->count;
+    t->saved_version = t->version;
+    for (uint32_t i = 0; i < t->count; i++) t->saved[i] = gb_row_ref(t->rows[i]);
+}
+
+void table_wipe(world *w)
+{
+    sim_table *t = &w->table;
+    free_rows(w, t->rows, t->count, t->room);
+    t->rows = NULL;
+    t->count = t->room = 0;
+    t->version = 0;
+    t->lost_at = w->now;
+}
+
+void table_restore(world *w)
+{
+    sim_table *t = &w->table;
+    table_wipe(w);
+    t->version = t->saved_version;
+    t->count = t->room = t->saved_count;
+    t->rows = t->count ? gb_mem_alloc(&w->mem, t->count * sizeof *t->rows) : NULL;
+    for (uint32_t i = 0; i < t->count; i++) t->rows[i] = gb_row_ref(t->saved[i]);
+}
