@@ -175,49 +175,47 @@ static gb_cu_result copy_node(int row, soft_command *out, soft_context *context,
     return rc ? rc : soft_copy_of(row, out, context, to, from, p->WidthInBytes);
 }
 
-static gb_cu_result of_context(int row, gb_cu_context handle)
+/* Begins an entry point: the command of a node. given: the context that it is told, of copies and
+ * fills. */
+static gb_cu_result enter_node(int row, soft_command_kind kind, const void *params,
+                               const gb_cu_context *given, soft_command *out)
 {
-    return soft_find(row, handle, SOFT_CONTEXT) ? GB_CU_SUCCESS : GB_CU_INVALID_CONTEXT;
+    soft_context *context;
+    gb_cu_result rc = soft_enter_context(row, &context);
+    if (rc == 0 && given && !soft_find(row, *given, SOFT_CONTEXT)) rc = GB_CU_INVALID_CONTEXT;
+    if (rc) return rc;
+    if (kind == SOFT_LAUNCH) return launch_node(row, out, context, params);
+    if (kind == SOFT_COPY) return copy_node(row, out, context, params);
+    return soft_fill_of(row, out, context, params);
 }
 
 gb_cu_result soft_cuGraphAddKernelNode(gb_cu_node *out, gb_cu_graph graph, const gb_cu_node *after,
                                        size_t count, const gb_cu_kernel_node *params)
 {
-    soft_context *context;
     soft_command command;
     const int row = ROW_cuGraphAddKernelNode;
-    gb_cu_result rc = soft_enter_context(row, &context);
-    if (rc == 0) rc = launch_node(row, &command, context, params);
-    if (rc == 0) rc = add_node(row, out, graph, after, count, &command);
-    return soft_leave(rc);
+    gb_cu_result rc = enter_node(row, SOFT_LAUNCH, params, NULL, &command);
+    return soft_leave(rc ? rc : add_node(row, out, graph, after, count, &command));
 }
 
 gb_cu_result soft_cuGraphAddMemcpyNode(gb_cu_node *out, gb_cu_graph graph, const gb_cu_node *after,
                                        size_t count, const gb_cu_copy_node *params,
-                                       gb_cu_context handle)
+                                       gb_cu_context context)
 {
-    soft_context *context;
     soft_command command;
     const int row = ROW_cuGraphAddMemcpyNode;
-    gb_cu_result rc = soft_enter_context(row, &context);
-    if (rc == 0) rc = of_context(row, handle);
-    if (rc == 0) rc = copy_node(row, &command, context, params);
-    if (rc == 0) rc = add_node(row, out, graph, after, count, &command);
-    return soft_leave(rc);
+    gb_cu_result rc = enter_node(row, SOFT_COPY, params, &context, &command);
+    return soft_leave(rc ? rc : add_node(row, out, graph, after, count, &command));
 }
 
 gb_cu_result soft_cuGraphAddMemsetNode(gb_cu_node *out, gb_cu_graph graph, const gb_cu_node *after,
                                        size_t count, const gb_cu_fill_node *params,
-                                       gb_cu_context handle)
+                                       gb_cu_context context)
 {
-    soft_context *context;
     soft_command command;
     const int row = ROW_cuGraphAddMemsetNode;
-    gb_cu_result rc = soft_enter_context(row, &context);
-    if (rc == 0) rc = of_context(row, handle);
-    if (rc == 0) rc = soft_fill_of(row, &command, context, params);
-    if (rc == 0) rc = add_node(row, out, graph, after, count, &command);
-    return soft_leave(rc);
+    gb_cu_result rc = enter_node(row, SOFT_FILL, params, &context, &command);
+    return soft_leave(rc ? rc : add_node(row, out, graph, after, count, &command));
 }
 
 /* ---- executable graphs ---- */
@@ -291,41 +289,30 @@ static gb_cu_result set_step(int row, gb_cu_exec handle, gb_cu_node node, soft_c
 gb_cu_result soft_cuGraphExecKernelNodeSetParams(gb_cu_exec exec, gb_cu_node node,
                                                  const gb_cu_kernel_node *params)
 {
-    soft_context *context;
     soft_command command;
     const int row = ROW_cuGraphExecKernelNodeSetParams;
-    gb_cu_result rc = soft_enter_context(row, &context);
-    if (rc == 0) rc = launch_node(row, &command, context, params);
-    if (rc == 0) rc = set_step(row, exec, node, &command);
-    return soft_leave(rc);
+    gb_cu_result rc = enter_node(row, SOFT_LAUNCH, params, NULL, &command);
+    return soft_leave(rc ? rc : set_step(row, exec, node, &command));
 }
 
 gb_cu_result soft_cuGraphExecMemcpyNodeSetParams(gb_cu_exec exec, gb_cu_node node,
                                                  const gb_cu_copy_node *params,
-                                                 gb_cu_context handle)
+                                                 gb_cu_context context)
 {
-    soft_context *context;
     soft_command command;
     const int row = ROW_cuGraphExecMemcpyNodeSetParams;
-    gb_cu_result rc = soft_enter_context(row, &context);
-    if (rc == 0) rc = of_context(row, handle);
-    if (rc == 0) rc = copy_node(row, &command, context, params);
-    if (rc == 0) rc = set_step(row, exec, node, &command);
-    return soft_leave(rc);
+    gb_cu_result rc = enter_node(row, SOFT_COPY, params, &context, &command);
+    return soft_leave(rc ? rc : set_step(row, exec, node, &command));
 }
 
 gb_cu_result soft_cuGraphExecMemsetNodeSetParams(gb_cu_exec exec, gb_cu_node node,
                                                  const gb_cu_fill_node *params,
-                                                 gb_cu_context handle)
+                                                 gb_cu_context context)
 {
-    soft_context *context;
     soft_command command;
     const int row = ROW_cuGraphExecMemsetNodeSetParams;
-    gb_cu_result rc = soft_enter_context(row, &context);
-    if (rc == 0) rc = of_context(row, handle);
-    if (rc == 0) rc = soft_fill_of(row, &command, context, params);
-    if (rc == 0) rc = set_step(row, exec, node, &command);
-    return soft_leave(rc);
+    gb_cu_result rc = enter_node(row, SOFT_FILL, params, &context, &command);
+    return soft_leave(rc ? rc : set_step(row, exec, node, &command));
 }
 
 /* A copy of what is set now: later changes are for later launches. */
