@@ -38,51 +38,63 @@ template <typename W> __global__ void graph_check_weights(const W *weights, int 
     if (i < edges && !(weights[i] >= 0)) *bad = graph_negative;
 }
 
+// ---- queues ----
+
+// On a GPU one thread takes one vertex of a queue and puts what it finds into the next one; on the
+// cpu backend one block takes graph_run of them, and puts what it found by many at a time: else the
+// count would go from core to core for every vertex.
+enum { graph_run = 256, graph_found = 512 };
+
+struct graph_queue {
+    int *to, *count;
+#if GB_SERIAL
+    int n, found[graph_found];
+    __device__ __forceinline__ graph_queue(int *to, int *count) : to(to), count(count), n(0) {}
+    __device__ __forceinline__ void flush()
+    {
+        if (n == 0) return;
+        int *at = to + atomicAdd(count, n);
+        for (int i = 0; i < n; i++) at[i] = found[i];
+        n = 0;
+    }
+    __device__ __forceinline__ void put(int v)
+    {
+        if (n == graph_found) flush();
+        found[n++] = v;
+    }
+#else
+    __device__ __forceinline__ graph_queue(int *to, int *count) : to(to), count(count) {}
+    __device__ __forceinline__ void flush() {}
+    __device__ __forceinline__ void put(int v) { to[atomicAdd(count, 1)] = v; }
+#endif
+};
+
+static __device__ __forceinline__ int graph_first()
+{
+    return GB_SERIAL ? (int)blockIdx.x * graph_run : (int)(blockIdx.x * blockDim.x + threadIdx.x);
+}
+static __device__ __forceinline__ int graph_last(int first, int count)
+{
+    int last = first + (GB_SERIAL ? graph_run : 1);
+    return last < count ? last : count;
+}
+
 // ---- breadth first ----
 
-enum { bfs_run = 256, bfs_found = 512 };
-
-#if GB_SERIAL
-template <typename T>
-__device__ __forceinline__ void bfs_flush(const T *found, int count, T *next, T *next_count)
-{
-    T *to = next + atomicAdd(next_count, count);
-    for (int i = 0; i < count; i++) to[i] = found[i];
-}
-#endif
-
-// On a GPU one thread per vertex of the queue; on the cpu backend one block per bfs_run of them,
-// which puts what it found into the next queue by many at a time.
 template <typename T>
 __global__ void bfs_step(const T *rows, const T *columns, const T *queue, int count, T *level,
                          int depth, T *next, T *next_count)
 {
-#if GB_SERIAL
-    T found[bfs_found];
-    int first = blockIdx.x * bfs_run, last = first + tile_count(count, first, bfs_run), n = 0;
+    graph_queue found(next, next_count);
+    int first = graph_first(), last = graph_last(first, count);
     for (int i = first; i < last; i++) {
         T from = queue[i];
         for (T e = rows[from]; e < rows[from + 1]; e++) {
             T to = columns[e];
-            if (level[to] >= 0 || atomicCAS(&level[to], -1, depth) != -1) continue;
-            if (n == bfs_found) {
-                bfs_flush(found, n, next, next_count);
-                n = 0;
-            }
-            found[n++] = to;
+            if (level[to] < 0 && atomicCAS(&level[to], -1, depth) == -1) found.put(to);
         }
     }
-    if (n > 0) bfs_flush(found, n, next, next_count);
-#else
-    int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count) return;
-    T from = queue[i];
-    for (T e = rows[from]; e < rows[from + 1]; e++) {
-        T to = columns[e];
-        if (level[to] < 0 && atomicCAS(&level[to], -1, depth) == -1)
-            next[atomicAdd(next_count, 1)] = to;
-    }
-#endif
+    found.flush();
 }
 
 // ---- shortest paths ----
@@ -91,13 +103,13 @@ enum { near_count, far_count, far_least };
 
 // Puts v into the near queue once a round, or into the far one once.
 static __device__ __forceinline__ void sssp_put(int v, float distance, float limit, int *mark,
-                                                int *waits, int round, int *near, int *far,
-                                                int *counts)
+                                                int *waits, int round, graph_queue &near,
+                                                graph_queue &far)
 {
     if (distance < limit) {
-        if (atomicExch(&mark[v], round) != round) near[atomicAdd(&counts[near_count], 1)] = v;
+        if (atomicExch(&mark[v], round) != round) near.put(v);
     } else if (atomicExch(&waits[v], 1) == 0) {
-        far[atomicAdd(&counts[far_count], 1)] = v;
+        far.put(v);
     }
 }
 
@@ -107,18 +119,22 @@ __global__ void sssp_relax(const int *rows, const int *columns, const W *weights
                            int count, W *distance, float limit, int *mark, int *waits, int round,
                            int *near, int *far, int *counts)
 {
-    int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count) return;
-    int from = queue[i];
-    float start = distance[from];
-    for (int e = rows[from]; e < rows[from + 1]; e++) {
-        int to = columns[e];
-        float found = start + weights[e];
-        if (!(found < distance[to])) continue;
-        int old = atomicMin((int *)&distance[to], __float_as_int(found));
-        if (__float_as_int(found) < old)
-            sssp_put(to, found, limit, mark, waits, round, near, far, counts);
+    graph_queue nearer(near, &counts[near_count]), later(far, &counts[far_count]);
+    int first = graph_first(), last = graph_last(first, count);
+    for (int i = first; i < last; i++) {
+        int from = queue[i];
+        float start = distance[from];
+        for (int e = rows[from]; e < rows[from + 1]; e++) {
+            int to = columns[e];
+            float found = start + weights[e];
+            if (!(found < distance[to])) continue;
+            int old = atomicMin((int *)&distance[to], __float_as_int(found));
+            if (__float_as_int(found) < old)
+                sssp_put(to, found, limit, mark, waits, round, nearer, later);
+        }
     }
+    nearer.flush();
+    later.flush();
 }
 
 // What waited in the far queue: nearer than `done` it has been taken already.
@@ -126,14 +142,19 @@ template <typename W>
 __global__ void sssp_split(const int *queue, int count, const W *distance, float done, float limit,
                            int *mark, int *waits, int round, int *near, int *far, int *counts)
 {
-    int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count) return;
-    int v = queue[i];
-    waits[v] = 0;
-    float own = distance[v];
-    if (own < done) return;
-    if (own >= limit) atomicMin(&counts[far_least], __float_as_int(own));
-    sssp_put(v, own, limit, mark, waits, round, near, far, counts);
+    graph_queue nearer(near, &counts[near_count]), later(far, &counts[far_count]);
+    int first = graph_first(), last = graph_last(first, count);
+    for (int i = first; i < last; i++) {
+        int v = queue[i];
+        waits[v] = 0;
+        float own = distance[v];
+        if (own < done) continue;
+        if (own >= limit && __float_as_int(own) < counts[far_least])
+            atomicMin(&counts[far_least], __float_as_int(own));
+        sssp_put(v, own, limit, mark, waits, round, nearer, later);
+    }
+    nearer.flush();
+    later.flush();
 }
 
 // ---- the transpose ----

@@ -55,6 +55,7 @@ local rows = gb.array("int32", vertices + 1)
 for i = 0, vertices do rows[i] = i * degree end
 local columns = random("int32", vertices * degree,
   function(value) return math.floor(value * vertices) end)
+local lengths = random("float", vertices * degree, same)
 local width, height = 2048, 1536
 local rgb, more = random("uint8", width * height * 3, byte), gb.array("uint8", width * height * 3)
 local plane, other = random("float", width * height, same), gb.array("float", width * height)
@@ -66,6 +67,7 @@ for _, work in ipairs {
   { "transpose", 0.8, function() return lib.transpose(square, large, large, { out = turned }) end },
   { "inverse", 0.8, function() return lib.inverse(d, small) end },
   { "bfs", 0.8, function() return lib.bfs(rows, columns, 0) end },
+  { "sssp", 0.8, function() return lib.sssp(rows, columns, lengths, 0) end },
   { "pagerank", 0.8, function()
     return lib.pagerank(rows, columns, { rounds = 20, tolerance = 0 })
   end },

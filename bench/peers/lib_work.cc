@@ -118,6 +118,58 @@ static int search(const std::vector<int> &columns, std::vector<std::atomic<int>>
     return depth;
 }
 
+// Shortest paths by near and far: rounds over what is nearer than a limit, the rest waits for the
+// next limit. Each thread keeps what it finds; small rounds are not worth threads.
+static void lower(std::atomic<float> &at, float value, std::vector<int> &found, int v)
+{
+    float now = at.load(std::memory_order_relaxed);
+    while (value < now)
+        if (at.compare_exchange_weak(now, value, std::memory_order_relaxed)) {
+            found.push_back(v);
+            return;
+        }
+}
+
+static void shortest(const std::vector<int> &columns, const std::vector<float> &weights,
+                     std::vector<std::atomic<float>> &distance)
+{
+    for (auto &one : distance) one.store(INFINITY, std::memory_order_relaxed);
+    distance[0] = 0;
+    double sum = 0;
+    for (float weight : weights) sum += weight;
+    float step = (float)(sum / EDGES), limit = step;
+    std::vector<int> near{0}, far, seen(VERTICES);
+    std::vector<std::vector<int>> found(std::max(1u, std::thread::hardware_concurrency()));
+    auto relax = [&](int part, int a, int b) {
+        for (int i = a; i < b; i++)
+            for (int e = near[i] * DEGREE; e < near[i] * DEGREE + DEGREE; e++)
+                lower(distance[columns[e]], distance[near[i]] + weights[e], found[part],
+                      columns[e]);
+    };
+    for (int round = 1; !near.empty() || !far.empty(); round++) {
+        for (auto &part : found) part.clear();
+        if (near.empty()) {
+            limit += step;
+            found[0].swap(far);
+        } else if (near.size() < 2048) {
+            relax(0, 0, (int)near.size());
+        } else {
+            parallel(relax, (int)near.size());
+        }
+        near.clear();
+        for (auto &part : found)
+            for (int v : part) {
+                float own = distance[v];
+                if (own >= limit) {
+                    far.push_back(v);
+                } else if (own >= limit - step && seen[v] != round) {
+                    seen[v] = round;
+                    near.push_back(v);
+                }
+            }
+    }
+}
+
 // The transpose by counting, then `steps` rounds of gathering.
 static void rank_pages(const std::vector<int> &columns, std::vector<double> &rank, int steps)
 {
@@ -150,6 +202,10 @@ void measure_graphs()
     std::vector<double> rank(VERTICES);
     for (int &to : columns) to = (int)(from.unit() * VERTICES);
     measure("bfs", nothing, [&] { search(columns, level); });
+    std::vector<float> weights(EDGES);
+    std::vector<std::atomic<float>> distance(VERTICES);
+    for (float &weight : weights) weight = from.unit();
+    measure("sssp", nothing, [&] { shortest(columns, weights, distance); });
     measure("pagerank", nothing, [&] { rank_pages(columns, rank, 20); });
 }
 

@@ -5,7 +5,7 @@ require "gb.lib_sort"
 
 local lib = {}
 local int32, float = { int32 = true }, { float = true }
-local BFS_RUN = 256 -- what one thread of the cpu backend takes: see kernels/graph.cuh
+local RUN = 256 -- what one thread of the cpu backend takes: see kernels/graph.cuh
 
 local kernel_types = { graph_check = "int", graph_check_sorted = "int",
   graph_check_weights = "float", bfs_step = "int", sssp_relax = "float", sssp_split = "float",
@@ -96,7 +96,7 @@ lib.bfs = M.entry("bfs", function(job, rows, columns, source, options)
   while count > 0 do
     depth = depth + 1
     set(job, counter, 0, 0)
-    job:runs(g.K.bfs_step, count, math.ceil(count / BFS_RUN), g.rows.memory, g.columns.memory,
+    job:runs(g.K.bfs_step, count, math.ceil(count / RUN), g.rows.memory, g.columns.memory,
       queue, count, level.memory, depth, following, counter)
     count = job:read(counter, "int32")
     queue, following = following, queue
@@ -133,15 +133,16 @@ lib.sssp = M.entry("sssp", function(job, rows, columns, weights, source, options
     set(job, counts, 0, 0)
     if near_count > 0 then
       set(job, counts, 1, far_count)
-      job:each(g.K.sssp_relax, near_count, g.rows.memory, g.columns.memory, g.weights.memory, near,
-        near_count, distance.memory, limit, mark, waits, round, near_next, far, counts)
+      job:runs(g.K.sssp_relax, near_count, math.ceil(near_count / RUN), g.rows.memory,
+        g.columns.memory, g.weights.memory, near, near_count, distance.memory, limit, mark, waits,
+        round, near_next, far, counts)
     else
       local done = limit
       limit = limit + delta
       set(job, counts, 1, 0)
       set(job, counts, 2, INFINITY_BITS)
-      job:each(g.K.sssp_split, far_count, far, far_count, distance.memory, done, limit, mark,
-        waits, round, near_next, far_next, counts)
+      job:runs(g.K.sssp_split, far_count, math.ceil(far_count / RUN), far, far_count,
+        distance.memory, done, limit, mark, waits, round, near_next, far_next, counts)
       far, far_next = far_next, far
     end
     local now = job:check(counts:download(nil, { count = 3 }))
