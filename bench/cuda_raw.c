@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { ROUNDS = 5, SKIPPED = 77, THREADS = 256, LEVEL = 12000, ISSUED = 200 };
+enum { ROUNDS = 5, SKIPPED = 77, THREADS = 256, LEVEL = 12000, ISSUED = 200, NODES = 10 };
 
 static const char source[] = "extern \"C\" __global__ void touch(float *x, int n)\n"
                              "{\n"
@@ -44,6 +44,13 @@ static void fail(const char *what, const char *why)
 
 /* ---- raw: the driver ---- */
 
+struct kernel_node { /* CUDA_KERNEL_NODE_PARAMS_v2 */
+    void *function;
+    unsigned grid[3], block[3], shared;
+    void **params, **extra;
+    void *kernel, *context;
+};
+
 static struct {
     int (*cuGetProcAddress)(const char *name, void **out, int level, unsigned long long flags,
                             int *found);
@@ -65,9 +72,14 @@ static struct {
     int (*cuStreamSynchronize)(void *stream);
     int (*cuLaunchKernel)(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                           unsigned bz, unsigned shared, void *stream, void **params, void **extra);
+    int (*cuGraphCreate)(void **out, unsigned flags);
+    int (*cuGraphAddKernelNode)(void **out, void *graph, void *const *after, size_t count,
+                                const struct kernel_node *node);
+    int (*cuGraphInstantiate)(void **out, void *graph, unsigned long long flags);
+    int (*cuGraphLaunch)(void *exec, void *stream);
 } cu;
 
-static void *stream, *function, *pinned;
+static void *stream, *function, *pinned, *exec;
 static unsigned long long x_raw, a_raw, b_raw;
 static int arch;
 
@@ -95,6 +107,7 @@ static void find_all(void)
     FIND(cuCtxSetCurrent), FIND(cuModuleLoadDataEx), FIND(cuModuleGetFunction);
     FIND(cuMemAlloc), FIND(cuMemHostAlloc), FIND(cuMemcpyAsync), FIND(cuMemsetD8Async);
     FIND(cuStreamCreate), FIND(cuStreamSynchronize), FIND(cuLaunchKernel);
+    FIND(cuGraphCreate), FIND(cuGraphAddKernelNode), FIND(cuGraphInstantiate), FIND(cuGraphLaunch);
 #undef FIND
 }
 
@@ -173,9 +186,31 @@ static void open_raw_data(void)
     good(cu.cuStreamSynchronize(stream), "cuStreamSynchronize");
 }
 
+/* A chain of NODES launches. */
+static void open_raw_graph(void)
+{
+    void *graph, *node = NULL;
+    int n = THREADS;
+    void *params[] = {&x_raw, &n};
+    struct kernel_node touch = {
+        .function = function, .grid = {1, 1, 1}, .block = {THREADS, 1, 1}, .params = params};
+    good(cu.cuGraphCreate(&graph, 0), "cuGraphCreate");
+    for (int i = 0; i < NODES; i++) {
+        void *before = node;
+        good(cu.cuGraphAddKernelNode(&node, graph, &before, i > 0, &touch), "cuGraphAddKernelNode");
+    }
+    good(cu.cuGraphInstantiate(&exec, graph, 0), "cuGraphInstantiate");
+}
+
 static void raw_wait(void)
 {
     good(cu.cuStreamSynchronize(stream), "cuStreamSynchronize");
+}
+
+static void raw_graphs(void)
+{
+    for (int i = 0; i < count / NODES; i++) good(cu.cuGraphLaunch(exec, stream), "cuGraphLaunch");
+    raw_wait();
 }
 
 static void raw_launch(void)
@@ -232,6 +267,7 @@ static gb_queue *queue;
 static gb_module *module;
 static gb_kernel *kernel;
 static gb_buffer *x, *a, *b, *host;
+static gb_graph *graph;
 
 static void check(int rc, const char *what)
 {
@@ -241,6 +277,25 @@ static void check(int rc, const char *what)
 static void our_wait(void)
 {
     check(gbi_queue_finish(queue), "waiting");
+}
+
+static void open_our_graph(void)
+{
+    int n = THREADS;
+    gb_launch shape = {.grid = {1, 1, 1}, .block = {THREADS, 1, 1}};
+    gb_arg args[] = {{.buffer = x}, {.value = &n, .size = sizeof n}};
+    check(gb_graph_open(&graph, device), "a graph");
+    for (int i = 0; i < NODES; i++) {
+        int node = gb_graph_add_launch(graph, kernel, &shape);
+        check(node, "a node");
+        for (int k = 0; k < 2; k++) check(gb_graph_set_param(graph, node, k, &args[k]), "a node");
+    }
+}
+
+static void our_graphs(void)
+{
+    for (int i = 0; i < count / NODES; i++) check(gb_queue_run(queue, graph), "a graph");
+    our_wait();
 }
 
 static void open_ours(void)
@@ -264,6 +319,7 @@ static void open_ours(void)
     check(gb_buffer_open(&b, device, (size_t)device_bytes, GB_BUFFER_DEVICE), "a buffer");
     check(gb_buffer_open(&host, device, (size_t)copy_bytes, GB_BUFFER_PINNED), "pinned memory");
     memset(gb_buffer_host(host), 1, (size_t)copy_bytes);
+    open_our_graph();
 }
 
 static void our_launch(void)
@@ -312,6 +368,11 @@ static void our_copy(void)
 
 static void close_ours(void)
 {
+    gb_graph_stats stats;
+    gb_graph_get_stats(graph, &stats);
+    printf("F graph_replays %llu, one by one %llu %s\n", (unsigned long long)stats.replays,
+           (unsigned long long)(stats.runs - stats.replays), stats.why);
+    gb_graph_close(graph);
     gb_buffer_unref(x), gb_buffer_unref(a), gb_buffer_unref(b), gb_buffer_unref(host);
     gb_queue_close(queue);
     gb_module_unref(module);
@@ -377,11 +438,14 @@ int main(void)
     device_bytes = is_quick ? 1 << 20 : 512 << 20;
     open_raw();
     open_raw_data();
+    open_raw_graph();
     open_ours();
     const pair pairs[] = {
         {"issue", raw_issue, our_issue, ISSUED, true, raw_wait, our_wait},
         {"launch", raw_launches, our_launches, count, true, no_wait, no_wait},
         {"launch_wait", raw_waits, our_waits, count, true, no_wait, no_wait},
+        /* per launch: against launch_raw_us the driver's own gain */
+        {"graph", raw_graphs, our_graphs, count, true, no_wait, no_wait},
         {"pinned_upload", raw_upload, our_upload, copy_bytes, false, no_wait, no_wait},
         {"pinned_download", raw_download, our_download, copy_bytes, false, no_wait, no_wait},
         /* read and written */

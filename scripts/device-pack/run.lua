@@ -234,6 +234,7 @@ local function suite(backend, changes)
   step(backend, "lib", { "bin/test_lua_lib" }, changes)
   step(backend, "bench.lib_device", { gbrun, "bench/lua/lib_device.lua" }, changes)
   step(backend, "bench.launch", { gbrun, "--workers", "1", "bench/lua/launch.lua" }, changes)
+  step(backend, "bench.plan", { gbrun, "--workers", "1", "bench/lua/plan.lua" }, changes)
 end
 
 -- Without a compiler the images of the pack serve; to make them, what is not quick runs too.
@@ -308,6 +309,11 @@ local function ratios()
   put("launch_and_wait_from_c_over_raw", raw.launch_wait_ours_us, raw.launch_wait_raw_us, 1.15)
   put("upload_of_raw", raw.pinned_upload_ours_gbs, raw.pinned_upload_raw_gbs, 0.95)
   put("download_of_raw", raw.pinned_download_ours_gbs, raw.pinned_download_raw_gbs, 0.95)
+  local plan = by_name["cuda.bench.plan"] or {}
+  put("plan_replayed_of_queued", plan.plan_us, plan.plan_queued_us, 0.5)
+  put("plan_fused_of_unfused", plan.plan_fused_ms, plan.plan_unfused_ms, 0.4)
+  put("graph_from_c_over_raw", raw.graph_ours_us, raw.graph_raw_us, 1.25)
+  put("graph_of_launches", raw.graph_ours_us, raw.launch_ours_us, 0.5)
   local kernels = by_name["cuda.bench.lib_device"] or {}
   for _, name in ipairs { "add", "saxpy", "sum", "dot", "scan", "select", "histogram",
     "transpose" } do
