@@ -42,6 +42,13 @@ end
 local function use(b, stage, name, access)
   local slot = b.slots[name]
   if not slot then
+    for i = stage.index + 1, #b.state.stages do
+      local later = b.state.stages[i]
+      if (later.into or later.to or (later.what == "map" or later.what == "make") and later.slot)
+        == name then
+        misuse(stage, "nothing binds '%s' yet: %s makes it, and comes later", name, later.text)
+      end
+    end
     misuse(stage, "nothing binds '%s': give it to run, or make it in an earlier stage", name)
   end
   if access then

@@ -309,6 +309,14 @@ local p = gb.plan(K):map("y", "x + 1"):download("y")
 raised("run takes a table of slots: run{ x = x }, got nil", function() p:run() end)
 raised("unknown slot 'z'", function() p:run { x = x, z = 1 } end)
 raised("stage 1 (map y): nothing binds 'x'", function() p:run {} end)
+raised("stage 1 (map a): nothing binds 'b' yet: stage 2 (map b) makes it, and comes later",
+  function() gb.plan():map("a", "b + 1"):map("b", "a + 1"):download("a"):run {} end)
+raised("nothing binds 's' yet: stage 2 (reduce x) makes it", function()
+  gb.plan():map("y", "x * s"):reduce("x", "sum", "s"):run { x = x }
+end)
+raised("stage 1 (map a): nothing binds 'a': give it to run", function()
+  gb.plan():map("a", "a + 1"):run {}
+end)
 raised("run: 'x' is an array, a buffer or a number, got string", function() p:run { x = "1" } end)
 raised("stage 1 (map y): 'y' has elements of float, not", function()
   gb.plan():map("y", "x", { type = "double" }):run { x = x, y = x }
