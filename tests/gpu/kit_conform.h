@@ -40,6 +40,12 @@ extern const conform_map conform_maps[];   /* ends with a NULL name */
 extern const conform_case conform_cases[]; /* too */
 
 void conform_graphs(conform *c);
+void conform_pool_isolation(conform *c);
+void conform_pool_own_memory(conform *c);
+void conform_pool_queues(conform *c);
+void conform_pool_unused(conform *c);
+void conform_pool_pressure(conform *c);
+void conform_pool_quota(conform *c);
 bool conform_replays(const conform *c); /* the backend hands graphs to its driver */
 /* kit_conform_replay.c */
 void conform_graph_parts(conform *c);
