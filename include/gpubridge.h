@@ -136,6 +136,9 @@ typedef struct gb_config {
      * before stays lost (GB_ELOST). 0: it stays lost, for others may use the same context. */
     int owns_devices;
     int64_t cpu_bytes_max; /* device memory of each cpu device; 0: half of the machine's, shared */
+    int64_t memory_pool_bytes; /* memory of freed buffers that each device may keep for the next
+                                  ones; 0: 1 GB, at most a quarter of the device; -1: none; -2: on
+                                  GPUs the driver's own pool keeps it */
 } gb_config;
 
 /* Defaults: workers -1, everything else none or the default. */

@@ -101,6 +101,20 @@ function gb.move(value) end
 
 -- ---- devices and queues ----
 
+---How the memory that a device keeps of freed buffers does, since it was first used.
+---@class gb.Pool
+---@field hits integer buffers opened with kept memory
+---@field misses integer and with new
+---@field failures integer buffers that could not be opened
+---@field trimmed integer blocks given back for lack of use or of memory
+---@field bytes_in_use integer of the blocks of open buffers
+---@field bytes_asked integer of those buffers: the rest is waste in blocks
+---@field bytes_held integer kept for later
+---@field bytes_max integer what may be kept (the setting memory_pool)
+---@field hit_rate number 0 .. 1: hits of all
+---@field utilization number 0 .. 1: in use, of what is in use or held
+---@field fragmentation number 0 .. 1: waste, of what is in use
+
 ---@class gb.Device
 ---@field backend "cuda"|"cpu"|string
 ---@field index integer
@@ -112,6 +126,7 @@ function gb.move(value) end
 ---@field utilization? integer percent of the last moments in which a kernel ran
 ---@field temperature? integer degrees Celsius
 ---@field power? number watts
+---@field pool gb.Pool
 ---@field lost? true it takes nothing (ELOST), until it is reset where the host owns its GPUs
 ---@field threads_per_block_max integer
 ---@field shared_bytes_max integer of one block
@@ -123,7 +138,7 @@ function gb.move(value) end
 
 ---Where a launch from here would run. memory_used, utilization, temperature and power are what the
 ---driver's management library (NVML) says at this moment: nil on the cpu, without that library, and
----where it does not tell one. `self.device` of a grain has none of them.
+---where it does not tell one. `self.device` of a grain has none of them, and no pool.
 ---@return gb.Device
 function gb.device() end
 

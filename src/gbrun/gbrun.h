@@ -15,7 +15,7 @@
 enum {
     GBRUN_FAILED = 1,
     GBRUN_USAGE = 2,
-    GBRUN_SETTINGS = 17,
+    GBRUN_SETTINGS = 18,
     GBRUN_GIVEN_MAX = 64,
     GBRUN_REST_MAX = 8
 };
@@ -28,6 +28,7 @@ typedef enum {
     GBRUN_DURATION, /* "250ms", or seconds; kept as milliseconds */
     GBRUN_MICROS,   /* a number */
     GBRUN_BYTES,    /* "512MB", or bytes */
+    GBRUN_POOL,     /* the same, "off" (-1) or "driver" (-2) */
     GBRUN_LEVEL,    /* debug, info, warn, error, off */
     GBRUN_BOOL,
     GBRUN_SEED

@@ -37,6 +37,9 @@ const gbrun_setting gbrun_settings[GBRUN_SETTINGS] = {
      "one per core", "threads of the cpu device"},
     {"cpu_devices", GBRUN_INT, AT(config.cpu_devices), 0, 64, "cpu-devices", "N", "1",
      "the CPU as several devices"},
+    {"memory_pool", GBRUN_POOL, AT(config.memory_pool_bytes), 0, 0, "memory-pool", "SIZE",
+     "1GB, at most a quarter of the device",
+     "freed memory that each device keeps: a size, off, or driver (its own pool, on GPUs)"},
     {"owns_devices", GBRUN_BOOL, AT(config.owns_devices), 0, 0, "owns-devices", "YES|NO", "yes",
      "reset a GPU that was lost: nothing else here uses it"},
     {"cpu_memory", GBRUN_BYTES, AT(config.cpu_bytes_max), 0, 0, "cpu-memory", "SIZE",
@@ -117,6 +120,15 @@ static bool parse_bytes(const char *text, int64_t *out)
     return true;
 }
 
+/* As memory_pool_bytes of the configuration, where 0 is the default. */
+static bool parse_pool(const char *text, int64_t *out)
+{
+    if (strcmp(text, "driver") == 0) return *out = -2, true;
+    if (strcmp(text, "off") != 0 && !parse_bytes(text, out)) return false;
+    if (strcmp(text, "off") == 0 || *out == 0) *out = -1;
+    return true;
+}
+
 static bool parse_int(const gbrun_setting *setting, const char *text, int *out)
 {
     char *end;
@@ -157,6 +169,8 @@ static bool parse(const gbrun_setting *setting, char *text, void *field)
         return parse_unit(text, micros, field);
     case GBRUN_BYTES:
         return parse_bytes(text, field);
+    case GBRUN_POOL:
+        return parse_pool(text, field);
     case GBRUN_LEVEL:
         return (*(int *)field = gb_log_parse(text)) >= 0;
     case GBRUN_BOOL:
@@ -169,14 +183,15 @@ static bool parse(const gbrun_setting *setting, char *text, void *field)
 
 static void print_expected(const gbrun_setting *setting)
 {
-    static const char *const expected[] = {[GBRUN_TEXT] = "a text that is not empty",
-                                           [GBRUN_DURATION] =
-                                               "a duration (seconds, or \"250ms\", \"10m\")",
-                                           [GBRUN_MICROS] = "a number of microseconds",
-                                           [GBRUN_BYTES] = "a size (bytes, or \"512MB\")",
-                                           [GBRUN_LEVEL] = "debug, info, warn, error or off",
-                                           [GBRUN_BOOL] = "yes or no",
-                                           [GBRUN_SEED] = "a whole number"};
+    static const char *const expected[] = {
+        [GBRUN_TEXT] = "a text that is not empty",
+        [GBRUN_DURATION] = "a duration (seconds, or \"250ms\", \"10m\")",
+        [GBRUN_MICROS] = "a number of microseconds",
+        [GBRUN_BYTES] = "a size (bytes, or \"512MB\")",
+        [GBRUN_POOL] = "a size (bytes, or \"512MB\"), off or driver",
+        [GBRUN_LEVEL] = "debug, info, warn, error or off",
+        [GBRUN_BOOL] = "yes or no",
+        [GBRUN_SEED] = "a whole number"};
     if (setting->type == GBRUN_INT)
         fprintf(stderr, "an integer from %.0f to %.0f", setting->min, setting->max);
     else

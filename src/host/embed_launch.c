@@ -52,8 +52,8 @@ static int make_arg(gb_kernels *kernels, gb_kernel *kernel, const gb_kernel_arg 
         *out = (gb_arg){.buffer = given->buffer->inner, .offset = given->offset};
         return 0;
     }
-    int rc = gb_buffer_open(temp, gb_module_device(kernels->module),
-                            given->bytes ? given->bytes : 1, GB_BUFFER_DEVICE);
+    gb_buffer_spec spec = {.bytes = given->bytes, .raw = true}; /* host is copied over all of it */
+    int rc = gb_buffer_rent(temp, gb_module_device(kernels->module), &spec);
     if (rc >= 0) *out = (gb_arg){.buffer = *temp};
     return rc;
 }

@@ -161,7 +161,9 @@ static void *system_main(void *argument)
         until.tv_sec += until.tv_nsec / 1000000000L;
         until.tv_nsec %= 1000000000L;
         pthread_cond_timedwait(&host->system_wake, &host->system_lock, &until);
-        if (!atomic_load(&host->stop)) gb_watch_look(&watch, host->silo);
+        if (atomic_load(&host->stop)) break;
+        gb_watch_look(&watch, host->silo);
+        gb_gpu_maintain(host->gpu, gb_now(host->sys));
     }
     pthread_mutex_unlock(&host->system_lock);
     return NULL;
@@ -182,6 +184,7 @@ static int open_rest(gb_host *host, int driven)
         .cpu_devices = config->cpu_devices,
         .owns_devices = config->owns_devices != 0,
         .cpu_memory_bytes = config->cpu_bytes_max,
+        .memory_pool_bytes = config->memory_pool_bytes,
         .sanitize = config->sanitize != 0,
     };
     if ((rc = gb_gpu_open(&host->gpu, &gpu)) < 0 || (rc = open_silo(host)) < 0) return rc;

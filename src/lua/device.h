@@ -7,19 +7,10 @@
 #include "lua/array.h"
 
 enum {
-    GBL_LANES = 32,    /* queues per device that grains share */
-    GBL_ARGS_MAX = 64, /* parameters of one kernel */
-    GBL_TEMP_CLASSES = 40,
+    GBL_LANES = 32,          /* queues per device that grains share */
+    GBL_ARGS_MAX = 64,       /* parameters of one kernel */
     GBL_VALUES_BYTES = 4096, /* all parameters of a kernel together: CUDA's own bound */
 };
-
-/* A device buffer of 2^n bytes that stands for a host array during a launch. */
-typedef struct gbl_temp {
-    gb_buffer *buffer;
-    struct gbl_temp *next;
-    uint32_t epoch; /* of the device when it was made */
-    uint8_t class;
-} gbl_temp;
 
 /* The queue of one grain, as long as something of it is under way; then another grain may have it.
  */
@@ -37,8 +28,6 @@ typedef struct gbl_device {
     bool in_place; /* its kernels can work on host memory */
     int lane_count;
     gbl_lane lanes[GBL_LANES];
-    gbl_temp *temps[GBL_TEMP_CLASSES];
-    int64_t temp_bytes; /* of the idle ones */
 } gbl_device;
 
 typedef struct gbl_job gbl_job;
@@ -64,10 +53,9 @@ struct gbl_job {
     gb_module *module;
     int rc; /* something failed while commands were being queued */
     char *message;
-    int block_count, buffer_count, temp_count;
+    int block_count, buffer_count;
     gb_block *blocks[GBL_ARGS_MAX];
     gb_buffer *buffers[GBL_ARGS_MAX];
-    gbl_temp *temps[GBL_ARGS_MAX];
 };
 
 typedef struct gbl_queue {
@@ -87,6 +75,8 @@ int gbl_job_new(gbl_job **out, lua_State *L, gbl_devices *room, gbl_device *devi
 void gbl_job_free(gbl_job *job); /* nothing was queued, or all of it has ended */
 void gbl_job_keep_block(gbl_job *job, gb_block *block);    /* takes a reference of its own */
 void gbl_job_keep_buffer(gbl_job *job, gb_buffer *buffer); /* takes a reference of its own */
+/* A device buffer that stands for a host array, as long as the job; all of it is to be written
+ * before anything reads it. */
 int gbl_job_temp(gbl_job *job, size_t bytes, gb_buffer **out);
 int gbl_job_lane(const gbl_job *job); /* which of the device's lanes it has; -1: none of them */
 
@@ -122,6 +112,9 @@ typedef struct gbl_reservation {
 } gbl_reservation;
 
 gbl_reservation *gbl_reservation_at(lua_State *L, int index); /* NULL: none */
+
+/* Adds pool to the table on top: how the device's memory pool does. */
+void gbl_put_pool(lua_State *L, gb_device *device);
 
 /* Whom memory is counted to that is opened now: the running grain, or the worker's scripts. */
 uint64_t gbl_owner_here(lua_State *L);

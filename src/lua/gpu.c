@@ -168,7 +168,10 @@ static int device_info(lua_State *L)
         device = &room->at[index];
     }
     push_info(L, device->device);
-    if (lua_toboolean(L, 2)) put_figures(L, device->device);
+    if (lua_toboolean(L, 2)) {
+        put_figures(L, device->device);
+        gbl_put_pool(L, device->device);
+    }
     return 1;
 }
 
@@ -248,9 +251,7 @@ static const char *gone_how(const gbl_buffer *buffer)
 
 int gbl_buffer_send(lua_State *L, gbl_buffer *buffer, bool move, gbl_buffer *out)
 {
-    if (!buffer->buffer)
-        return gb_err_set(GB_EINVAL, "the buffer was %s",
-                          gone_how(buffer));
+    if (!buffer->buffer) return gb_err_set(GB_EINVAL, "the buffer was %s", gone_how(buffer));
     if (buffer->module)
         return gb_err_set(GB_EDEVICE, "a __device__ variable belongs to its kernels");
     if (move && (buffer->flags & GBL_BUFFER_RESIDENT))

@@ -11,8 +11,7 @@
 
 enum {
     FREE_JOBS_MAX = 256,
-    TEMP_CLASS_MIN = 8,              /* 256 bytes */
-    TEMP_IDLE_BYTES_MAX = 256 << 20, /* more is given back at once */
+    STAGING_OWNER = 2 /* even: no grain's, see gbl_owner_here */
 };
 
 /* ---- the room ---- */
@@ -39,23 +38,10 @@ gbl_devices *gbl_devices_new(lua_State *L)
     return room;
 }
 
-static void free_temp(gbl_devices *room, gbl_temp *temp)
-{
-    gb_buffer_unref(temp->buffer);
-    gb_mem_free(room->mem, temp, sizeof *temp);
-}
-
 static void free_device(gbl_devices *room, gbl_device *device)
 {
     for (int i = 0; i < device->lane_count; i++)
         if (device->lanes[i].queue) gb_queue_close(device->lanes[i].queue);
-    for (int class = 0; class < GBL_TEMP_CLASSES; class ++) {
-        gbl_temp *next;
-        for (gbl_temp *temp = device->temps[class]; temp; temp = next) {
-            next = temp->next;
-            free_temp(room, temp);
-        }
-    }
 }
 
 static void release_job(gbl_job *job);
@@ -142,7 +128,7 @@ int gbl_job_new(gbl_job **out, lua_State *L, gbl_devices *room, gbl_device *devi
     job->module = NULL;
     job->rc = 0;
     job->message = NULL;
-    job->block_count = job->buffer_count = job->temp_count = 0;
+    job->block_count = job->buffer_count = 0;
     *out = job;
     return 0;
 }
@@ -151,19 +137,6 @@ static void release_job(gbl_job *job)
 {
     for (int i = 0; i < job->block_count; i++) gb_block_unref(job->blocks[i]);
     for (int i = 0; i < job->buffer_count; i++) gb_buffer_unref(job->buffers[i]);
-    gbl_device *device = job->device;
-    uint32_t epoch = job->temp_count ? gb_device_epoch(device->device) : 0;
-    for (int i = 0; i < job->temp_count; i++) {
-        gbl_temp *temp = job->temps[i];
-        int64_t bytes = (int64_t)1 << temp->class;
-        if (device->temp_bytes + bytes > TEMP_IDLE_BYTES_MAX || temp->epoch != epoch) {
-            free_temp(job->room, temp);
-            continue;
-        }
-        device->temp_bytes += bytes;
-        temp->next = device->temps[temp->class];
-        device->temps[temp->class] = temp;
-    }
     if (job->module) gb_module_unref(job->module);
     if (job->lane) job->lane->jobs--;
     free(job->message);
@@ -195,37 +168,15 @@ void gbl_job_keep_buffer(gbl_job *job, gb_buffer *buffer)
     job->buffers[job->buffer_count++] = gb_buffer_ref(buffer);
 }
 
+/* Host arrays are copied over all of it before anything reads it, so what an earlier launch left
+ * there need not be cleared; nobody but launches has memory of this owner. */
 int gbl_job_temp(gbl_job *job, size_t bytes, gb_buffer **out)
 {
-    GB_CHECK(job->temp_count < GBL_ARGS_MAX);
-    uint8_t class = TEMP_CLASS_MIN;
-    while (class < GBL_TEMP_CLASSES - 1 && ((size_t)1 << class) < bytes) class ++;
-    if (((size_t)1 << class) < bytes)
-        return gb_err_set(GB_ENOMEM, "out of memory: a device buffer of %zu bytes", bytes);
-    gbl_device *device = job->device;
-    uint32_t epoch = gb_device_epoch(device->device);
-    gbl_temp *temp;
-    while ((temp = device->temps[class])) {
-        device->temps[class] = temp->next;
-        device->temp_bytes -= (int64_t)1 << class;
-        if (temp->epoch == epoch) break;
-        free_temp(job->room, temp);
-    }
-    if (!temp) {
-        temp = gb_mem_zalloc(job->room->mem, sizeof *temp);
-        if (!temp) return GB_ENOMEM;
-        temp->class = class;
-        temp->epoch = epoch;
-        int rc =
-            gb_buffer_open(&temp->buffer, device->device, (size_t)1 << class, GB_BUFFER_DEVICE);
-        if (rc < 0) {
-            gb_mem_free(job->room->mem, temp, sizeof *temp);
-            return rc;
-        }
-    }
-    job->temps[job->temp_count++] = temp;
-    *out = temp->buffer;
-    return 0;
+    GB_CHECK(job->buffer_count < GBL_ARGS_MAX);
+    gb_buffer_spec spec = {.bytes = bytes, .owner = STAGING_OWNER, .raw = true};
+    int rc = gb_buffer_rent(out, job->device->device, &spec);
+    if (rc == 0) job->buffers[job->buffer_count++] = *out;
+    return rc;
 }
 
 int gbl_job_lane(const gbl_job *job)

@@ -1,4 +1,4 @@
-/* Memory of devices for Lua: whom it is counted to, and reservations. */
+/* Memory of devices for Lua: whom it is counted to, reservations, and how the pools do. */
 #include "lua/device.h"
 
 #include "base/check.h"
@@ -60,6 +60,36 @@ static int reserve_end(lua_State *L)
 {
     luaL_argcheck(L, gbl_reservation_at(L, 1) != NULL, 1, "expected a reservation");
     return reservation_gc(L);
+}
+
+/* ---- the pool ---- */
+
+void gbl_put_pool(lua_State *L, gb_device *device)
+{
+    gb_pool_stats now;
+    gb_device_pool_stats(device, GB_POOL_ALL, &now);
+    const struct {
+        const char *name;
+        double value;
+    } rows[] = {
+        {"hits", (double)now.hits},
+        {"misses", (double)now.misses},
+        {"failures", (double)now.failures},
+        {"trimmed", (double)now.trimmed},
+        {"bytes_in_use", (double)now.bytes_in_use},
+        {"bytes_asked", (double)now.bytes_asked},
+        {"bytes_held", (double)now.bytes_held},
+        {"bytes_max", (double)now.bytes_max},
+        {"hit_rate", now.hit_rate},
+        {"utilization", now.utilization},
+        {"fragmentation", now.fragmentation},
+    };
+    lua_createtable(L, 0, sizeof rows / sizeof rows[0]);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        lua_pushnumber(L, rows[i].value);
+        lua_setfield(L, -2, rows[i].name);
+    }
+    lua_setfield(L, -2, "pool");
 }
 
 void gbl_open_memory(lua_State *L)

@@ -45,3 +45,43 @@ raised("expected a reservation", function() core.reserve_end {} end)
 held = assert(core.reserve(0, MB))
 core.reserve_end(held)
 raised("one that has ended", function() int8(1, held) end)
+
+-- ---- the pool: a buffer of a size that was freed before is a hit, and comes as zeros ----
+
+local before = gb.device().pool
+local x = assert(gb.buffer("float", 1000))
+x:fill(7)
+x:free()
+local y = assert(gb.buffer("float", 999)) -- of the same class
+local after = gb.device().pool
+equal(after.hits, before.hits + 1)
+equal(after.bytes_in_use - before.bytes_in_use, 4096)
+equal(after.bytes_asked - before.bytes_asked, 3996)
+assert(after.fragmentation > 0 and after.hit_rate > 0 and after.utilization > 0)
+equal(after.bytes_max, 16 * MB)
+local got = y:download()
+for i = 0, 998 do equal(got[i], 0) end
+y:free()
+equal(gb.devices()[1].pool.bytes_in_use, before.bytes_in_use)
+none, message, code = gb.buffer("int8", 65 * MB)
+equal(none, nil) equal(code, "ENOMEM") assert(message)
+assert(gb.device().pool.failures > after.failures)
+equal(core.device_info(0).pool, nil) -- who asks for every launch pays for none of it
+
+-- ---- host arrays of launches are staged in memory of the pool ----
+
+core.device_in_place(0, false)
+local K = assert(gb.kernels { name = "add_one", source = [==[
+extern "C" __global__ void add_one(int *x, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) x[i] += 1;
+}
+]==] })
+local values = gb.array("int", 1000)
+assert(K.add_one:run(1000, values, 1000))
+local hits = gb.device().pool.hits
+for _ = 1, 10 do assert(K.add_one:run(1000, values, 1000)) end
+equal(gb.device().pool.hits, hits + 10)
+equal(values[0], 11) equal(values[999], 11)
+core.device_in_place(0, true)
