@@ -162,13 +162,14 @@ static int device_info(lua_State *L)
 {
     gbl_devices *room = gbl_devices_of(L);
     gbl_device *device = gbl_device_here(L, room);
+    bool all = lua_toboolean(L, 2);
     if (lua_isnumber(L, 1)) {
         int index = (int)lua_tointeger(L, 1);
         if (index < 0 || index >= room->count) return 0;
         device = &room->at[index];
     }
     push_info(L, device->device);
-    if (lua_toboolean(L, 2)) {
+    if (all) {
         put_figures(L, device->device);
         gbl_put_pool(L, device->device);
     }

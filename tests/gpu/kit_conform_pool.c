@@ -2,6 +2,7 @@
 #include "kit_conform.h"
 
 #include "base/err.h"
+#include "gpu/front.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -133,6 +134,7 @@ void conform_pool_unused(conform *c)
 /* What is kept counts against the account, and is given back where that lacks it. */
 void conform_pool_pressure(conform *c)
 {
+    gbi_device_drop_idle(c->device);
     gb_buffer *big = rent(c, 4 << 20, GB_BUFFER_PINNED, 1, 1, false), *small = NULL;
     gb_buffer_unref(big);
     gb_pool_stats before = stats_of(c, GB_POOL_ALL);

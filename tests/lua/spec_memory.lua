@@ -78,7 +78,7 @@ extern "C" __global__ void add_one(int *x, int n)
     if (i < n) x[i] += 1;
 }
 ]==] })
-local values = gb.array("int", 1000)
+local values = gb.array("int32", 1000)
 assert(K.add_one:run(1000, values, 1000))
 local hits = gb.device().pool.hits
 for _ = 1, 10 do assert(K.add_one:run(1000, values, 1000)) end
