@@ -76,13 +76,23 @@ void gbi_cuda_lose(gbi_cuda_device *device, gb_lost why, const char *text)
     if (first) gbi_cuda_watch_wake(device->cuda);
 }
 
-int gbi_cuda_lost(gbi_cuda_device *device)
+static int lost(gbi_cuda_device *device, const char *more, long long number)
 {
     char text[sizeof device->lost_text];
     pthread_mutex_lock(&device->lock);
     memcpy(text, device->lost_text, sizeof text);
     pthread_mutex_unlock(&device->lock);
-    return gb_err_set(GB_ELOST, "%s", text);
+    return more ? gb_err_set(GB_ELOST, "%s; %lld %s", text, number, more)
+                : gb_err_set(GB_ELOST, "%s", text);
+}
+
+int gbi_cuda_lost(gbi_cuda_device *device)
+{
+    int64_t mapped = atomic_load(&device->mapped);
+    bool waits = mapped > 0 && device->cuda->gpu->config.owns_devices;
+    return lost(device,
+                waits ? "pinned or unified buffers have to be freed before it is reset" : NULL,
+                mapped);
 }
 
 void gbi_cuda_doubt(gbi_cuda_device *device, gb_cu_result rc, const char *what)
@@ -112,7 +122,7 @@ int gbi_cuda_failed(gbi_cuda_device *device, gb_cu_result rc, const char *what)
 
 int gbi_cuda_stale(gbi_cuda_device *device)
 {
-    gbi_cuda_lost(device);
+    lost(device, NULL, 0);
     return gb_err_set(GB_ELOST, "%s; it was reset since then: open anew what was made before",
                       gb_err_detail());
 }

@@ -112,6 +112,26 @@ assert(select(2, grain:where()) == 4)
 print("done")
 ]==]
 
+-- The host may be reading pinned memory: it is freed before the device comes back.
+local pinned = [==[
+local gb = require "gb"
+local lost = require "lost"
+local x = assert(gb.array("int32", 4, { kind = "pinned" }))
+assert(lost.add(x, 1) and x[0] == 1)
+lost.lost(lost.trap())
+for _ = 1, 20 do
+  local text = lost.lost(lost.add(x, 1))
+  assert(text:find("; 1 pinned or unified buffers have to be freed", 1, true), text)
+  gb.sleep("1ms")
+end
+assert(x[0] == 1) -- it is still there
+x:free()
+local y = gb.array("int32", 4)
+lost.again(function() return lost.add(y, 1) end)
+assert(y[0] == 1)
+print("done")
+]==]
+
 -- Nobody resets it: every launch fails at once and clearly; the CPU is there for who asks for it.
 local not_owned = [==[
 local gb = require "gb"
@@ -213,6 +233,7 @@ return {
   doctor("doctor and a GPU that is too old", "GB_SOFTCUDA_ARCH=61",
     { "-> this NVRTC compiles for sm_75 and later, not for device 0 (sm_61)" }),
   case("a GPU that is owned serves again", "GB_SOFTCUDA_DEVICES=1", everything),
+  case("pinned memory is freed first", "GB_SOFTCUDA_DEVICES=1", pinned),
   case("it can be disowned", "GB_SOFTCUDA_DEVICES=1 GB_OWNS_DEVICES=no", not_owned),
   case("by a flag too", "GB_SOFTCUDA_DEVICES=1", not_owned,
     { run = "--workers 2 --owns-devices no a.lua" }),
