@@ -466,14 +466,11 @@ static int find_made(job *j, gb_cpu_object **out)
                       gbi_cpu_level_name(own), folder);
 }
 
-static int make_made(job *j)
+static int make_made(job *j, const char *folder)
 {
-    char folder[GB_IMAGE_PATH_MAX];
-    int rc = gb_image_made_folder(true, folder);
-    if (rc <= 0) return rc;
-    rc = gb_image_cache_folder(j->config->cache_dir, j->folder);
+    int rc = gb_image_cache_folder(j->config->cache_dir, j->folder);
     if (rc == 0) rc = gbi_tool_find(&j->tool, j->config->mem, j->config->compiler, j->folder);
-    memcpy(j->folder, folder, sizeof folder);
+    memcpy(j->folder, folder, strlen(folder) + 1);
     for (int level = LEVEL_OLDEST; level < GBI_CPU_LEVELS && rc == 0; level++) {
         j->target = gbi_cpu_level_name(level);
         rc = make_key(j);
@@ -557,9 +554,12 @@ int gb_cpu_compile(const gb_cpu_compile_config *config, const gb_module_spec *sp
 
 int gb_cpu_images_make(const gb_cpu_compile_config *config, const gb_module_spec *spec)
 {
+    char folder[GB_IMAGE_PATH_MAX];
+    int rc = gb_image_made_folder(true, folder);
+    if (rc <= 0) return rc;
     job *j = job_new(config, spec);
     if (!j) return GB_ENOMEM;
-    int rc = make_made(j);
+    rc = make_made(j, folder);
     job_free(j);
     return rc;
 }
