@@ -52,3 +52,8 @@ foreach(count ${GB_SOFTCUDA_COUNTS})
   set_tests_properties(gpu.conformance.softcuda${suffix} PROPERTIES TIMEOUT 300 LABELS gpu ENVIRONMENT
     "${GB_SOFTCUDA_ENVIRONMENT};GB_SOFTCUDA_DEVICES=${count};GB_SOFTCUDA_SEED=${count};GB_SOFTCUDA_KEYS=${keys}")
 endforeach()
+
+# The same with the driver's own memory pool.
+add_test(NAME gpu.conformance.softcuda_pool COMMAND test_gpu_conformance)
+set_tests_properties(gpu.conformance.softcuda_pool PROPERTIES TIMEOUT 300 LABELS gpu ENVIRONMENT
+  "${GB_SOFTCUDA_ENVIRONMENT};GB_SOFTCUDA_SEED=4;GB_CONFORM_DRIVER_POOL=1")

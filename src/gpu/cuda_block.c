@@ -21,6 +21,7 @@ typedef struct block {
     gb_buffer_kind kind;
     int64_t bytes; /* of the device */
     bool begun, idle;
+    bool clearing;                  /* and nobody has seen the end of it */
     bool pooled;                    /* of the driver's pool */
     _Atomic(gbi_cuda_mark *) clean; /* changed under the device's lock */
 } block;
@@ -46,7 +47,9 @@ static int no_memory(gbi_cuda_device *device, const request *asked, gb_cu_result
 static void free_memory(gbi_cuda_device *device, const block *gone)
 {
     const gb_cuda_api *api = device->cuda->api;
-    if (!gone->pooled && atomic_load(&gone->clean)) api->cuStreamSynchronize(device->stream);
+    bool pending = gone->clearing || atomic_load(&gone->clean);
+    for (int i = 0; pending && !gone->pooled && i < 2; i++) /* what fails once may not again */
+        pending = api->cuStreamSynchronize(device->stream) != GB_CU_SUCCESS;
     gb_cu_result rc = gone->pooled ? api->cuMemFreeAsync(gone->address, device->stream)
                       : gone->kind == GB_BUFFER_PINNED ? api->cuMemFreeHost(gone->host)
                                                        : api->cuMemFree(gone->address);
@@ -74,6 +77,7 @@ static int clear_async(gbi_cuda_device *device, block *to, size_t bytes)
         set_clean(device, to, mark);
         return 0;
     }
+    to->clearing = true;
     gbi_cuda_mark_unref(mark);
     return gbi_cuda_failed(device, failed, "clearing a buffer");
 }
@@ -84,7 +88,9 @@ static int clear_now(gbi_cuda_device *device, void *arg)
     request *asked = arg;
     const gb_cuda_api *api = device->cuda->api;
     gb_cu_result rc = api->cuMemsetD8Async(asked->to->address, 0, asked->bytes, device->stream);
+    asked->to->clearing = rc == GB_CU_SUCCESS;
     if (rc == GB_CU_SUCCESS) rc = api->cuStreamSynchronize(device->stream);
+    if (rc == GB_CU_SUCCESS) asked->to->clearing = false;
     return rc == GB_CU_SUCCESS ? 0 : gbi_cuda_failed(device, rc, "clearing a buffer");
 }
 

@@ -19,6 +19,7 @@ void conform_open(conform *c, const char *backend)
     *c = (conform){.backend = backend, .seed = kit_seed()};
     gb_mem_init(&c->mem, backend, NULL, 0);
     gb_gpu_config config = {.mem = &c->mem, .cpu_devices = 2};
+    if (getenv("GB_CONFORM_DRIVER_POOL")) config.memory_pool_bytes = GB_POOL_DRIVER;
     if (gb_gpu_open(&c->gpu, &config) < 0) abort();
     for (int i = 0; i < gb_gpu_device_count(c->gpu) && !c->device; i++) {
         gb_device_info info;

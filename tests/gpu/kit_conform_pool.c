@@ -30,6 +30,12 @@ static gb_pool_stats stats_of(conform *c, int kind)
     return stats;
 }
 
+static bool driver_keeps(conform *c, int kind)
+{
+    const gb_backend *backend = c->device->backend;
+    return backend->buffer_pooled && backend->buffer_pooled(c->device->impl, (gb_buffer_kind)kind);
+}
+
 /* A secret all over a block, which goes back to the pool. */
 static void leave_secret(conform *c, gb_buffer_kind kind, uint64_t tenant, uint64_t owner)
 {
@@ -64,7 +70,7 @@ void conform_pool_isolation(conform *c)
                 /* of the same class: the block of the secret */
                 gb_buffer *other = rent(c, BYTES - 100 * (size_t)i, (gb_buffer_kind)kind,
                                         others[i].tenant, others[i].owner, raw);
-                assert_int_equal(stats_of(c, kind).hits, hits + 1);
+                if (!driver_keeps(c, kind)) assert_int_equal(stats_of(c, kind).hits, hits + 1);
                 assert_all(c, other, 0);
                 gb_buffer_unref(other);
             }
@@ -75,7 +81,7 @@ void conform_pool_own_memory(conform *c)
 {
     leave_secret(c, GB_BUFFER_DEVICE, 1, 1);
     gb_buffer *again = rent(c, BYTES, GB_BUFFER_DEVICE, 1, 1, true);
-    assert_all(c, again, SECRET);
+    assert_all(c, again, driver_keeps(c, GB_BUFFER_DEVICE) ? 0 : SECRET);
     gb_buffer_unref(again);
     again = rent(c, BYTES, GB_BUFFER_DEVICE, 1, 1, false);
     assert_all(c, again, 0);

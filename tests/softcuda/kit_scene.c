@@ -282,6 +282,38 @@ static void replays(stage *s)
     gb_graph_close(graph);
 }
 
+static int nothing(int i)
+{
+    return 0;
+}
+
+/* Memory of one owner goes to others: cleared, and used on another queue before it can be clear. */
+static void change_of_hands(stage *s)
+{
+    static const gb_buffer_kind kinds[] = {GB_BUFFER_DEVICE, GB_BUFFER_PINNED, GB_BUFFER_UNIFIED};
+    const int seven = 7;
+    for (int i = 0; i < 6; i++) {
+        gb_buffer *first = NULL, *next = NULL;
+        size_t bytes = SMALL * sizeof(int);
+        gb_buffer_spec spec = {.bytes = bytes, .kind = kinds[i % 3], .owner = (uint64_t)i};
+        bool all = tried(s, gb_buffer_rent(&first, s->device, &spec), "renting");
+        if (first)
+            all = tried(s, gb_queue_fill(s->queues[0], first, 0, &seven, 4, SMALL), "filling");
+        gb_buffer_unref(first);
+        all = finish(s, s->queues[0], "a fill") && all;
+        spec.owner += 100;
+        all = tried(s, gb_buffer_rent(&next, s->device, &spec), "renting") && all;
+        memset(s->out, 1, bytes);
+        if (next)
+            all =
+                tried(s, gb_queue_download(s->queues[1], s->out, next, 0, bytes), "downloading") &&
+                all;
+        gb_buffer_unref(next);
+        all = finish(s, s->queues[1], "rented memory") && all;
+        if (all && !s->scene->failures) check(s, s->out, SMALL, nothing, "memory of another owner");
+    }
+}
+
 static void globals(stage *s)
 {
     gb_buffer *added = NULL;
@@ -318,6 +350,7 @@ static void play(stage *s)
     kinds_of_memory(s);
     shared_memory(s);
     globals(s);
+    change_of_hands(s);
     replays(s);
 }
 
@@ -342,7 +375,12 @@ void kit_scene_run(kit_scene *scene, const char *cache)
     s.out = malloc(LARGE * sizeof(int));
     for (int i = 0; i < LARGE; i++) s.in[i] = i;
     bool owns = getenv("GB_SCENE_OWNS") != NULL;
-    gb_gpu_config config = {.mem = &s.mem, .cache_dir = cache, .threads = 1, .owns_devices = owns};
+    bool pool = getenv("GB_SCENE_DRIVER_POOL") != NULL;
+    gb_gpu_config config = {.mem = &s.mem,
+                            .cache_dir = cache,
+                            .threads = 1,
+                            .owns_devices = owns,
+                            .memory_pool_bytes = pool ? GB_POOL_DRIVER : 0};
     if (tried(&s, gb_gpu_open(&s.gpu, &config), "opening")) {
         play(&s);
         take_down(&s);

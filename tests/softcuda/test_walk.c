@@ -176,6 +176,26 @@ static void owner(void **state)
     unsetenv("GB_SCENE_OWNS");
 }
 
+/* Memory out of the driver's own pool: its calls, and those that it comes between. */
+static void driver_pool(void **state)
+{
+    static const char *const rows[] = {"cuDeviceGetDefaultMemPool", "cuMemPoolSetAttribute",
+                                       "cuMemAllocAsync",           "cuMemFreeAsync",
+                                       "cuMemPoolTrimTo",           "cuMemsetD8Async",
+                                       "cuStreamWaitEvent",         "cuEventRecord",
+                                       "cuStreamSynchronize",       NULL};
+    static const int codes[] = {GB_CU_OUT_OF_MEMORY, GB_CU_LAUNCH_FAILED};
+    static kit_outcome out;
+    setenv("GB_SCENE_DRIVER_POOL", "1", 1);
+    walk_rows(rows, codes);
+    setenv("GB_SOFTCUDA_MISSING", "cuMemAllocAsync", 1); /* then the host keeps it */
+    run_case("", &out);
+    unsetenv("GB_SOFTCUDA_MISSING");
+    unsetenv("GB_SCENE_DRIVER_POOL");
+    if (kit_case_verdict(&out) || !strstr(out.output, ", 0 failures")) fail_msg("%s", out.output);
+    assert_int_equal(calls_of(&out, "cuDeviceGetDefaultMemPool"), 0);
+}
+
 static void compiler(void **state)
 {
     static const int codes[] = {GB_NVRTC_OUT_OF_MEMORY, GB_NVRTC_COMPILATION};
@@ -246,7 +266,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(optional_rows), cmocka_unit_test(management), cmocka_unit_test(compiler),
         cmocka_unit_test(driver),        cmocka_unit_test(commands),   cmocka_unit_test(owner),
-        cmocka_unit_test(refusals),
+        cmocka_unit_test(driver_pool),   cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
