@@ -16,3 +16,9 @@ if(TARGET gbrun)
   set_tests_properties(resident.softcuda resident.lost PROPERTIES ENVIRONMENT "${GB_SOFT_ENVIRONMENT}")
   set_tests_properties(resident.pressure PROPERTIES ENVIRONMENT "GB_CPU_MEMORY=64MB;GB_WORKERS=4")
 endif()
+
+# Streams in virtual time.
+if(TARGET gbrun)
+  add_test(NAME stream.virtual COMMAND gbrun test ${CMAKE_CURRENT_SOURCE_DIR}/lua/streams)
+  set_tests_properties(stream.virtual PROPERTIES TIMEOUT 300 LABELS lua)
+endif()

@@ -495,12 +495,14 @@ function methods:coalesce(options)
   return self
 end
 
---- A stream of items: { out = function(result) (nil, message, code for an item that failed), size =
---- 128 items or delay = "100ms" make a batch, buffer = 100000 items before push waits, adaptive,
---- min = 32, max = 10000, hints = those of execute }. push(item), stop(), stats().
+--- A stream of items: { out = function(result) (nil, message, code for an item that failed), preset
+--- = "default" | "low_latency" | "high_throughput"; in their place size (128) items or delay
+--- ("100ms") make a batch, adaptive, min, max, buffer (100000) items under way, of which push
+--- waits from the part pause (0.9) on until resume (0.5), hints = those of execute }. push(item),
+--- flush(), stop(), stats().
 function methods:stream(options)
   check_self(self, "stream")
-  return (require("gb.collect").stream(self.entry, options, M.check_hints, 2))
+  return (require("gb.stream").stream(self.entry, options, M.check_hints, 2))
 end
 
 --- { batches, micro_batches, items, failures } of this handle.

@@ -483,10 +483,14 @@ function Batch:coalesce(options) end
 
 ---@class gb.StreamOptions
 ---@field out fun(result: any, message: string?, code: string?) in the order of the items
+---@field preset? "default"|"low_latency"|"high_throughput" where the fields below are not given
 ---@field size? integer items in a batch: 128
 ---@field delay? number|string how long an item waits for others: "100ms"
----@field buffer? integer items under way before push waits: 100000
----@field adaptive? boolean larger batches while that makes it faster, looked at every 10 s
+---@field buffer? integer most items under way: 100000
+---@field pause? number part of the buffer from which on push waits: 0.9
+---@field resume? number until so much of it is left: 0.5
+---@field adaptive? boolean larger batches while that makes it faster, looked at every 10 s; without
+--- it: true unless size is given
 ---@field min? integer of an adaptive size: 32
 ---@field max? integer 10000
 ---@field hints? gb.BatchHints
@@ -508,13 +512,30 @@ local BatchStream = {}
 ---@return string? code "ECLOSED", "EINVAL" (out raised)
 function BatchStream:push(item) end
 
+---Runs what is there now, full or not.
+---@return true
+function BatchStream:flush() end
+
 ---Takes no more items, and returns when out has had all results.
 ---@return true? ok
 ---@return string? message
 ---@return string? code
 function BatchStream:stop() end
 
----@return table<string, integer> counts pushed, given, failed, batches, waiting, size
+---@class gb.StreamStats
+---@field state "idle"|"processing"|"paused"|"stopping"|"stopped"|"failed"
+---@field pushed integer
+---@field given integer
+---@field failed integer
+---@field waiting integer
+---@field batches integer
+---@field pauses integer how often push began to wait
+---@field size integer of a batch now
+---@field rate number items a second in the last ten
+---@field latency? { mean: number, p50: number, p99: number, max: number } seconds from the first
+--- item of a batch to its last result, of the last 1000 batches
+
+---@return gb.StreamStats
 function BatchStream:stats() end
 
 ---@param id string of the catalog

@@ -1,0 +1,200 @@
+-- Streams in virtual time.
+local gb = require "gb"
+
+gb.catalog.register("plus", { kernel = "plus", source = [==[
+extern "C" __global__ void plus(const int *x, int *y, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) y[i] = x[i] + 1;
+}]==] })
+gb.batch("plus"):execute { 1 } -- compiled before time counts
+
+local function open(options)
+  local out = {}
+  options.out = options.out or function(value, _, code) out[#out + 1] = value or code end
+  return gb.batch("plus"):stream(options), out
+end
+
+local function ordered(out, n)
+  assert.equal(n, #out)
+  for i = 1, n do assert.equal(i + 1, out[i]) end
+end
+
+describe("streams", function()
+  it("run a batch of 128, or what came in 100 ms", function()
+    local s, out = open {}
+    for i = 1, 127 do assert(s:push(i)) end
+    gb.test.idle()
+    assert.equal(0, #out)
+    assert(s:push(128))
+    gb.test.idle()
+    ordered(out, 128)
+    assert(s:push(129))
+    gb.test.advance("99ms")
+    assert.equal(128, #out)
+    gb.test.advance("1ms")
+    ordered(out, 129)
+    assert.equal(2, s:stats().batches)
+    assert.equal("idle", s:stats().state)
+    assert(s:push(130))
+    assert(s:flush())
+    gb.test.idle()
+    ordered(out, 130)
+    assert(s:stop())
+  end)
+
+  it("hold the producer back from pause to resume", function()
+    local given, s = 0, nil
+    s = open { size = 10, buffer = 100, pause = 0.9, resume = 0.5,
+      out = function() gb.sleep("1s") given = given + 1 end }
+    local pushed = 0
+    local producer = gb.spawn(function()
+      for i = 1, 200 do
+        assert(s:push(i))
+        pushed = pushed + 1
+      end
+    end)
+    gb.test.idle()
+    assert.equal(90, pushed)
+    assert.equal("paused", s:stats().state)
+    gb.test.advance("38s")
+    assert.equal(90, pushed, "39 of 90 begun: 51 wait")
+    gb.test.advance("2s")
+    assert.is_true(pushed > 90)
+    assert.is_true(s:stats().waiting <= 91)
+    gb.test.advance("5m")
+    assert.is_true(producer:done())
+    assert.equal(200, given)
+    assert.is_true(s:stats().pauses >= 2)
+    assert(s:stop())
+  end)
+
+  it("drain when they are stopped, and refuse what comes later", function()
+    local slow = {}
+    local s = open { size = 7, out = function(value)
+      gb.sleep("1s")
+      slow[#slow + 1] = value
+    end }
+    for i = 1, 50 do assert(s:push(i)) end
+    local start = gb.monotonic()
+    local stopping = gb.spawn(function() return s:stop() end)
+    gb.test.idle()
+    assert.equal("stopping", s:stats().state)
+    gb.test.advance("1m")
+    assert.is_true(stopping:await())
+    ordered(slow, 50)
+    assert.is_true(gb.monotonic() - start >= 50)
+    assert.equal("stopped", s:stats().state)
+    assert.equal("ECLOSED", (select(3, s:push(1))))
+  end)
+
+  it("wake a producer that waits when they are stopped or fail", function()
+    local s
+    s = open { size = 2, buffer = 4, out = function() gb.sleep("1h") end }
+    local waits = gb.spawn(function()
+      for i = 1, 100 do
+        local ok, _, code = s:push(i)
+        if not ok then return code end
+      end
+    end)
+    gb.test.idle()
+    local stopping = gb.spawn(function() return s:stop() end)
+    gb.test.idle()
+    assert.equal("ECLOSED", (waits:await()))
+    gb.test.advance("5h")
+    assert.is_true(stopping:await())
+    local n = 0
+    s = open { size = 2, buffer = 4, out = function()
+      n = n + 1
+      gb.sleep("1s")
+      if n == 3 then error("no room") end
+    end }
+    waits = gb.spawn(function()
+      for i = 1, 100 do
+        local ok, message = s:push(i)
+        if not ok then return message end
+      end
+    end)
+    gb.test.advance("1m")
+    assert.truthy(waits:await():find("stream: out raised: ", 1, true))
+    assert.equal("failed", s:stats().state)
+    assert.equal("EINVAL", (select(3, s:stop())))
+  end)
+
+  it("make batches larger while that pays, and smaller when it does not", function()
+    local s = open { size = 100, adaptive = true, min = 90, max = 130, delay = "10ms" }
+    local function second(n)
+      for i = 1, n do assert(s:push(i)) end
+      gb.test.advance("1s")
+    end
+    for _ = 1, 11 do second(200) end
+    assert.equal(100, s:stats().size) -- nothing to compare with
+    for _ = 1, 11 do second(300) end
+    assert.equal(120, s:stats().size)
+    assert.is_true(math.abs(s:stats().rate - 300) < 60)
+    for _ = 1, 10 do second(600) end
+    assert.equal(130, s:stats().size)
+    for _ = 1, 11 do second(100) end
+    assert.equal(104, s:stats().size)
+    for _ = 1, 11 do second(20) end
+    assert.equal(90, s:stats().size)
+    assert(s:stop())
+  end)
+
+  it("have presets", function()
+    local function sizes(options)
+      local s = open(options)
+      return { s.size, s.min, s.max, s.delay, s.room, s.pause_at, s.resume_at, s.adaptive }
+    end
+    assert.same({ 128, 32, 10000, 0.1, 100000, 90000, 50000, true }, sizes {})
+    assert.same({ 16, 16, 1000, 0.01, 10000, 8000, 4000, false }, sizes { preset = "low_latency" })
+    assert.same({ 256, 256, 100000, 1, 1000000, 950000, 700000, true },
+      sizes { preset = "high_throughput" })
+    assert.same({ 20, 16, 1000, 0.005, 10000, 8000, 4000, false },
+      sizes { preset = "low_latency", size = 20, delay = "5ms" })
+    local function wrong(text, options)
+      local ok, message = pcall(open, options)
+      assert.is_false(ok)
+      assert.truthy(message:find(text, 1, true), message)
+    end
+    wrong("did you mean 'low_latency'?", { preset = "low_latence" })
+    wrong("stream: pause is a part of the buffer, over 0 and up to 1, got 2", { pause = 2 })
+    wrong("stream: resume (0.8) is over pause (0.5)", { pause = 0.5, resume = 0.8 })
+    wrong("stream: a size of 5 is not in 10 .. 10000 (min, max)", { size = 5, min = 10 })
+    wrong("stream: a buffer of 5 is less than one batch of 128", { buffer = 5 })
+  end)
+
+  it("go on when the grain that gave results ends", function()
+    local s, out = open { size = 4 }
+    local Pusher = gb.grain("Pusher", {})
+    function Pusher:push(first, last)
+      for i = first, last do assert(s:push(i)) end
+      return true
+    end
+    local slow = s.out
+    s.out = function(...) gb.sleep("1s") slow(...) end
+    assert(gb.get("Pusher", 1):push(1, 20))
+    gb.test.advance("5s")
+    assert.is_true(#out > 0 and #out < 20)
+    gb.test.deactivate(gb.get("Pusher", 1))
+    gb.test.advance("1m")
+    local stuck = #out
+    assert.is_true(stuck < 20)
+    assert(gb.get("Pusher", 2):push(21, 24))
+    gb.test.advance("2m")
+    assert.equal(24, s:stats().given)
+    assert.is_true(#out >= 23) -- the one in the hands of the first may be gone
+    for i = 2, #out do assert.is_true(out[i] > out[i - 1]) end
+    assert(s:stop())
+  end)
+
+  it("count how long items take", function()
+    local s = open { size = 10, delay = "100ms" }
+    for i = 1, 15 do assert(s:push(i)) end
+    gb.test.advance("1s")
+    local latency = s:stats().latency
+    assert.is_true(latency.max >= 0.1 and latency.max < 0.2)
+    assert.is_true(latency.p50 < 0.1)
+    assert(s:stop())
+  end)
+end)
