@@ -44,8 +44,8 @@ describe("streams", function()
   end)
 
   it("hold the producer back from pause to resume", function()
-    local given, s = 0, nil
-    s = open { size = 10, buffer = 100, pause = 0.9, resume = 0.5,
+    local given = 0
+    local s = open { size = 10, buffer = 100, pause = 0.9, resume = 0.5,
       out = function() gb.sleep("1s") given = given + 1 end }
     local pushed = 0
     local producer = gb.spawn(function()
