@@ -19,6 +19,7 @@ local M = {}
 local ALIGN = 256
 local IDLE = "10m"
 local HOLD_WAIT = 1 -- seconds that a deactivation waits for commands on its buffers
+local LATE = 0.01 -- seconds, or of the idle time: a timer that is later had a turn before it
 local ROUNDS = 1000 -- evictions for one allocation
 local ROOM_WAIT, ROOM_LOOK = 5, 1e-3 -- seconds that a load waits for groups that are in use
 local MOST = 32 -- buffers of one grain
@@ -277,6 +278,7 @@ end
 local function arm(group, after)
   if not group.armed then
     group.armed = core.self_timer(group.self, "_gb_resident_idle", after, 0) ~= nil
+    group.due = core.monotonic() + after
   end
 end
 
@@ -462,7 +464,9 @@ function M.idle(self)
   group.armed = false
   if not group.loaded then return end
   local _, ended = core.act_turns(group.act)
-  local left = math.max(group.last, ended or 0) + group.spec.idle - core.monotonic()
+  local now, idle = core.monotonic(), group.spec.idle
+  if now - group.due > math.max(LATE, idle * LATE) then ended = now end -- it waited for a turn
+  local left = math.max(group.last, ended or 0) + idle - now
   if left > 1e-6 then return arm(group, left) end
   if is_lost(group) then return lose(group) end
   if in_use(group, 1) or not evict(group) then
