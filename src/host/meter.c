@@ -92,6 +92,16 @@ static void read_types(gbi_meter *meter)
     }
 }
 
+/* What nobody says is no series: a device without a sensor is not at 0 degrees. */
+static void read_figures(gbi_meter *meter, gb_device *device, const char *name)
+{
+    gb_device_figures now;
+    gb_device_get_figures(device, &now);
+    if (now.utilization >= 0) tell_one(meter, GB_METRIC_UTILIZATION, name, now.utilization);
+    if (now.temperature >= 0) tell_one(meter, GB_METRIC_TEMPERATURE, name, now.temperature);
+    if (now.power_mw >= 0) tell_one(meter, GB_METRIC_POWER_USAGE, name, now.power_mw);
+}
+
 static void read_device(gbi_meter *meter, gb_device *device, gb_device_counts *all)
 {
     gb_device_info info;
@@ -111,6 +121,7 @@ static void read_device(gbi_meter *meter, gb_device *device, gb_device_counts *a
     tell_one(meter, GB_METRIC_MEMORY_TOTAL, name, (int64_t)info.memory_total);
     tell_one(meter, GB_METRIC_MEMORY_USED, name, (int64_t)(info.memory_total - info.memory_free));
     tell_one(meter, GB_METRIC_QUEUE_DEPTH, name, gb_device_queue_depth(device));
+    read_figures(meter, device, name);
     all->bytes_up += n.bytes_up;
     all->bytes_down += n.bytes_down;
     all->bytes_across += n.bytes_across;

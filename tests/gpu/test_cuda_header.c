@@ -88,6 +88,7 @@ GB_NVML_NUMBERS(NVML_NUMBER)
 #define gb_nvml_sensor nvmlTemperatureSensors_t
 #define gb_nvml_use nvmlUtilization_t
 #define gb_nvml_memory nvmlMemory_t
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations" /* of 13.0 */
 #define NVML_PROTOTYPE(name, need, level, type, parameters)                                        \
     _Static_assert(__builtin_types_compatible_p(__typeof__(&name), type(*) parameters), #name);
 GB_NVML_TABLE(NVML_PROTOTYPE)
