@@ -19,6 +19,7 @@ enum { TEXT_BYTES = 65536 };
 /* The lines about figures, after a device was used. */
 static int tell(void)
 {
+    static const char *const names[] = {"gpu_utilization{", "gpu_temperature{", "gpu_power_usage{"};
     static char text[TEXT_BYTES];
     gb_config config;
     gb_host *host;
@@ -27,11 +28,10 @@ static int tell(void)
     config.workers = 1;
     if (gb_open(&host, &config) < 0 || gb_buffer_create(&buffer, host, 64, 0) < 0) return 4;
     if (gb_metrics_text(host, text, sizeof text) >= TEXT_BYTES) return 4;
-    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
-        if (strncmp(line, "gpu_utilization{", 16) == 0 ||
-            strncmp(line, "gpu_temperature{", 16) == 0 ||
-            strncmp(line, "gpu_power_usage{", 16) == 0)
-            puts(line);
+    for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n')
+        for (int i = 0; i < 3; i++)
+            if (strncmp(line, names[i], strlen(names[i])) == 0)
+                printf("%.*s\n", (int)strcspn(line, "\n"), line);
     gb_buffer_free(buffer);
     gb_close(host, 100);
     return 0;
