@@ -14,29 +14,44 @@ static inline void relax(void)
 #endif
 }
 
-/* What comes by mail was written by another core. A few nodes are taken at a time, so that the
- * lines behind one are on their way while others are read. */
+/* A line that is going to be written: asked for to be ours at once. */
+static inline void fetch_line(const char *line)
+{
+#if defined(__x86_64__)
+    __asm__ volatile("prefetchw %0" : : "m"(*line));
+#else
+    __builtin_prefetch(line, 1);
+#endif
+}
+
+/* What comes by mail was written by another core. A few nodes are taken ahead, so that the lines
+ * behind one, what its message holds, and the node that follows are on their way while others are
+ * run. */
+static gb_node *take_ahead(gb_mailbox *box)
+{
+    enum { LINE = 64, LINES_MORE = 4 };
+    gb_node *node = gb_mailbox_take(box);
+    if (!node) return NULL;
+    gb_mailbox_fetch(box);
+    for (int i = 1; i <= LINES_MORE; i++) fetch_line((const char *)node + i * LINE);
+    __builtin_prefetch(node->near);
+    return node;
+}
+
 static bool read_mail(gb_worker *worker)
 {
-    enum { AT_ONCE = 8 };
-    gb_node *nodes[AT_ONCE];
-    bool any = false;
-    for (int total = 0; total < MAIL_PER_PASS;) {
-        int count = 0;
-        while (count < AT_ONCE && (nodes[count] = gb_mailbox_take(&worker->mailbox))) {
-            const char *line = (const char *)nodes[count++];
-            __builtin_prefetch(line + 64, 1);
-            __builtin_prefetch(line + 128, 1);
-            __builtin_prefetch(line + 192, 1);
-            __builtin_prefetch(line + 256, 1);
+    enum { AHEAD = 8 };
+    gb_node *ahead[AHEAD];
+    unsigned taken = 0, run = 0;
+    for (;; run++) {
+        while (taken - run < AHEAD && taken < MAIL_PER_PASS) {
+            gb_node *node = take_ahead(&worker->mailbox);
+            if (!node) break;
+            ahead[taken++ % AHEAD] = node;
         }
-        if (count == 0) break;
-        for (int i = 0; i < count; i++) __builtin_prefetch(nodes[i]->near);
-        for (int i = 0; i < count; i++) nodes[i]->run(nodes[i], worker);
-        total += count;
-        any = true;
+        if (run == taken) return run > 0;
+        ahead[run % AHEAD]->run(ahead[run % AHEAD], worker);
     }
-    return any;
 }
 
 bool gb_worker_pass(gb_worker *worker, uint64_t budget_ns)

@@ -78,6 +78,12 @@ static inline gb_node *gb_mailbox_take(gb_mailbox *box)
     return tail;
 }
 
+/* The reader: what it takes next is on its way. */
+static inline void gb_mailbox_fetch(const gb_mailbox *box)
+{
+    __builtin_prefetch(box->tail);
+}
+
 /* The reader: is there surely nothing? Reads one line of its own and one shared. */
 static inline bool gb_mailbox_empty(gb_mailbox *box)
 {
