@@ -206,6 +206,17 @@ static void count_end(gb_queue *queue)
     }
 }
 
+static bool of_host(const gb_buffer *buffer)
+{
+    return !buffer || buffer->kind == GB_BUFFER_PINNED;
+}
+
+static gbi_count way_of(const gbi_command *copy)
+{
+    bool from = of_host(copy->u.copy.from), to = of_host(copy->u.copy.to);
+    return from == to ? GBI_COUNT_ACROSS : from ? GBI_COUNT_UP : GBI_COUNT_DOWN;
+}
+
 /* A command that an earlier failure kept from running ends well, and counts as nothing. */
 static void count_what(gb_queue *queue, const gbi_command *command, int rc)
 {
@@ -220,11 +231,7 @@ static void count_what(gb_queue *queue, const gbi_command *command, int rc)
     if (command->kind == GBI_LAUNCH)
         gbi_device_count(device, queue, rc < 0 ? GBI_COUNT_LAUNCHES_FAILED : GBI_COUNT_LAUNCHES, 1);
     else if (command->kind == GBI_COPY && rc >= 0)
-        gbi_device_count(device, queue,
-                         !command->u.copy.from ? GBI_COUNT_UP
-                         : !command->u.copy.to ? GBI_COUNT_DOWN
-                                               : GBI_COUNT_ACROSS,
-                         command->u.copy.bytes);
+        gbi_device_count(device, queue, way_of(command), command->u.copy.bytes);
 }
 
 void gbi_command_end(gbi_command *command, int rc, const char *text)

@@ -113,6 +113,10 @@ typedef struct gbl_reservation {
 
 gbl_reservation *gbl_reservation_at(lua_State *L, int index); /* NULL: none */
 
+/* The buffer of a page-locked array on the device of another one, and where the array begins in it;
+ * NULL: it is no such array. */
+gb_buffer *gbl_pinned_of(const gbl_array *array, const gb_buffer *with, size_t *offset);
+
 /* Adds pool to the table on top: how the device's memory pool does. */
 void gbl_put_pool(lua_State *L, gb_device *device);
 

@@ -405,8 +405,15 @@ static int buffer_copy_host(lua_State *L)
     gbl_job *job = buffer_job(L, handle, 7);
     if (!job) return 3;
     gbl_job_keep_block(job, array->block);
-    int rc = upload ? gb_queue_upload(job->queue, handle->buffer, offset, array->data, bytes)
-                    : gb_queue_download(job->queue, array->data, handle->buffer, offset, bytes);
+    size_t at = 0;
+    gb_buffer *to = handle->buffer, *pinned = gbl_pinned_of(array, to, &at);
+    int rc;
+    if (pinned) /* the device copies it without a stop in between */
+        rc = upload ? gb_queue_copy(job->queue, to, offset, pinned, at, bytes)
+                    : gb_queue_copy(job->queue, pinned, at, to, offset, bytes);
+    else
+        rc = upload ? gb_queue_upload(job->queue, to, offset, array->data, bytes)
+                    : gb_queue_download(job->queue, array->data, to, offset, bytes);
     if (rc < 0) gbl_job_fail(job, rc);
     return gbl_job_finish(L, job, async);
 }
@@ -438,38 +445,6 @@ static int buffer_fill(lua_State *L)
                            gbl_type_size(L, array->type), (size_t)lua_tonumber(L, 4));
     if (rc < 0) gbl_job_fail(job, rc);
     return gbl_job_finish(L, job, lua_toboolean(L, 5));
-}
-
-/* ---- page-locked arrays ---- */
-
-static void release_pinned(void *user, void *data, size_t bytes)
-{
-    gb_buffer_unref(user);
-}
-
-/* array_pinned(array, type, element size, count), as array_new. */
-static int array_pinned(lua_State *L)
-{
-    gbl_devices *room = gbl_devices_of(L);
-    gbl_array *array = gbl_array_at(L, 1);
-    GB_CHECK(array != NULL);
-    double bytes = luaL_checknumber(L, 3) * luaL_checknumber(L, 4);
-    if (bytes >= 0x1p62) bytes = 0x1p62;
-    gbl_array_drive(L, bytes < 1e9 ? (int64_t)bytes : 1000000000);
-    gb_buffer *buffer;
-    int rc = gb_buffer_open(&buffer, gbl_device_here(L, room)->device,
-                            bytes > 0 ? (size_t)bytes : 1, GB_BUFFER_PINNED);
-    if (rc < 0) return gbl_push_error(L, rc, gb_err_detail());
-    gb_block *block =
-        gb_block_wrap(room->mem, gb_buffer_host(buffer), (size_t)bytes, release_pinned, buffer);
-    if (!block) {
-        gb_buffer_unref(buffer);
-        return gbl_push_error(L, GB_ENOMEM, gb_err_detail());
-    }
-    gbl_array_adopt(L, array, block, 0, (int64_t)lua_tonumber(L, 4),
-                    (uint32_t)luaL_checkinteger(L, 2));
-    lua_pushboolean(L, 1);
-    return 1;
 }
 
 /* ---- queues of the user's ---- */
@@ -554,7 +529,6 @@ void gbl_open_gpu(lua_State *L)
         {"buffer_copy_host", buffer_copy_host},
         {"buffer_copy", buffer_copy},
         {"buffer_fill", buffer_fill},
-        {"array_pinned", array_pinned},
         {"queue_new", queue_new},
         {"queue_info", queue_info},
         {"queue_wait", queue_wait},

@@ -1,4 +1,5 @@
-/* Memory of devices for Lua: whom it is counted to, reservations, and how the pools do. */
+/* Memory of devices for Lua: whom it is counted to, reservations,
+ * page-locked arrays, and how the pools do. */
 #include "lua/device.h"
 
 #include "base/check.h"
@@ -62,6 +63,47 @@ static int reserve_end(lua_State *L)
     return reservation_gc(L);
 }
 
+/* ---- page-locked arrays ---- */
+
+static void release_pinned(void *user, void *data, size_t bytes)
+{
+    gb_buffer_unref(user);
+}
+
+gb_buffer *gbl_pinned_of(const gbl_array *array, const gb_buffer *with, size_t *offset)
+{
+    const gb_block *block = array->block;
+    gb_buffer *pinned = block->release == release_pinned ? block->user : NULL;
+    if (!pinned || gb_buffer_device(pinned) != gb_buffer_device(with)) return NULL;
+    *offset = (size_t)((char *)array->data - (char *)block->data);
+    return pinned;
+}
+
+/* array_pinned(array, type, element size, count), as array_new. */
+static int array_pinned(lua_State *L)
+{
+    gbl_devices *room = gbl_devices_of(L);
+    gbl_array *array = gbl_array_at(L, 1);
+    GB_CHECK(array != NULL);
+    double bytes = luaL_checknumber(L, 3) * luaL_checknumber(L, 4);
+    if (bytes >= 0x1p62) bytes = 0x1p62;
+    gbl_array_drive(L, bytes < 1e9 ? (int64_t)bytes : 1000000000);
+    gb_buffer *buffer;
+    int rc = gb_buffer_open(&buffer, gbl_device_here(L, room)->device,
+                            bytes > 0 ? (size_t)bytes : 1, GB_BUFFER_PINNED);
+    if (rc < 0) return gbl_push_error(L, rc, gb_err_detail());
+    gb_block *block =
+        gb_block_wrap(room->mem, gb_buffer_host(buffer), (size_t)bytes, release_pinned, buffer);
+    if (!block) {
+        gb_buffer_unref(buffer);
+        return gbl_push_error(L, GB_ENOMEM, gb_err_detail());
+    }
+    gbl_array_adopt(L, array, block, 0, (int64_t)lua_tonumber(L, 4),
+                    (uint32_t)luaL_checkinteger(L, 2));
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 /* ---- the pool ---- */
 
 void gbl_put_pool(lua_State *L, gb_device *device)
@@ -97,6 +139,7 @@ void gbl_open_memory(lua_State *L)
     static const luaL_Reg functions[] = {
         {"reserve", reserve},
         {"reserve_end", reserve_end},
+        {"array_pinned", array_pinned},
         {NULL, NULL},
     };
     luaL_register(L, NULL, functions);

@@ -85,3 +85,24 @@ for _ = 1, 10 do assert(K.add_one:run(1000, values, 1000)) end
 equal(gb.device().pool.hits, hits + 10)
 equal(values[0], 11) equal(values[999], 11)
 core.device_in_place(0, true)
+
+-- ---- page-locked arrays: views of them too, both ways, and beside ordinary ones ----
+
+local locked = gb.array("float", 5000, { kind = "pinned" })
+for i = 0, 4999 do locked[i] = i end
+local d = assert(gb.buffer("float", 5000))
+local up, down = gb.device().bytes_uploaded, gb.device().bytes_downloaded
+local queue = gb.queue()
+local one = d:upload(locked:view(0, 2500), { async = true, queue = queue })
+local two = d:upload(locked:view(2500, 2500), { offset = 2500, async = true, queue = queue })
+assert(gb.all(one, two))
+equal(gb.device().bytes_uploaded - up, 20000)
+local plain, back = gb.array("float", 5000), gb.array("float", 5000, { kind = "pinned" })
+assert(d:download(plain))
+assert(d:download(back:view(10, 100), { offset = 200, count = 100 }))
+equal(gb.device().bytes_downloaded - down, 20400)
+for i = 0, 4999 do equal(plain[i], i) end
+equal(back[9], 0) equal(back[10], 200) equal(back[109], 299) equal(back[110], 0)
+locked:free()
+assert(d:download(plain))
+equal(plain[4999], 4999)
