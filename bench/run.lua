@@ -126,7 +126,7 @@ for _, what in ipairs { "list", "array" } do
       against(median(name .. "_of_linear"), "1.15", "of those of a million:"))
   end
 end
-for _, name in ipairs { "kernels", "codec", "calls_c", "embed", "cuda_raw" } do
+for _, name in ipairs { "kernels", "codec", "calls_c", "embed", "memory", "cuda_raw" } do
   local program = build .. "/bench_" .. name
   local file = io.open(program)
   if file then

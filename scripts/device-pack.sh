@@ -29,7 +29,7 @@ if ! {
         -DGB_TESTS_ROOT=. -DCMAKE_BUILD_RPATH='$ORIGIN/../lib' \
         -DCMAKE_EXE_LINKER_FLAGS=-Wl,--disable-new-dtags &&
         cmake --build "$build" --target gbrun test_gpu_conformance test_lua_lib bench_cuda_raw \
-            bench_kernels -- -j "${GB_JOBS:-$(nproc)}"
+            bench_kernels bench_memory -- -j "${GB_JOBS:-$(nproc)}"
 } >"$build/log" 2>&1; then
     tail -n 50 "$build/log" >&2
     fail "the build failed: $build/log"
@@ -38,7 +38,7 @@ fi
 rm -rf "$pack"
 mkdir -p "$pack/bin" "$pack/lib" "$pack/tests/gpu" "$pack/tests/lua" "$pack/bench"
 luajit=$(command -v luajit) || fail 'no luajit'
-cp "$build/gbrun" "$build/bench_cuda_raw" "$build/bench_kernels" \
+cp "$build/gbrun" "$build/bench_cuda_raw" "$build/bench_kernels" "$build/bench_memory" \
     "$build/tests/test_gpu_conformance" "$build/tests/test_lua_lib" "$luajit" "$pack/bin"
 "${CXX:-c++}" -O3 -march=x86-64-v3 -std=c++17 -pthread -static-libstdc++ -static-libgcc \
     -o "$pack/bin/peer_lib" bench/peers/lib*.cc || fail 'the peers do not compile'

@@ -275,6 +275,8 @@ local function run_driver(backend)
     return
   end
   suite(backend, changes)
+  local memory = step(backend, "bench.memory", { "bin/bench_memory" }, changes)
+  if backend == "software" then memory.figures = {} end
   examples(backend, changes)
 end
 
@@ -314,6 +316,13 @@ local function ratios()
   put("plan_fused_of_unfused", plan.plan_fused_ms, plan.plan_unfused_ms, 0.4)
   put("graph_from_c_over_raw", raw.graph_ours_us, raw.graph_raw_us, 1.25)
   put("graph_of_launches", raw.graph_ours_us, raw.launch_ours_us, 0.5)
+  local memory = by_name["cuda.bench.memory"] or {}
+  if memory.cuda_overlapped_us then
+    put("overlapped_of_the_longer", memory.cuda_overlapped_us,
+      math.max(memory.cuda_copies_us, memory.cuda_work_us), 1.15)
+  end
+  put("rent_in_us", memory.cuda_rent_4k_pool_us, 1, 1)
+  put("rent_of_the_drivers_pool", memory.cuda_rent_4k_pool_us, memory.cuda_rent_4k_driver_us)
   local kernels = by_name["cuda.bench.lib_device"] or {}
   for _, name in ipairs { "add", "saxpy", "sum", "dot", "scan", "select", "histogram",
     "transpose" } do
