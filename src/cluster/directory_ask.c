@@ -178,7 +178,7 @@ void gbi_dir_ask_again(gb_directory *d, uint64_t now, gb_directory_actions *out)
         gb_question *q = (gb_question *)((char *)top - offsetof(gb_question, node));
         if (now >= q->deadline)
             finish(d, q, gb_err_set(GB_ETIMEDOUT, "no answer from the directory"), 0,
-                   (gb_view_id){0, 0}, out);
+                   (gb_view_id){0}, out);
         else
             ask(d, q, now, out);
     }

@@ -11,7 +11,7 @@
 /* The newest view that this silo holds, taken over or not. */
 gb_view_id gbi_member_known(const gb_membership *m)
 {
-    gb_view_id table = m->table ? m->table->id : (gb_view_id){0, 0};
+    gb_view_id table = m->table ? m->table->id : (gb_view_id){0};
     return m->view && gb_view_id_order(m->view->id, table) > 0 ? m->view->id : table;
 }
 
@@ -244,16 +244,16 @@ void gbi_member_table(gb_membership *m, gb_view *table, bool read, gb_member_act
         gbi_member_end(m, asked ? GB_WHY_STOPPED : GB_WHY_DEAD, out);
         return;
     }
-    if (!m->view ||
-        (gb_view_id_order(table->id, m->view->id) >= 0 && gbi_member_covers(m, table))) {
-        if (m->regress_at) gbi_member_log(m, out, GB_LOG_INFO, "the table is whole again");
-        adopt(m, out);
-        return;
-    }
     if (!own && gbi_member_own(m, m->view) &&
         m->at.now - m->confirmed >= m->config.rules.dead_keep_ns) {
         gbi_member_log(m, out, GB_LOG_ERROR, "this silo is gone from the table, long unread");
         gbi_member_end(m, GB_WHY_DEAD, out);
+        return;
+    }
+    if (!m->view ||
+        (gb_view_id_order(table->id, m->view->id) >= 0 && gbi_member_covers(m, table))) {
+        if (m->regress_at) gbi_member_log(m, out, GB_LOG_INFO, "the table is whole again");
+        adopt(m, out);
         return;
     }
     if (m->regress_at) return;
@@ -454,6 +454,16 @@ static void heard_view(gb_membership *m, const gb_message *message, gb_member_ac
         gb_view_unref(table);
 }
 
+static void tell_view(gb_membership *m, uint64_t to, gb_member_actions *out)
+{
+    if (!m->view || m->view != m->table) return;
+    gb_message *answer = gbi_member_send(m, out, to, GB_MSG_VIEW);
+    if (!answer) return;
+    out->items[out->count - 1].view = gb_view_ref(m->view);
+    answer->rows = m->view->rows;
+    answer->count = m->view->count;
+}
+
 static void hint(gb_membership *m, uint64_t from, gb_view_id view)
 {
     if (gb_view_id_order(view, m->hint) > 0) {
@@ -472,7 +482,10 @@ bool gb_membership_message(gb_membership *m, uint64_t from, const gb_message *me
     if (!step(m, at, out) || from == m->id) return false;
     const gb_member *sender = m->view ? gb_view_find(m->view, from) : NULL;
     if (sender && sender->state == GB_SILO_DEAD) {
-        if (message->kind != GB_MSG_FENCE) gbi_member_send(m, out, from, GB_MSG_FENCE);
+        if (message->kind == GB_MSG_VIEW_ASK)
+            tell_view(m, from, out);
+        else if (message->kind != GB_MSG_FENCE)
+            gbi_member_send(m, out, from, GB_MSG_FENCE);
         finish(m, out);
         return true;
     }
@@ -484,13 +497,7 @@ bool gb_membership_message(gb_membership *m, uint64_t from, const gb_message *me
         heard_view(m, message, out);
         break;
     case GB_MSG_VIEW_ASK:
-        if (m->view && m->view == m->table) {
-            gb_message *answer = gbi_member_send(m, out, from, GB_MSG_VIEW);
-            if (!answer) break;
-            out->items[out->count - 1].view = gb_view_ref(m->view);
-            answer->rows = m->view->rows;
-            answer->count = m->view->count;
-        }
+        tell_view(m, from, out);
         break;
     case GB_MSG_FENCE:
         if (!m->must_read && gb_view_id_order(message->view, gbi_member_known(m)) > 0)

@@ -25,7 +25,7 @@ static void begin(gb_membership *m, gb_op_kind op)
 {
     m->op = op;
     m->op_began = m->at.now;
-    m->op_floor = m->table ? m->table->id : (gb_view_id){0, 0};
+    m->op_floor = m->table ? m->table->id : (gb_view_id){0};
 }
 
 static void read_table(gb_membership *m, gb_member_actions *out)
@@ -41,7 +41,8 @@ static bool write_row(gb_membership *m, const gb_member *row, gb_member_actions 
     gb_member copy = *row;
     gb_row *made;
     copy.generation = m->table->id.generation;
-    if (m->view && m->regress_at && gb_view_id_order(m->table->id, m->view->id) <= 0)
+    /* The first who writes after a loss: all who have seen both tables know that it happened. */
+    if (m->view && m->regress_at && copy.generation <= m->view->id.generation)
         copy.generation = gb_view_generation_after(m->view->id.generation, gbi_member_random(m));
     if (gb_row_new(&made, m->mem, &copy) < 0) return false;
     gb_member_action *action = gbi_member_do(m, out, GB_DO_WRITE);

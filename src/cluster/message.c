@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* A message is a list: kind, the view's two numbers, then the fields of its kind in the order of
+/* A message is a list: kind, the view's three numbers, then the fields of its kind in the order of
  * this enum. */
 enum {
     F_SEQ = 1 << 0,
@@ -24,7 +24,9 @@ enum {
     F_CALL = 1 << 13,
     F_TARGET = 1 << 14,
     F_HOPS = 1 << 15,
-    FIELDS = 16
+    FIELDS = 16,
+    HEAD = 4, /* kind and view */
+    ITEM = 5  /* act, view, id */
 };
 
 static const struct {
@@ -59,7 +61,7 @@ const char *gb_message_kind_name(gb_message_kind kind)
 /* How many items of the list a field takes. */
 static uint32_t items_of(uint32_t field)
 {
-    return field == F_FROM || field == F_PART ? 2 : 1;
+    return field == F_FROM ? 3 : field == F_PART ? 2 : 1;
 }
 
 /* ---- encoding ---- */
@@ -72,6 +74,13 @@ static int put_row(gb_buf *out, const gb_member *member)
     if (rc >= 0) rc = gb_cbor_put_bytes(out, bytes.data, bytes.size);
     gb_buf_fini(&bytes);
     return rc;
+}
+
+static int put_view(gb_buf *out, gb_view_id view)
+{
+    int rc = gb_cbor_put_uint(out, view.generation);
+    if (rc >= 0) rc = gb_cbor_put_uint(out, view.version);
+    return rc < 0 ? rc : gb_cbor_put_uint(out, view.digest);
 }
 
 static int put_numbers(gb_buf *out, const uint64_t *numbers, uint32_t count)
@@ -105,12 +114,11 @@ static int put_rows(gb_buf *out, const gb_message *m)
 
 static int put_items(gb_buf *out, const gb_message *m)
 {
-    int rc = gb_cbor_put_list(out, 4 * (uint64_t)m->count);
+    int rc = gb_cbor_put_list(out, ITEM * (uint64_t)m->count);
     for (uint32_t i = 0; i < m->count && rc >= 0; i++) {
         const gb_sync_item *item = &m->items[i];
         rc = gb_cbor_put_uint(out, item->act);
-        if (rc >= 0) rc = gb_cbor_put_uint(out, item->view.generation);
-        if (rc >= 0) rc = gb_cbor_put_uint(out, item->view.version);
+        if (rc >= 0) rc = put_view(out, item->view);
         if (rc >= 0) rc = gb_cbor_put_bytes(out, item->id, item->id_size);
     }
     return rc;
@@ -133,8 +141,7 @@ static int put_field(gb_buf *out, const gb_message *m, uint32_t field)
     case F_CAPACITY:
         return put_capacity(out, m);
     case F_FROM:
-        rc = gb_cbor_put_uint(out, m->from.generation);
-        return rc < 0 ? rc : gb_cbor_put_uint(out, m->from.version);
+        return put_view(out, m->from);
     case F_ROW:
         return m->row ? put_row(out, m->row) : gb_cbor_put_nil(out);
     case F_IDS:
@@ -160,12 +167,11 @@ static int put_field(gb_buf *out, const gb_message *m, uint32_t field)
 int gb_message_encode(gb_buf *out, const gb_message *m)
 {
     size_t before = out->size;
-    uint32_t fields = kinds[m->kind].fields, items = 3;
+    uint32_t fields = kinds[m->kind].fields, items = HEAD;
     for (uint32_t i = 0; i < FIELDS; i++) items += fields >> i & 1 ? items_of(1u << i) : 0;
     int rc = gb_cbor_put_list(out, items);
     if (rc >= 0) rc = gb_cbor_put_uint(out, m->kind);
-    if (rc >= 0) rc = gb_cbor_put_uint(out, m->view.generation);
-    if (rc >= 0) rc = gb_cbor_put_uint(out, m->view.version);
+    if (rc >= 0) rc = put_view(out, m->view);
     for (uint32_t i = 0; i < FIELDS && rc >= 0; i++) {
         if (fields >> i & 1) rc = put_field(out, m, 1u << i);
     }
@@ -193,6 +199,13 @@ static int read_uint(gb_cbor *in, gb_message *m, uint64_t *out)
     else
         return bad(m, "a number was expected");
     return 0;
+}
+
+static int read_view(gb_cbor *in, gb_message *m, gb_view_id *out)
+{
+    int rc = read_uint(in, m, &out->generation);
+    if (rc == 0) rc = read_uint(in, m, &out->version);
+    return rc < 0 ? rc : read_uint(in, m, &out->digest);
 }
 
 static int read_small(gb_cbor *in, gb_message *m, uint32_t *out)
@@ -323,16 +336,14 @@ static int read_rows(gb_cbor *in, gb_message *m)
 static int read_items(gb_cbor *in, gb_message *m)
 {
     uint64_t words = 0;
-    int rc = read_list(in, m, 4 * GB_SYNC_ITEMS_MAX, &words);
-    if (rc == 0 && words % 4) rc = bad(m, "an item is not whole");
-    if (rc == 0) rc = own(m, words / 4 * sizeof(gb_sync_item));
+    int rc = read_list(in, m, ITEM * GB_SYNC_ITEMS_MAX, &words);
+    if (rc == 0 && words % ITEM) rc = bad(m, "an item is not whole");
+    if (rc == 0) rc = own(m, words / ITEM * sizeof(gb_sync_item));
     gb_sync_item *items = m->owned;
     m->items = items;
-    for (; m->count < words / 4 && rc == 0; m->count++) {
+    for (; m->count < words / ITEM && rc == 0; m->count++) {
         gb_sync_item *item = &items[m->count];
-        if ((rc = read_uint(in, m, &item->act)) == 0 &&
-            (rc = read_uint(in, m, &item->view.generation)) == 0 &&
-            (rc = read_uint(in, m, &item->view.version)) == 0)
+        if ((rc = read_uint(in, m, &item->act)) == 0 && (rc = read_view(in, m, &item->view)) == 0)
             rc = read_bytes(in, m, &item->id, &item->id_size);
     }
     return rc;
@@ -385,8 +396,7 @@ static int read_field(gb_cbor *in, gb_message *m, uint32_t field)
     case F_CAPACITY:
         return read_capacity(in, m);
     case F_FROM:
-        rc = read_uint(in, m, &m->from.generation);
-        return rc < 0 ? rc : read_uint(in, m, &m->from.version);
+        return read_view(in, m, &m->from);
     case F_ROW:
         rc = read_row(in, m, true, &m->owned_row);
         m->row = m->owned_row ? &m->owned_row->member : NULL;
@@ -417,18 +427,17 @@ int gb_message_decode(gb_message *out, gb_mem *mem, const void *bytes, size_t si
     uint64_t items = 0, kind = 0;
     *out = (gb_message){.mem = mem};
     gb_cbor_init(&in, bytes, size);
-    int rc = read_list(&in, out, 3 + 2 * FIELDS, &items);
+    int rc = read_list(&in, out, HEAD + 3 * FIELDS, &items);
     if (rc == 0) rc = read_uint(&in, out, &kind);
     if (rc < 0) return rc;
     if (kind >= GB_MSG_KINDS || !kinds[kind].name)
         return gb_err_set(GB_EINVAL, "a message of the unknown kind %llu between silos",
                           (unsigned long long)kind);
     out->kind = (gb_message_kind)kind;
-    uint32_t fields = kinds[kind].fields, wanted = 3;
+    uint32_t fields = kinds[kind].fields, wanted = HEAD;
     for (uint32_t i = 0; i < FIELDS; i++) wanted += fields >> i & 1 ? items_of(1u << i) : 0;
     if (items != wanted) return bad(out, "it has not the fields of its kind");
-    rc = read_uint(&in, out, &out->view.generation);
-    if (rc == 0) rc = read_uint(&in, out, &out->view.version);
+    rc = read_view(&in, out, &out->view);
     for (uint32_t i = 0; i < FIELDS && rc == 0; i++) {
         if (fields >> i & 1) rc = read_field(&in, out, 1u << i);
     }

@@ -1,5 +1,5 @@
 /* What silos say to each other about membership, the directory, capacity and waits: one closed list
- * of kinds, each a CBOR list [kind, view generation, view version, fields...]. It is the payload of
+ * of kinds, each a CBOR list [kind, the three numbers of a view, fields...]. It is the payload of
  * a frame whose kind the links choose.
  *
  * Every message tells the view of who sends it; who hears of a newer one reads the table. Who sent

@@ -110,6 +110,8 @@ static int complete(gb_view *view, uint64_t seed, const gb_view *from)
     for (uint32_t i = 0; i < view->count; i++) {
         const gb_member *member = &view->rows[i]->member;
         if (member->generation > view->id.generation) view->id.generation = member->generation;
+        view->id.digest += gb_hash_mix(
+            member->id + gb_hash_mix(member->epoch * (GB_SILO_DEAD + 1) + (uint64_t)member->state));
         view->live += member->state != GB_SILO_DEAD;
         active += is_active(view->rows[i]);
     }

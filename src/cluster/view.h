@@ -1,11 +1,12 @@
 /* A view: what a silo holds to be the membership table, at one moment of it. Views are ordered, and
- * two views with one id have the same rows.
+ * two views with one id have the same silos in the same states.
  *
  * The id is the table's version behind a generation. The version alone would do, if tables were
  * never wiped or put back from an old copy: then versions come again with other rows. Each row
- * carries a generation, that of the table is its highest, and who finds a table older than what he
- * knows writes with a higher one (member.h). Its low bits are random, so that two who do that at
- * once make two generations.
+ * carries a generation, that of the table is its highest, and who finds that the table has lost
+ * rows writes with a higher one (member.h). Its low bits are random, so that two who do that at
+ * once make two generations. Until somebody finds out, two tables may have one version: the digest
+ * of the rows tells them apart.
  *
  * Views and rows are immutable and counted; any thread may read them. Errors: GB_ENOMEM.
  */
@@ -17,12 +18,14 @@
 
 typedef struct gb_view_id {
     uint64_t generation, version;
+    uint64_t digest; /* of the silos' ids, epochs and states */
 } gb_view_id;
 
 static inline int gb_view_id_order(gb_view_id a, gb_view_id b)
 {
     if (a.generation != b.generation) return a.generation < b.generation ? -1 : 1;
-    return a.version < b.version ? -1 : a.version > b.version;
+    if (a.version != b.version) return a.version < b.version ? -1 : 1;
+    return a.digest < b.digest ? -1 : a.digest > b.digest;
 }
 
 /* The next generation; random is any number. */

@@ -30,6 +30,9 @@ static void check_pair(world *w, uint32_t index, const struct holder *a, const s
                      (unsigned long long)a->view.version);
         return;
     }
+    /* Who was answered under a view that is still on its way to him is looked at when he has it. */
+    if (gb_view_id_order(a->view, x->view->id) > 0 || gb_view_id_order(b->view, y->view->id) > 0)
+        return;
     bool lost = w->table.lost_at && w->now < w->table.lost_at + 2 * grace_ns;
     if (alive_in(x, y) && alive_in(y, x) && !lost)
         world_broken(w,
@@ -50,6 +53,7 @@ static void check_grain(world *w, uint32_t index)
 void check_held(world *w, slot *s, uint32_t index, gb_view_id view)
 {
     grain *g = &w->grains[index];
+    world_watch(w, index, "%s holds it, view %llu", s->name, (unsigned long long)view.version);
     if (g->holder_count == HOLDERS_MAX) {
         world_broken(w, "grain %u is active %d times", index, HOLDERS_MAX + 1);
         return;
@@ -64,6 +68,7 @@ void check_held(world *w, slot *s, uint32_t index, gb_view_id view)
 void check_released(world *w, slot *s, uint32_t index)
 {
     grain *g = &w->grains[index];
+    world_watch(w, index, "%s releases it", s->name);
     for (uint32_t i = 0; i < g->holder_count; i++) {
         if (g->holders[i].slot != s->index || g->holders[i].life != s->life) continue;
         g->holders[i] = g->holders[--g->holder_count];
@@ -115,6 +120,26 @@ bool check_agreed(world *w)
     }
     return first && first->live == up && first->ring->silos == up &&
            first->id.version == w->table.version;
+}
+
+void check_dump(world *w)
+{
+    printf("table %llu with %u rows\n", (unsigned long long)w->table.version, w->table.count);
+    for (uint32_t i = 0; i < w->slot_count; i++) {
+        slot *s = &w->slots[i];
+        if (!s->up) {
+            printf("%s is not up%s\n", s->name, s->wants_up ? " and should be" : "");
+            continue;
+        }
+        gb_view_id id = s->view ? s->view->id : (gb_view_id){0};
+        printf("%s/%llx %s%s view %llx.%llu.%llx of %u, %u active%s\n", s->name,
+               (unsigned long long)gb_membership_id(s->member) >> 48,
+               gb_silo_state_name(gb_membership_state(s->member)),
+               gb_membership_serves(s->member) ? "" : " (does not serve)",
+               (unsigned long long)id.generation, (unsigned long long)id.version,
+               (unsigned long long)id.digest >> 48, s->view ? s->view->live : 0,
+               s->view ? s->view->ring->silos : 0, s->asleep_until > w->now ? " asleep" : "");
+    }
 }
 
 void check_end(world *w)

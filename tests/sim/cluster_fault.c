@@ -106,7 +106,6 @@ static void leave(world *w, bool gently)
     slot *s = some_up(w);
     if (!s || s->asleep_until > w->now || s->draining) return;
     w->counts[gently ? N_DRAIN : N_STOP]++;
-    world_push(w, w->now + 10 * SEC + below(w, 20 * SEC), EVENT_START, s->index, 0, 0, NULL);
     silo_drain(w, s, gently);
 }
 

@@ -21,7 +21,7 @@ uint32_t grain_index(const void *id)
     return index;
 }
 
-static uint64_t grain_hash(uint32_t index)
+uint64_t grain_hash(uint32_t index)
 {
     uint8_t id[GRAIN_BYTES];
     grain_id(index, id);

@@ -169,6 +169,11 @@ void net_arrived(world *w, const event *e)
         uint32_t count = message.count;
         spoil(w, s, &message);
         world_note(w, (uint64_t)message.kind << 32 | message.seq);
+        if (message.id)
+            world_watch(w, grain_index(message.id), "%llx to %s: %s act %llu view %llu, there %llu",
+                        (unsigned long long)e->a >> 48, s->name, gb_message_kind_name(message.kind),
+                        (unsigned long long)message.act, (unsigned long long)message.view.version,
+                        s->view ? (unsigned long long)s->view->id.version : 0);
         if (rc == 0) silo_message(w, s, e->a, &message);
         message.count = count;
         gb_message_fini(&message);

@@ -76,6 +76,10 @@ void silo_kill(world *w, uint32_t index)
     grain_forget(w, s);
     s->up = false;
     s->epoch = 0; /* a new process knows of none */
+    gb_directory_stats stats;
+    gb_directory_get_stats(s->directory, &stats);
+    w->counts[N_SYNC] += stats.syncs;
+    w->counts[N_LATER] += stats.later;
     gb_directory_close(s->directory);
     gb_membership_close(s->member);
     gb_dir_cache_fini(&s->cache);
@@ -97,9 +101,9 @@ static void ended(world *w, slot *s, gb_member_why why)
     life->died_at = 0; /* it was not a crash */
     if (why == GB_WHY_DEAD) s->epoch = epoch;
     if (why == GB_WHY_NAME_TAKEN) s->wants_up = false;
-    if (s->wants_up && why != GB_WHY_STOPPED)
-        world_push(w, w->now + 10 * MS + world_below(w, 100 * MS), EVENT_START, s->index, 0, 0,
-                   NULL);
+    if (s->one_shot && why == GB_WHY_STOPPED) s->wants_up = false;
+    uint64_t wait = 10 * MS + world_below(w, why == GB_WHY_DEAD || w->quiet ? 100 * MS : 20 * SEC);
+    if (s->wants_up) world_push(w, w->now + wait, EVENT_START, s->index, 0, 0, NULL);
 }
 
 static void new_view(world *w, slot *s)
@@ -107,6 +111,11 @@ static void new_view(world *w, slot *s)
     gb_view_unref(s->view);
     s->view = gb_view_ref(gb_membership_view(s->member));
     world_note(w, s->view->id.version ^ s->view->id.generation);
+    if (w->watched)
+        world_watch(
+            w, w->watched - 1, "%s has view %llx.%llu, owner %llx", s->name,
+            (unsigned long long)s->view->id.generation, (unsigned long long)s->view->id.version,
+            (unsigned long long)gb_ring_owner(s->view->ring, grain_hash(w->watched - 1)) >> 48);
     gb_directory_view(s->directory, s->view, w->now, &w->dir_actions);
     check_view(w, s);
 }

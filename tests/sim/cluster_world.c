@@ -33,6 +33,17 @@ void world_broken(world *w, const char *format, ...)
     va_end(arguments);
 }
 
+void world_watch(world *w, uint32_t index, const char *format, ...)
+{
+    if (w->watched != index + 1) return;
+    va_list arguments;
+    printf("%10.4f ", (double)w->now / 1e9);
+    va_start(arguments, format);
+    vprintf(format, arguments);
+    va_end(arguments);
+    printf("\n");
+}
+
 /* ---- the queue ---- */
 
 static bool before(const event *a, const event *b)
@@ -104,6 +115,7 @@ void world_open(world *w, const world_config *config)
     w->plant = config->plant;
     w->verbose = config->verbose;
     w->now = SEC;
+    w->watched = config->watched;
     w->silos = config->silos;
     w->slot_count = config->silos + TWINS;
     w->grain_count = config->grains;

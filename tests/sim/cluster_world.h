@@ -220,7 +220,7 @@ typedef struct world {
     planted plant;
     bool quiet, verbose, table_loss, in_directory, reached;
     uint64_t fault_mask, next_fault, call_gap_ns, dead_keep_ns;
-    uint32_t reach_ok;
+    uint32_t reach_ok, watched;
     event *heap;
     uint32_t heap_count, heap_room;
     uint32_t silos, slot_count, grain_count;
@@ -264,6 +264,8 @@ void world_close(world *w);
 void world_push(world *w, uint64_t at, event_kind kind, uint32_t index, uint64_t a, uint64_t b,
                 void *ptr);
 void world_broken(world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void world_watch(world *w, uint32_t index, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 void world_note(world *w, uint64_t what); /* into the trace */
 uint64_t world_below(world *w, uint64_t bound);
 bool world_chance(world *w, uint32_t of_1000);
@@ -316,6 +318,7 @@ bool grain_end_all(world *w, slot *s, bool gently); /* true: none is left */
 void grain_forget(world *w, slot *s);
 void grain_id(uint32_t index, uint8_t out[GRAIN_BYTES]);
 uint32_t grain_index(const void *id);
+uint64_t grain_hash(uint32_t index);
 
 /* cluster_fault.c */
 void fault_begin(world *w);
@@ -329,5 +332,6 @@ void check_view(world *w, slot *s);
 void check_twice(world *w);
 bool check_agreed(world *w);
 void check_end(world *w);
+void check_dump(world *w); /* for people */
 
 #endif

@@ -1,7 +1,8 @@
 /* sim_cluster SEED [SILOS [HOURS]]: one simulated cluster with every fault there is.
  * sim_cluster all [SEEDS [SILOS [MINUTES]]]: many, and how often what happened: none may be zero.
  * sim_cluster planted: bugs on purpose; each must be found.
- * sim_cluster scale SILOS: what a large cluster costs. */
+ * sim_cluster scale SILOS: what a large cluster costs.
+ * SIM_VERBOSE=1 prints what a run's silos say, SIM_GRAIN=N what happens to one grain. */
 #include "cluster_world.h"
 
 #include <stdlib.h>
@@ -45,6 +46,7 @@ static bool one(const world_config *config, uint64_t counts[COUNTS_ALL], uint64_
         fflush(stdout);
     }
     if (config->verbose) {
+        check_dump(w);
         for (int i = 0; i < GB_MSG_KINDS; i++)
             printf("  %10llu messages, %10llu bytes: %s\n", (unsigned long long)w->messages[i],
                    (unsigned long long)w->bytes[i], gb_message_kind_name((gb_message_kind)i));
@@ -52,9 +54,9 @@ static bool one(const world_config *config, uint64_t counts[COUNTS_ALL], uint64_
                (unsigned long long)w->table_reads, (unsigned long long)w->table_writes,
                (unsigned long long)w->table_touches);
     }
-    for (int i = 0; i < COUNTS_ALL; i++) counts[i] += w->counts[i];
     if (trace) *trace = w->trace;
     world_close(w);
+    for (int i = 0; i < COUNTS_ALL; i++) counts[i] += w->counts[i];
     free(w);
     return good;
 }
@@ -103,7 +105,9 @@ int main(int count, char **words)
     world_config config = config_of(strtoull(words[1], NULL, 0),
                                     count > 2 ? (uint32_t)strtoul(words[2], NULL, 0) : 50,
                                     (uint64_t)(hours * 3600e9));
+    const char *grain_text = getenv("SIM_GRAIN");
     config.verbose = getenv("SIM_VERBOSE") != NULL;
+    config.watched = grain_text ? 1 + (uint32_t)strtoul(grain_text, NULL, 0) : 0;
     bool good = one(&config, counts, NULL, true);
     print_counts(counts);
     return !good;
