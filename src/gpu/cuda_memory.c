@@ -54,7 +54,8 @@ gbi_cuda_stage *gbi_cuda_stage_take(gbi_cuda_device *device, bool large, bool gr
 void gbi_cuda_stage_give(gbi_cuda_device *device, gbi_cuda_stage *stage)
 {
     pthread_mutex_lock(&device->lock);
-    gb_list_push(&device->stages[stage->large], &stage->link);
+    /* first: the next replay of a graph finds the block that it was set to */
+    gb_list_push(device->stages[stage->large].next, &stage->link);
     pthread_mutex_unlock(&device->lock);
 }
 
