@@ -12,6 +12,7 @@
 #include "gpu/cuda_engine.h"
 
 #include "base/err.h"
+#include "gpu/front.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -155,20 +156,29 @@ static void ends_of(const gbi_command *command, const node *own, const gbi_cuda_
     if (is_download(command)) *to = address_of(stage->host + own->staged_at);
 }
 
+/* How the driver is to see one end: the block and pinned buffers are the host's. */
+static gb_cu_memory_type type_of(const gb_buffer *buffer)
+{
+    if (!buffer || buffer->kind == GB_BUFFER_PINNED) return GB_CU_MEMORY_HOST;
+    return buffer->kind == GB_BUFFER_UNIFIED ? GB_CU_MEMORY_UNIFIED : GB_CU_MEMORY_DEVICE;
+}
+
 static gb_cu_copy_node copy_node(const gbi_command *command, gb_cu_memory to, gb_cu_memory from)
 {
-    gb_cu_copy_node out = {.WidthInBytes = command->u.copy.bytes, .Height = 1, .Depth = 1};
-    out.srcMemoryType = is_upload(command) ? GB_CU_MEMORY_HOST : GB_CU_MEMORY_UNIFIED;
-    out.dstMemoryType = is_download(command) ? GB_CU_MEMORY_HOST : GB_CU_MEMORY_UNIFIED;
-    if (is_upload(command))
-        out.srcHost = (const void *)(uintptr_t)from;
-    else
-        out.srcDevice = from;
-    if (is_download(command))
-        out.dstHost = (void *)(uintptr_t)to;
-    else
-        out.dstDevice = to;
-    return out;
+    size_t bytes = command->u.copy.bytes;
+    return (gb_cu_copy_node){.srcMemoryType = type_of(command->u.copy.from),
+                             .srcHost = (const void *)(uintptr_t)from,
+                             .srcDevice = from,
+                             .srcPitch = bytes,
+                             .srcHeight = 1,
+                             .dstMemoryType = type_of(command->u.copy.to),
+                             .dstHost = (void *)(uintptr_t)to,
+                             .dstDevice = to,
+                             .dstPitch = bytes,
+                             .dstHeight = 1,
+                             .WidthInBytes = bytes,
+                             .Height = 1,
+                             .Depth = 1};
 }
 
 static gb_cu_fill_node fill_node(const gbi_command *command)
