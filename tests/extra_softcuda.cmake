@@ -14,7 +14,7 @@ if(GB_SANITIZE)
 endif()
 
 set(GB_GPU_TESTS ${CMAKE_CURRENT_SOURCE_DIR}/gpu)
-foreach(test softcuda graphs walk bad_input figures metrics peers)
+foreach(test softcuda graphs replay walk bad_input figures metrics peers)
   target_compile_definitions(test_softcuda_${test} PRIVATE GB_SOFTCUDA="$<TARGET_FILE:softcuda>")
   target_include_directories(test_softcuda_${test} PRIVATE ${GB_GPU_TESTS})
   target_sources(test_softcuda_${test} PRIVATE ${GB_GPU_TESTS}/kit_engine.c)

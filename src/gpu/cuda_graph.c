@@ -40,7 +40,6 @@ typedef struct gbi_cuda_graph {
     size_t params_bytes, staged_bytes;
     gb_cu_graph graph; /* its nodes name those of exec */
     gb_cu_exec exec;
-    gbi_cuda_stage *stage; /* of the building, for the first replay */
 } gbi_cuda_graph;
 
 static gb_cu_memory address_of(const void *pointer)
@@ -75,7 +74,6 @@ static void after_close(gbi_cuda_device *device, gbi_cuda_job *job)
 {
     gbi_cuda_graph *graph = GB_CONTAINER(job, gbi_cuda_graph, close);
     gb_mem *mem = device->cuda->mem;
-    if (graph->stage) gbi_cuda_stage_give(device, graph->stage);
     pthread_mutex_destroy(&graph->lock);
     gb_mem_free(mem, graph->params, graph->params_bytes);
     gb_mem_free(mem, graph->nodes, (size_t)graph->count * sizeof *graph->nodes);
@@ -196,7 +194,7 @@ static gb_cu_fill_node fill_node(const gbi_command *command)
 /* ---- building: the submission thread ---- */
 
 static gb_cu_result add_node(gbi_cuda_graph *graph, const gbi_command *command, int index,
-                             const gb_cu_node *after, size_t count)
+                             const gbi_cuda_stage *stage, const gb_cu_node *after, size_t count)
 {
     gbi_cuda_device *device = graph->device;
     const gb_cuda_api *api = device->cuda->api;
@@ -209,7 +207,7 @@ static gb_cu_result add_node(gbi_cuda_graph *graph, const gbi_command *command, 
         return api->cuGraphAddKernelNode(&own->handle, graph->graph, after, count, &params);
     }
     if (command->kind == GBI_COPY) {
-        ends_of(command, own, graph->stage, &own->to, &own->from);
+        ends_of(command, own, stage, &own->to, &own->from);
         gb_cu_copy_node params = copy_node(command, own->to, own->from);
         return api->cuGraphAddMemcpyNode(&own->handle, graph->graph, after, count, &params,
                                          device->context);
@@ -220,7 +218,8 @@ static gb_cu_result add_node(gbi_cuda_graph *graph, const gbi_command *command, 
                                      device->context);
 }
 
-static gb_cu_result add_nodes(gbi_cuda_graph *graph, const gbi_command *whole, gb_cu_node *after)
+static gb_cu_result add_nodes(gbi_cuda_graph *graph, const gbi_command *whole,
+                              const gbi_cuda_stage *stage, gb_cu_node *after)
 {
     const gbi_replay *replay = graph->replay;
     gb_cu_result rc = GB_CU_SUCCESS;
@@ -228,7 +227,7 @@ static gb_cu_result add_nodes(gbi_cuda_graph *graph, const gbi_command *whole, g
         size_t count = 0;
         while (at < replay->after_ends[i])
             after[count++] = graph->nodes[replay->after[at++]].handle;
-        rc = add_node(graph, &whole->u.graph.commands[i], i, after, count);
+        rc = add_node(graph, &whole->u.graph.commands[i], i, stage, after, count);
     }
     return rc;
 }
@@ -260,7 +259,7 @@ static int lay_out(gbi_cuda_graph *graph, const gbi_command *whole)
     return 0;
 }
 
-static int instantiate(gbi_cuda_graph *graph, const gbi_command *whole)
+static int instantiate(gbi_cuda_graph *graph, const gbi_command *whole, const gbi_cuda_stage *stage)
 {
     gbi_cuda_device *device = graph->device;
     const gb_cuda_api *api = device->cuda->api;
@@ -270,23 +269,28 @@ static int instantiate(gbi_cuda_graph *graph, const gbi_command *whole)
     graph->close.epoch = atomic_load(&device->epoch);
     gb_cu_result rc = api->cuGraphCreate(&graph->graph, 0);
     if (rc != GB_CU_SUCCESS) graph->graph = NULL;
-    if (rc == GB_CU_SUCCESS) rc = add_nodes(graph, whole, after);
+    if (rc == GB_CU_SUCCESS) rc = add_nodes(graph, whole, stage, after);
     if (rc == GB_CU_SUCCESS) rc = api->cuGraphInstantiate(&graph->exec, graph->graph, 0);
     if (rc != GB_CU_SUCCESS) graph->exec = NULL;
     gb_mem_free(device->cuda->mem, after, room);
     return rc == GB_CU_SUCCESS ? 0 : gbi_cuda_failed(device, rc, "building a graph");
 }
 
-/* Under the graph's lock. */
+/* Under the graph's lock. The block is given back at once; the first replay most likely gets the
+ * same. */
 static int build(gbi_cuda_graph *graph, const gbi_command *whole)
 {
     bool never = false;
+    gbi_cuda_stage *stage = NULL;
     int rc = lay_out(graph, whole);
     if (rc < 0) return rc;
-    if (graph->staged_bytes && !graph->stage)
-        graph->stage = gbi_cuda_stage_take(graph->device, false, true, &never);
-    if (graph->staged_bytes && !graph->stage) return never ? GB_ENOMEM : GB_EBUSY;
-    return instantiate(graph, whole);
+    if (graph->staged_bytes) {
+        stage = gbi_cuda_stage_take(graph->device, false, true, &never);
+        if (!stage) return never ? GB_ENOMEM : GB_EBUSY;
+    }
+    rc = instantiate(graph, whole, stage);
+    if (stage) gbi_cuda_stage_give(graph->device, stage);
+    return rc;
 }
 
 bool gbi_cuda_graph_build(gbi_command *whole)
@@ -397,8 +401,8 @@ static int replay(gbi_cuda_graph *graph, gbi_cuda_queue *queue, gbi_command *who
     gbi_cuda_device *device = graph->device;
     const char *what = "updating a graph";
     bool never = false;
-    gbi_cuda_stage *stage = graph->stage;
-    if (graph->staged_bytes && !stage) stage = gbi_cuda_stage_take(device, false, !here, &never);
+    gbi_cuda_stage *stage = NULL;
+    if (graph->staged_bytes) stage = gbi_cuda_stage_take(device, false, !here, &never);
     if (graph->staged_bytes && !stage && !never) return GBI_HOLD;
     gb_cu_result rc = never ? GB_CU_OUT_OF_MEMORY : set_all(graph, whole, stage);
     if (rc == GB_CU_SUCCESS) {
@@ -406,12 +410,11 @@ static int replay(gbi_cuda_graph *graph, gbi_cuda_queue *queue, gbi_command *who
         rc = device->cuda->api->cuGraphLaunch(graph->exec, queue->stream);
     }
     if (rc == GB_CU_SUCCESS) {
-        graph->stage = NULL;
         fill_step(step, whole, stage);
         gbi_replay_note(whole->u.graph.replay, GBI_REPLAY_RAN, NULL);
         return GBI_ISSUED;
     }
-    if (stage && !graph->stage) gbi_cuda_stage_give(device, stage);
+    if (stage) gbi_cuda_stage_give(device, stage);
     int code = gbi_cuda_failed(device, rc, what);
     if (atomic_load(&device->lost)) return code;
     gbi_replay_note(whole->u.graph.replay, GBI_REPLAY_REFUSED, gb_err_detail());
@@ -426,8 +429,11 @@ int gbi_cuda_graph_issue(gbi_cuda_queue *queue, gbi_command *whole, gbi_cuda_ste
     else if (pthread_mutex_trylock(&graph->lock) != 0)
         return GBI_HOLD; /* it is being built, for another queue */
     int answer = GBI_HOLD;
-    if (graph->state == GRAPH_REFUSED) {
-        gbi_replay_note(whole->u.graph.replay, GBI_REPLAY_REFUSED, graph->why);
+    bool gone = graph->state == GRAPH_BUILT &&
+                graph->close.epoch != atomic_load(&graph->device->epoch); /* with its context */
+    if (gone || graph->state == GRAPH_REFUSED) {
+        gbi_replay_note(whole->u.graph.replay, GBI_REPLAY_REFUSED,
+                        gone ? "the device was reset since the graph was built" : graph->why);
         answer = GBI_SPLIT;
     } else if (graph->state == GRAPH_BUILT) {
         answer = replay(graph, queue, whole, step, here);

@@ -426,7 +426,7 @@ typedef struct gb_graph_stats {
     char why[256];      /* the last fallback's reason */
 } gb_graph_stats;
 
-void gb_graph_get_stats(gb_graph *graph, gb_graph_stats *out); /* any thread */
+void gb_graph_get_stats(gb_graph *graph, gb_graph_stats *out);
 
 /* ---- events ---- */
 
