@@ -252,6 +252,7 @@ typedef struct world_config {
     uint32_t silos, grains;
     uint64_t duration_ns;
     bool faults, table_loss, verbose;
+    uint32_t watched;     /* a grain and one: what happens to it is printed */
     uint64_t fault_mask;  /* of N_...; 0: all */
     uint64_t call_gap_ns; /* between two calls of clients */
     planted plant;
