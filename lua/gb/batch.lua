@@ -42,17 +42,10 @@ function M.check_hints(hints, level)
     timeout = units.seconds(hints.timeout or "5m", "timeout") }
 end
 
-local is_cpu -- by the index of a device: what does not change, for its table costs microseconds
-
-local function read_devices()
-  is_cpu = {}
-  for i = 0, core.device_count() - 1 do is_cpu[i] = core.device_info(i).backend == "cpu" end
-end
-
 -- The index of the device of a batch: the one that was named; the GPU with the most free memory;
 -- else the cpu that runs the caller's kernels, or the first.
 local function choose(hints)
-  if not is_cpu then read_devices() end
+  local is_cpu = buffer.cpus()
   if hints.device then
     if not hints.required or not is_cpu[hints.device] then return hints.device end
     return nil, ("a GPU is required and device %d is none"):format(hints.device), "ENOGPU"

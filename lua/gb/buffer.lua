@@ -26,6 +26,17 @@ local function device_index(value, level)
 end
 M.device_index = device_index
 
+local cpus
+
+--- Which devices are cpu devices, by index; read once, for it does not change and the table of a
+--- device costs a call to the driver.
+function M.cpus()
+  if cpus then return cpus end
+  cpus = {}
+  for i = 0, core.device_count() - 1 do cpus[i] = core.device_info(i).backend == "cpu" end
+  return cpus
+end
+
 --- Where a launch from here would run.
 function M.device() return core.device_info(nil, true) end
 
@@ -364,7 +375,7 @@ function M.buffer(type_name, what, options)
   local d
   d, message, code = core.buffer_new(kind.id, kind.size * count, count, device, where)
   if code == "ENOMEM" and where ~= "pinned" then -- others may lie there that can go
-    d, message, code = require("gb.resident").with_room(device or core.device_info().index,
+    d, message, code = require("gb.resident").with_room(device or core.device_here(),
       kind.size * count, 0, core.buffer_new, kind.id, kind.size * count, count, device, where)
   end
   if not d then return nil, message, code end

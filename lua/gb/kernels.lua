@@ -278,7 +278,7 @@ function K_methods.global(K, name, options)
   if type(name) ~= "string" then
     error(("the name of a variable is a string, got %s"):format(type(name)), 2)
   end
-  local device = buffer.device_index(options and options.device, 2) or core.device_info().index
+  local device = buffer.device_index(options and options.device, 2) or core.device_here()
   local module, message, code = ensure(state, device)
   if not module then return nil, message, code end
   local found
@@ -423,7 +423,7 @@ function M.kernels(options)
     options = lists.options,
     include = include, instances = lists.instances, options_given = given }
   local module, message
-  module, message, code = ensure(state, core.device_info().index)
+  module, message, code = ensure(state, core.device_here())
   if not module then return nil, message, code end
   local K = setmetatable({}, K_meta)
   states[K] = state

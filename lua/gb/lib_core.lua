@@ -161,7 +161,7 @@ local function place(job, device)
   if job.device == nil then
     job.device = device
     -- where kernels work in host memory and a block is one thread
-    job.serial = core.device_info(device).backend == "cpu" and not M.device_layout
+    job.serial = buffer.cpus()[device] and not M.device_layout
   elseif job.device ~= device then
     job:misuse("operands are on devices %d and %d", job.device, device)
   end
@@ -198,7 +198,7 @@ end
 -- buffer that stands for it during the job. The device is known once all operands are.
 local function bind(job, op, write)
   if op.memory then return op end
-  if job.device == nil then place(job, core.device_info().index) end
+  if job.device == nil then place(job, core.device_here()) end
   op.memory = op.value
   if not op.device and not job.serial then
     local one = job:check(take_scratch(op.type, op.n, job.device))
@@ -253,7 +253,7 @@ end
 
 --- Device memory for the time of this job; what is in it is undefined.
 function Job:scratch(type_name, n)
-  if self.device == nil then place(self, core.device_info().index) end
+  if self.device == nil then place(self, core.device_here()) end
   local one = self:check(take_scratch(type_name, n, self.device))
   self.taken[#self.taken + 1] = one
   return one.buffer

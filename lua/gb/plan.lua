@@ -251,7 +251,7 @@ local function graph_for(state, given, level)
     if core.is_buffer(value) then device = device or select(3, core.buffer_info(value)) end
     key[i] = text
   end
-  device = device or core.device_info().index
+  device = device or core.device_here()
   local lane, message, code = core.graph_lane(device)
   if not lane then return nil, message, code end
   key[#key + 1] = device .. "/" .. lane

@@ -388,7 +388,7 @@ function M.graph(state, given, device, lane)
   local b = { state = state, given = given, device = device, handle = handle, slots = {},
     map_n = {}, names = {}, count = 0, results = {}, results_given = {}, keep = {}, nodes = 0,
     in_place = core.device_in_place(device) }
-  b.serial = core.device_info(device).backend == "cpu"
+  b.serial = buffer.cpus()[device]
   local ok
   ok, why, code = plan_infer.protect(fill_graph, b)
   if not ok then return ok, why, code end
