@@ -135,6 +135,9 @@ typedef struct gb_config {
      * failed) is reset when nothing of it is under way, and serves again; what was made on it
      * before stays lost (GB_ELOST). 0: it stays lost, for others may use the same context. */
     int owns_devices;
+    int max_devices;        /* so many GPUs are used, the first ones; 0: all */
+    int max_kernels;        /* launches from Lua under way at once, more wait; 0: any number */
+    double kernel_bound_ms; /* a kernel that runs longer is a runaway; 0: 5 min */
     int64_t cpu_bytes_max; /* device memory of each cpu device; 0: half of the machine's, shared */
     int64_t memory_pool_bytes; /* memory of freed buffers that each device may keep for the next
                                   ones; 0: 1 GB, at most a quarter of the device; -1: none; -2: on

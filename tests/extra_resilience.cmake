@@ -1,4 +1,5 @@
-# What stands between a caller and what fails: policies in virtual time, with several seeds.
+# What stands between a caller and what fails: policies in virtual time, with several seeds; devices
+# and kernels that fail.
 if(TARGET gbrun)
   set(GB_RESILIENCE ${CMAKE_CURRENT_SOURCE_DIR}/lua/resilience)
   foreach(seed 1 2 3)
@@ -6,4 +7,8 @@ if(TARGET gbrun)
              COMMAND gbrun --virtual-time --seed ${seed} ${GB_RESILIENCE}/policy.lua)
     set_tests_properties(resilience.policy.${seed} PROPERTIES TIMEOUT 120 LABELS resilience)
   endforeach()
+  add_test(NAME resilience.devices COMMAND gbrun --virtual-time --workers 1 --log error
+           ${GB_RESILIENCE}/devices.lua)
+  set_tests_properties(resilience.devices PROPERTIES TIMEOUT 120 LABELS resilience
+                       ENVIRONMENT "GB_CPU_DEVICES=4;GB_CUDA_LIBRARY=/nowhere")
 endif()

@@ -8,6 +8,7 @@ local units = require "gb.units"
 local array = require "gb.array"
 local buffer = require "gb.buffer"
 local catalog = require "gb.catalog"
+local faults = require "gb.faults"
 require "gb.future" -- the methods of what start() gives
 
 local M = {}
@@ -39,30 +40,8 @@ function M.check_hints(hints, level)
   end
   return { device = buffer.device_index(hints.device, level + 1), max_micro_batch = most,
     persistent = hints.persistent, prefer_gpu = hints.prefer_gpu, required = hints.required,
+    high_priority = hints.high_priority,
     timeout = units.seconds(hints.timeout or "5m", "timeout") }
-end
-
--- The index of the device of a batch: the one that was named; the GPU with the most free memory;
--- else the cpu that runs the caller's kernels, or the first.
-local function choose(hints)
-  local is_cpu = buffer.cpus()
-  if hints.device then
-    if not hints.required or not is_cpu[hints.device] then return hints.device end
-    return nil, ("a GPU is required and device %d is none"):format(hints.device), "ENOGPU"
-  end
-  local best, most, cpu
-  for i = 0, #is_cpu do
-    if is_cpu[i] then
-      cpu = cpu or i
-    elseif hints.prefer_gpu ~= false or hints.required then
-      local free, lost = core.device_memory(i)
-      if not lost and (not best or free > most) then best, most = i, free end
-    end
-  end
-  if best then return best end
-  if hints.required then return nil, "a GPU is required and there is none", "ENOGPU" end
-  local here = core.device_here()
-  return is_cpu[here] and here or cpu
 end
 
 -- ---- items ----
@@ -173,7 +152,7 @@ end
 -- One queue, and where kernels do not work in host memory its buffers. The caller frees lane.
 local function open_lane(run, lane, size, reserved)
   local layout, message, code = run.found.layout
-  lane.queue, message, code = buffer.queue { device = run.device }
+  lane.queue, message, code = core.queue_new(run.device, run.hints.high_priority)
   if not lane.queue then return nil, message, code end
   if run.in_place then return true end
   lane.item, message, code = open_buffer(run, layout.item, size, reserved)
@@ -223,8 +202,12 @@ end
 -- With persistent = true they are kept for the next batch of the same kernel on the device.
 local kept = {}
 
+local function lanes_key(run)
+  return run.entry.key .. "\0" .. run.device .. (run.hints.high_priority and "!" or "")
+end
+
 local function take_lanes(run, n)
-  local key = run.entry.key .. "\0" .. run.device
+  local key = lanes_key(run)
   local own = run.hints.persistent and kept[key]
   if own then kept[key] = nil end
   if own and (own.lanes[1].item and core.buffer_lost(own.lanes[1].item)
@@ -239,7 +222,7 @@ end
 
 local function give_lanes(run, lanes, size, good)
   if not run.hints.persistent or not good then return free_lanes(lanes) end
-  local key = run.entry.key .. "\0" .. run.device
+  local key = lanes_key(run)
   if kept[key] then free_lanes(kept[key].lanes) end
   kept[key] = { lanes = lanes, size = size }
 end
@@ -309,6 +292,9 @@ local function narrow(run, lane, first, count, message, code)
     code = code }
 end
 
+-- What ends the batch, whatever the items are.
+local whole = { ETIMEDOUT = true, ELOST = true, EDEVICE = true }
+
 local function run_all(run, lanes, size, n)
   local under_way, next_first = {}, 0
   local function begin(lane)
@@ -324,7 +310,7 @@ local function run_all(run, lanes, size, n)
     local one = table.remove(under_way, 1)
     local ok, message, code = finish(run, one.futures)
     if not ok then narrow(run, one.lane, one.first, one.count, message, code) end
-    if code == "ETIMEDOUT" or code == "ELOST" then
+    if whole[code] then
       for _, other in ipairs(under_way) do finish(run, other.futures) end
       return nil, message, code
     end
@@ -385,18 +371,13 @@ function M.summary(failed, n)
   return ("%s: %s (%d of %d items failed)"):format(where, first.message, items, n), first.code
 end
 
---- Runs an entry of the catalog over items, with checked hints. false, message: misuse.
-function M.run(entry, items, hints)
-  local found, message, code = catalog.open(entry)
-  if not found then return nil, message, code end
+-- On one device: what M.run gives.
+local function run_on(device, found, entry, items, hints, deadline)
   local layout = found.layout
-  local device
-  device, message, code = choose(hints)
-  if not device then return nil, message, code end
   local run = { entry = entry, found = found, hints = hints, splits = 0, micro_batches = 0,
-    deadline = core.monotonic() + hints.timeout, device = device,
-    in_place = core.device_in_place(device), here = device == core.device_here() }
-  local n
+    deadline = deadline, device = device, in_place = core.device_in_place(device),
+    here = device == core.device_here() and not hints.high_priority }
+  local n, message, code
   run.items, run.failed, n, code = items_array(items, layout.item)
   if not run.items then
     if code then return nil, run.failed, code end
@@ -423,6 +404,20 @@ function M.run(entry, items, hints)
   end
   local out = array.is_array(items) and run.results or as_list(run, n)
   return out, run.failed, n, run.micro_batches
+end
+
+--- Runs an entry of the catalog over items, with checked hints: results, failures, n and how many
+--- micro-batches; nil, message, code. false, message: misuse. Where a device fails, all of it runs
+--- again on another one: the items are as they were.
+function M.run(entry, items, hints)
+  local found, message, code = catalog.open(entry)
+  if not found then return nil, message, code end
+  local deadline = core.monotonic() + hints.timeout
+  return faults.guard(found.kernel.gb_number, function()
+    return faults.over_devices(hints, function(device)
+      return run_on(device, found, entry, items, hints, deadline)
+    end)
+  end)
 end
 
 --- For a pipeline on another worker: the results, or nil, message, code.

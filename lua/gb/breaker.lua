@@ -20,7 +20,7 @@ local M = {}
 local BUCKETS = 10 -- of the window: what is older is forgotten a tenth at a time
 
 local known = { name = true, ratio = true, failures = true, window = true, min_calls = true,
-  open = true, on_change = true, codes = true }
+  open = true, on_change = true, codes = true, calls = true }
 
 local methods = {}
 local meta = { __gb = "breaker", __index = near.methods("breaker", methods) }
@@ -59,7 +59,10 @@ end
 local function empty(self)
   self.calls, self.bad, self.in_row, self.last = {}, {}, 0, -1
   for i = 1, BUCKETS do self.calls[i], self.bad[i] = 0, 0 end
+  self.since = core.monotonic()
 end
+
+-- calls: for ourselves: a function that knows of so many more calls in so many seconds.
 
 --- A breaker: ratio 0.5 of at least min_calls 10 within window "2m", or so many failures in a row,
 --- open it for open = "1m".
@@ -78,8 +81,9 @@ function M.new(options, what)
     min_calls = M.number(options.min_calls or 10, what .. ": min_calls", 1, 1e9, true),
     open_s = units.seconds(options.open or "1m", "open"),
     codes = M.code_set(options.codes, what .. ": codes") or M.codes,
-    on_change = options.on_change or false, now_state = "closed", epoch = 1, until_s = 0,
-    trial_s = false, opened = 0, rejected = 0, why = false }, meta)
+    on_change = options.on_change or false, more = options.calls or false,
+    now_state = "closed", epoch = 1, until_s = 0, trial_s = false, opened = 0,
+    rejected = 0, why = false }, meta)
   if self.window <= 0 then core.raise(what .. ": window is longer than nothing") end
   empty(self)
   return self
@@ -98,10 +102,12 @@ local function bucket(self, now)
 end
 
 local function sums(self)
-  bucket(self, core.monotonic())
+  local now = core.monotonic()
+  bucket(self, now)
   local calls, bad = 0, 0
   for i = 1, BUCKETS do calls, bad = calls + self.calls[i], bad + self.bad[i] end
-  return calls, bad
+  if self.more then calls = calls + self.more(math.min(self.window, now - self.since)) end
+  return math.max(calls, bad), bad
 end
 
 -- ---- states ----
@@ -179,13 +185,6 @@ end
 --- It ended and says nothing about what is watched: a trial may be made again.
 function methods:forget(ticket)
   if ticket == self.epoch and self.now_state == "half_open" then self.trial_s = false end
-end
-
---- So many calls went well that nobody asked for.
-function methods:count(calls)
-  if self.now_state ~= "closed" or calls == 0 then return end
-  local at = bucket(self, core.monotonic())
-  self.calls[at] = self.calls[at] + calls
 end
 
 --- Is this result a failure for the breaker.

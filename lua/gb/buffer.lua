@@ -85,10 +85,17 @@ function queue_meta.__tostring(q)
   return device and ("queue on device %d"):format(device) or "queue (closed)"
 end
 
---- A queue of one's own: its commands run in order, and beside those of other queues.
+local priorities = { normal = true, high = true }
+
+--- A queue of one's own: its commands run in order, and beside those of other queues. priority =
+--- "high": before those of others that wait too (on GPUs where the driver has priorities).
 function M.queue(options)
-  near.check_options("gb.queue", options, { device = true }, 2)
-  return core.queue_new(device_index(options and options.device, 2))
+  near.check_options("gb.queue", options, { device = true, priority = true }, 2)
+  local priority = options and options.priority or "normal"
+  if not priorities[priority] then
+    error(near.unknown("priority", priority, near.keys(priorities)), 2)
+  end
+  return core.queue_new(device_index(options and options.device, 2), priority == "high")
 end
 
 -- ---- buffers ----
@@ -252,11 +259,12 @@ function methods:copy_from(other, options)
   end
   local offset, count = range(n, options, other_n - start, 2)
   local queue = queue_option(options, device, 2)
-  if device == other_device then
+  if device == other_device or core.device_info(device).backend
+    == core.device_info(other_device).backend then
     return core.buffer_copy(self, offset * kind.size, other, start * kind.size, count * kind.size,
       options and options.async, queue)
   end
-  -- Between devices through the host.
+  -- Between a GPU and a cpu device through the host.
   local between, message, code = array.make(kind, count)
   if not between then return nil, message, code end
   local ok

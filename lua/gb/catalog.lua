@@ -3,6 +3,7 @@
 local near = require "gb.near"
 local types = require "gb.types"
 local kernels = require "gb.kernels"
+local faults = require "gb.faults"
 local loader = require "gb.loader"
 local lib = require "gb.lib_core"
 
@@ -172,6 +173,7 @@ function M.open(entry)
   local layout
   layout, message, code = layout_of(K, kernel, entry)
   if not layout then return nil, message, code end
+  faults.only_batches(kernel)
   opened[entry.key] = { K = K, kernel = kernel, layout = layout }
   return opened[entry.key]
 end

@@ -5,6 +5,7 @@ local units = require "gb.units"
 local ref = require "gb.ref"
 local loader = require "gb.loader"
 local placement_of = require "gb.placement"
+local fail = require "gb.fail"
 local util = require "jit.util"
 
 local M = { classes = {}, by_name = {} }
@@ -279,19 +280,30 @@ function core.complete(meta)
   local activate, deactivate = rawget(methods, "on_activate"), rawget(methods, "on_deactivate")
   local resident = meta.__gb_resident
   if options.kernels or resident or placement_of.is(options.placement) then
-    local user = activate
-    function activate(self)
-      local gb = require "gb"
-      rawset(self, "device", placement_of.choose(self, options.placement))
+    local user, leave = activate, deactivate
+    local function prepare(self)
       if options.kernels then
-        local kernels, message, code = gb.kernels { file = options.kernels }
-        if not kernels then gb.fail(code, "%s", message) end
+        local kernels, message, code = require("gb").kernels { file = options.kernels }
+        if not kernels then fail.raise(code, "%s", message) end
         rawset(self, "kernels", kernels)
       end
       if resident then
         return require("gb.resident").activate(self, resident, options.placement, user)
       end
       if user then return user(self) end
+    end
+    function activate(self)
+      rawset(self, "device", placement_of.choose(self, options.placement))
+      local ok, why = pcall(prepare, self)
+      if ok then return end
+      placement_of.release(self)
+      error(why, 0)
+    end
+    if placement_of.is(options.placement) then
+      function deactivate(self, reason)
+        placement_of.release(self)
+        if leave then return leave(self, reason) end
+      end
     end
   end
   if resident then

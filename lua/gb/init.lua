@@ -139,6 +139,7 @@ local parts = {
   batch = function() return require("gb.batch").batch end,
   resident = function() return require("gb.resident").public end,
   pipeline = function() return require("gb.pipeline").pipeline end,
+  resilience = function() return require("gb.faults").resilience end,
   policy = function() return require("gb.policy").policy end,
   breaker = function() return require("gb.breaker").new end,
   bulkhead = function() return require("gb.limits").bulkhead end,

@@ -6,6 +6,7 @@ local near = require "gb.near"
 local types = require "gb.types"
 local units = require "gb.units"
 local buffer = require "gb.buffer"
+local faults = require "gb.faults"
 
 local M = {}
 
@@ -13,6 +14,7 @@ local M = {}
 -- struct_ids = }
 local states = setmetatable({}, { __mode = "k" })
 
+core.launch_seconds(units.seconds)
 core.launch_setter(function(id, value) return types.by_id[id].set(value) end)
 
 -- ---- compiling ----
@@ -71,8 +73,9 @@ local function install(state, module, fresh)
   for _, name in ipairs(info.kernels) do
     local kernel = state.kernels[name]
     if not kernel then
-      kernel = setmetatable({ gb_handle = core.kernel_new(), gb_state = state, name = name },
-        kernel_meta)
+      local number = faults.number_of(state.spec, name)
+      kernel = setmetatable({ gb_handle = core.kernel_new(number), gb_number = number,
+        gb_state = state, name = name }, kernel_meta)
       state.kernels[name] = kernel
     end
     state.known[name] = kernel
@@ -100,7 +103,7 @@ end
 -- ---- launching ----
 
 local shape_options = { grid = true, block = true, threads = true, shared = true, queue = true,
-  timeout = true }
+  timeout = true, bound = true }
 
 -- Loads the kernel on the device where this launch runs, if it is not there yet: true, or nil,
 -- message, code.
@@ -130,7 +133,8 @@ end
 
 --- Runs the kernel and waits: true, or nil, message, code. The shape is a number of threads (in
 --- blocks of 256), or { threads = n | { w, h, d }, block = } or { grid =, block = } with shared
---- (bytes), queue and timeout.
+--- (bytes), queue, timeout (the caller is free then, the kernel runs on) and bound (a kernel that
+--- runs longer is a runaway).
 function kernel_methods.run(kernel, shape, ...)
   check_self(kernel, "run")
   local timeout
@@ -138,7 +142,12 @@ function kernel_methods.run(kernel, shape, ...)
   local handle = kernel.gb_handle
   local device = core.launch_device(handle, shape, ...)
   if device then
-    local ok, message, code = load_on(kernel, device)
+    local ok, message, code
+    if device < 0 then -- something is out of order
+      ok, message, code = faults.admit(kernel, load_on, shape, ...)
+    else
+      ok, message, code = load_on(kernel, device)
+    end
     if not ok then return nil, message, code end
   end
   if timeout then
@@ -164,7 +173,12 @@ function kernel_methods.async(kernel, shape, ...)
   local handle = kernel.gb_handle
   local device = core.launch_device(handle, shape, ...)
   if device then
-    local ok, message, code = load_on(kernel, device)
+    local ok, message, code
+    if device < 0 then
+      ok, message, code = faults.admit(kernel, load_on, shape, ...)
+    else
+      ok, message, code = load_on(kernel, device)
+    end
     if not ok then return require("gb.future").failed(message, code) end
   end
   return core.launch_async(handle, shape, ...)
@@ -423,7 +437,7 @@ function M.kernels(options)
     options = lists.options,
     include = include, instances = lists.instances, options_given = given }
   local module, message
-  module, message, code = ensure(state, core.device_here())
+  module, message, code = ensure(state, faults.home())
   if not module then return nil, message, code end
   local K = setmetatable({}, K_meta)
   states[K] = state

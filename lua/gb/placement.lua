@@ -1,5 +1,7 @@
 -- gb.gpu{ ... }: grains that want a device with room for them. The device is chosen when the grain
 -- activates.
+local core = require "gb.core"
+local faults = require "gb.faults"
 local near = require "gb.near"
 local units = require "gb.units"
 
@@ -8,7 +10,6 @@ local M = {}
 local meta = { __gb = "placement" }
 local known = { memory = true, device = true, prefer_local = true, policy = true, required = true }
 local policies = { score = true, affinity = true, balanced = true }
-local chosen = {} -- grains of this worker that got each device, for "balanced"
 
 function M.is(value) return type(value) == "table" and getmetatable(value) == meta end
 
@@ -35,11 +36,32 @@ function M.gpu(options)
   }, meta)
 end
 
--- 0 .. 80: free memory, waiting work, and what kind of device it is.
-local function score(device)
-  return 40 * device.memory_free / device.memory_total + math.max(0, 30 - device.queue_depth / 10)
-    + (device.backend == "cpu" and 5 or 10)
+-- ---- who was placed where ----
+
+local homes = setmetatable({}, { __mode = "k" }) -- the devices of this worker's placed grains
+
+local function note(self, index)
+  homes[self] = index
+  core.device_claim(index, 1)
 end
+
+--- A grain that was placed is gone.
+function M.release(self)
+  if homes[self] then core.device_claim(homes[self], -1) end
+  homes[self] = nil
+end
+
+--- The device is lost: its grains deactivate when their turns are over, and find another one with
+--- the next call. Resident grains see to it themselves, for they have state to account for.
+function M.leave(index)
+  for self, home in pairs(homes) do
+    if home == index and not getmetatable(self).__gb_resident then
+      pcall(core.self_deactivate, self, true)
+    end
+  end
+end
+
+-- ---- choosing ----
 
 local function hash(text)
   local h = 5381
@@ -47,54 +69,84 @@ local function hash(text)
   return h
 end
 
+-- By which the best device is found. Affinity: each device draws a number from the grain's name, so
+-- that only the grains of a device that goes or comes move. Balanced: the fewest grains of the
+-- silo.
+local rules = {
+  score = function(_, device) return faults.score(device.index) or -1 end,
+  affinity = function(self, device) return hash(self:id() .. "@" .. device.index) * 40503 % 65521
+  end,
+  balanced = function(_, device) return -core.device_claim(device.index, 0) end,
+}
+
 local function pick(self, list, policy)
-  if policy == "affinity" then return list[hash(self:id()) % #list + 1] end
   local best, best_value
   for _, device in ipairs(list) do
-    local value = policy == "balanced" and -(chosen[device.index] or 0) or score(device)
+    local value = rules[policy](self, device)
     if not best or value > best_value then best, best_value = device, value end
   end
   return best
 end
 
---- The device for a grain that activates. Fails with ENOGPU, EDEVICE, ELOST or ENOMEM.
+local function fail(...) return require("gb.fail").raise(...) end
+
+-- What the placement allows and is in order, GPUs and all; raises what is missing.
+local function usable_devices(self, placement, all)
+  local gpus, usable, lost = {}, {}, false
+  for _, device in ipairs(all) do
+    if faults.usable(device.index) and not device.lost then
+      usable[#usable + 1] = device
+      if device.backend ~= "cpu" then gpus[#gpus + 1] = device end
+    elseif device.backend ~= "cpu" then
+      lost = true
+    end
+  end
+  if placement.required and #gpus == 0 then
+    if lost then
+      fail("ELOST", "%s requires a GPU and all are lost or fail too often", self:id())
+    end
+    fail("ENOGPU", "%s requires a GPU and there is none", self:id())
+  end
+  return gpus, usable
+end
+
+local function with_room(list, memory)
+  local out = {}
+  for _, device in ipairs(list) do
+    if device.memory_free >= memory then out[#out + 1] = device end
+  end
+  return out
+end
+
+--- The device for a grain that activates. Fails the activation with ENOGPU, EDEVICE, ELOST or
+--- ENOMEM.
 function M.choose(self, placement)
-  if not M.is(placement) then return require("gb.core").device_info() end
-  local gb, buffer = require "gb", require "gb.buffer"
+  if not M.is(placement) then return core.device_info() end
+  local buffer = require "gb.buffer"
   local all = buffer.list(true)
   if placement.device then
     local device = all[placement.device + 1]
     if not device then
-      gb.fail("EDEVICE", "%s asks for device %d; there are %d", self:id(), placement.device, #all)
+      fail("EDEVICE", "%s asks for device %d; there are %d (0 .. %d)", self:id(),
+        placement.device, #all, #all - 1)
     end
-    if device.lost then
-      gb.fail("ELOST", "%s asks for device %d, which is lost", self:id(), placement.device)
+    if not device.lost and faults.usable(device.index) then
+      all = { device }
+    elseif placement.required then
+      fail("ELOST", "%s requires device %d, which is not in order", self:id(), placement.device)
     end
-    all = { device }
   end
-  local gpus, usable, fitting = {}, {}, {}
-  for _, device in ipairs(all) do
-    if not device.lost then usable[#usable + 1] = device end
-    if not device.lost and device.backend ~= "cpu" then gpus[#gpus + 1] = device end
-  end
-  if placement.required and #gpus == 0 then
-    if #usable < #all then gb.fail("ELOST", "%s requires a GPU and all are lost", self:id()) end
-    gb.fail("ENOGPU", "%s requires a GPU and there is none", self:id())
-  end
-  local among = #gpus > 0 and gpus or usable
-  for _, device in ipairs(among) do
-    if device.memory_free >= placement.memory then fitting[#fitting + 1] = device end
-  end
-  if #fitting == 0 and among == gpus and not placement.required then
-    for _, device in ipairs(usable) do -- the CPU instead
-      if device.memory_free >= placement.memory then fitting[#fitting + 1] = device end
-    end
+  local gpus, usable = usable_devices(self, placement, all)
+  local fitting = with_room(#gpus > 0 and gpus or usable, placement.memory)
+  if #fitting == 0 and #gpus > 0 and not placement.required then
+    fitting = with_room(usable, placement.memory) -- the CPU instead
   end
   if #fitting == 0 then
-    gb.fail("ENOMEM", "no device has %.0f MB free for %s", placement.memory / 2 ^ 20, self:id())
+    fail("ENOMEM", "no device has %.0f MB free for %s", placement.memory / 2 ^ 20, self:id())
   end
   local device = pick(self, fitting, placement.policy)
-  chosen[device.index] = (chosen[device.index] or 0) + 1
+  device.placed, device.required = true, placement.required
+  note(self, device.index)
   return device
 end
 

@@ -26,6 +26,15 @@ function methods.collect_run(_, number) return require("gb.collect").run(number)
 function methods.resident_oldest(_, device) return require("gb.resident").oldest(device) end
 function methods.resident_evict(_, device) return require("gb.resident").evict(device) end
 function methods.resident_stats() return require("gb.resident").own_stats() end
+function methods.device_lost(_, index, why, message)
+  require("gb.faults").lose(index, why, message, true)
+  return true
+end
+function methods.device_trip(_, index, why)
+  require("gb.faults").trip(index, why)
+  return true
+end
+function methods.resilience(_, ...) return require("gb.faults").serve(...) end
 function methods.batch(_, ...) return require("gb.batch").serve(...) end
 
 function methods.reload(_, name) return require("gb.reload").run(M.ask_all, name) end

@@ -9,6 +9,7 @@
 ---@field catalog gb.Catalog kernels by name
 ---@field resident gb.ResidentRoom State that grains have on devices.
 ---@field lib gb.Lib Kernels that every program needs: see gb_lib.lua.
+---@field resilience gb.Resilience Devices and kernels that fail: docs/resilience.md.
 ---@field test gb.Test For specs: gbrun test DIR.
 ---@field host table<string, function> Functions of the program that embeds the host.
 local gb = {}

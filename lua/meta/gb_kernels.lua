@@ -127,7 +127,12 @@ function gb.move(value) end
 ---@field temperature? integer degrees Celsius
 ---@field power? number watts
 ---@field pool gb.Pool
----@field lost? true it takes nothing (ELOST), until it is reset where the host owns its GPUs
+---@field lost? "kernel"|"bound"|"device" it takes nothing (ELOST), until it is reset where the host
+---owns its GPUs; whose fault that is
+---@field blame? "kernel"|"bound"|"device" the same of the last time that it was lost
+---@field peers integer[] devices whose memory it reaches without the host
+---@field numa_node? integer where it hangs in the machine
+---@field cpus? string cores near to it: "0-15,32-47"
 ---@field threads_per_block_max integer
 ---@field shared_bytes_max integer of one block
 ---@field units integer multiprocessors or cores
@@ -161,7 +166,7 @@ function Queue:wait() end
 ---@return true
 function Queue:close() end
 
----@param options? { device: integer }
+---@param options? { device: integer, priority: "normal"|"high" }
 ---@return gb.Queue? queue
 ---@return string? message
 ---@return string? code
@@ -270,6 +275,7 @@ function gb.buffer(type, what, options) end
 ---@field shared? integer bytes of dynamic shared memory
 ---@field queue? gb.Queue
 ---@field timeout? number|string run gives ETIMEDOUT then, and the kernel runs on
+---@field bound? number|string a kernel that runs longer is a runaway: "5m"
 
 ---One kernel. After the shape come the arguments of its CUDA signature:
 ---- a pointer takes an array or a buffer of its element type (a vector pointer also of its lane,
@@ -443,13 +449,13 @@ function Catalog.register(id, options) end
 function Catalog.list() end
 
 ---@class gb.BatchHints
----@field device? integer
+---@field device? integer the first choice; another one where it is not in order
 ---@field max_micro_batch? integer items in one launch: 10000
 ---@field persistent? boolean keep the device's buffers for the next batch
 ---@field prefer_gpu? boolean false: the cpu, also where there is a GPU
 ---@field required? boolean no cpu instead of a GPU: ENOGPU
 ---@field timeout? number|string "5m"
----@field high_priority? boolean has no effect yet
+---@field high_priority? boolean its work goes before other work that waits on the device
 
 ---@class gb.BatchFailure
 ---@field first integer

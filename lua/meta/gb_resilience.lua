@@ -31,10 +31,6 @@ function Breaker:finish(ticket, good, calls) end
 ---@param ticket integer
 function Breaker:forget(ticket) end
 
----So many calls went well.
----@param calls integer
-function Breaker:count(calls) end
-
 ---Whether a result is a failure for this breaker.
 ---@param value any
 ---@param code? gb.Code
@@ -202,3 +198,54 @@ function Policy:stats() end
 ---@param options gb.PolicyOptions
 ---@return gb.Policy
 function gb.policy(options) end
+
+---@class gb.ResilienceOptions
+---@field device? gb.BreakerOptions of each device: 0.3 of 5 calls in "1m" open it for "2m"
+---@field kernel? gb.BreakerOptions of each kernel: 0.5 of 10 calls in "2m" open it for "1m"
+---@field max_kernels? integer launches under way at once in the silo; 0: any number
+
+---@class gb.FaultyDevice
+---@field index integer
+---@field lost? "kernel"|"bound"|"device" whose fault
+---@field breaker gb.BreakerStats
+---@field failures integer that were the device's
+---@field times_lost integer
+---@field moved integer launches and batches that went elsewhere
+
+---@class gb.FaultyKernel
+---@field name string source:kernel
+---@field breaker gb.BreakerStats
+---@field failures integer
+
+---@class gb.WorkerFaults
+---@field devices gb.FaultyDevice[]
+---@field kernels gb.FaultyKernel[]
+
+---@class gb.Resilience
+local Resilience = {}
+
+---Numbers of the breakers that launches of grains and batches use, on all workers.
+---@param options gb.ResilienceOptions
+---@return true? ok
+---@return string? message
+---@return string? code
+function Resilience.configure(options) end
+
+---A device or a kernel is not used any more, until reset.
+---@param name integer|string|gb.DeviceInfo|gb.Kernel
+---@return true? ok
+---@return string? message
+---@return string? code
+function Resilience.isolate(name) end
+
+---@param name integer|string|gb.DeviceInfo|gb.Kernel
+---@return true? ok
+---@return string? message
+---@return string? code
+function Resilience.reset(name) end
+
+---What is or was out of order, for each worker.
+---@return gb.WorkerFaults[]? workers
+---@return string? message
+---@return string? code
+function Resilience.stats() end

@@ -44,7 +44,8 @@ static int open_devices(gbrun_options *options, gb_gpu **out)
                          .cache_dir = config->cache_dir,
                          .compiler = config->compiler,
                          .threads = config->kernel_threads,
-                         .cpu_devices = config->cpu_devices};
+                         .cpu_devices = config->cpu_devices,
+                         .devices_max = config->max_devices};
     return gb_gpu_open(out, &gpu);
 }
 

@@ -69,7 +69,7 @@ void gbi_cuda_lose(gbi_cuda_device *device, gb_lost why, const char *text)
     bool first = !atomic_load(&device->lost);
     if (first) snprintf(device->lost_text, sizeof device->lost_text, "%s", text);
     if (first) atomic_store(&device->blame, why);
-    atomic_store(&device->lost, true);
+    atomic_store(&device->lost, true); /* whoever sees it finds the blame */
     device->pump = true;
     pthread_cond_signal(&device->wake);
     pthread_mutex_unlock(&device->lock);
@@ -389,7 +389,9 @@ static void device_info(void *self, gb_device_info *out)
     out->index = index;
     out->backend = device->software ? "software" : backend;
     out->peers = device->peers;
-    out->lost = atomic_load(&device->lost) ? (gb_lost)atomic_load(&device->blame) : GB_LOST_NOT;
+    bool lost = atomic_load(&device->lost);
+    out->blame = (gb_lost)atomic_load(&device->blame);
+    out->lost = lost ? out->blame : GB_LOST_NOT;
     out->memory_free = atomic_load(&device->lost) ? 0 : memory_free(device);
 }
 

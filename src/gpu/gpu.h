@@ -94,6 +94,7 @@ typedef struct gb_device_info {
     int units;            /* cores or multiprocessors */
     int warp;             /* threads in a warp: 32 */
     gb_lost lost;         /* it cannot be used now; whose fault that is */
+    gb_lost blame;        /* the same of the last time that it was lost */
     int numa_node;        /* of the machine it hangs on; -1: nobody says */
     char cpus[64];        /* the cores near to it, "0-15,32-47"; "" where nobody says */
     uint64_t peers;       /* one bit per device: whose memory it can reach without the host */

@@ -12,7 +12,7 @@ static void act_failed(gb_worker *worker, gb_act *act, int rc, const char *messa
 
 const char *gb_end_name(gb_end end)
 {
-    static const char *const names[] = {"idle", "asked", "shutdown", "failed"};
+    static const char *const names[] = {"idle", "asked", "shutdown", "failed", "device"};
     return names[end];
 }
 

@@ -141,7 +141,13 @@ void gb_type_loaded(gb_worker *worker, gb_type *type, int rc, const char *messag
 enum { GB_ACT_FREE, GB_ACT_STARTING, GB_ACT_ACTIVE, GB_ACT_STOPPING, GB_ACT_FORWARD };
 
 /* Why an activation ends: passed to on_deactivate as text. */
-typedef enum { GB_END_IDLE, GB_END_ASKED, GB_END_SHUTDOWN, GB_END_FAILED } gb_end;
+typedef enum {
+    GB_END_IDLE,
+    GB_END_ASKED,
+    GB_END_SHUTDOWN,
+    GB_END_FAILED,
+    GB_END_DEVICE /* what it works with is lost: its next activation finds another one */
+} gb_end;
 const char *gb_end_name(gb_end end);
 
 struct gb_act {

@@ -44,6 +44,9 @@ static int check_config(gb_config *config)
     if (config->call_timeout_ms < 0 || config->stuck_ms < 0 || config->cpu_bytes_max < 0)
         return gb_err_set(GB_EINVAL, "config.call_timeout_ms, stuck_ms and cpu_bytes_max must not "
                                      "be negative");
+    if (config->max_devices < 0 || config->max_kernels < 0 || !(config->kernel_bound_ms >= 0))
+        return gb_err_set(GB_EINVAL, "config.max_devices, max_kernels and kernel_bound_ms must not "
+                                     "be negative");
     return 0;
 }
 
@@ -100,6 +103,7 @@ static int open_state(gb_host *host, int index)
         .script_dir = host->config.script_dir,
         .virtual_time = host->config.virtual_time,
         .lua_bytes_max = host->config.lua_bytes_max,
+        .kernels_max = host->config.max_kernels,
         .lua_config = host->config.lua_config,
         .exit = host->config.exit,
         .exit_user = host->config.exit_user,
@@ -183,6 +187,8 @@ static int open_rest(gb_host *host, int driven)
         .threads = config->kernel_threads,
         .cpu_devices = config->cpu_devices,
         .owns_devices = config->owns_devices != 0,
+        .devices_max = config->max_devices,
+        .bound_ns = (uint64_t)(config->kernel_bound_ms * 1e6),
         .cpu_memory_bytes = config->cpu_bytes_max,
         .memory_pool_bytes = config->memory_pool_bytes,
         .sanitize = config->sanitize != 0,

@@ -21,13 +21,23 @@ typedef struct gbl_lane {
     uint32_t jobs;
 } gbl_lane;
 
+/* Launches by time, in slots of so many seconds. */
+enum { GBL_TALLY_SLOT_S = 5, GBL_TALLY_SLOTS = 64 };
+
+typedef struct gbl_tally {
+    uint64_t slot; /* the newest, since the clock began */
+    uint32_t counts[GBL_TALLY_SLOTS];
+} gbl_tally;
+
 typedef struct gbl_device {
     gb_device *device;
     int threads_max, shared_max; /* of one block */
     bool is_cpu;
     bool in_place; /* its kernels can work on host memory */
+    bool avoid;    /* it fails too often: work that names no device goes elsewhere */
     int lane_count;
     gbl_lane lanes[GBL_LANES];
+    gbl_tally tally; /* launches of this worker */
 } gbl_device;
 
 typedef struct gbl_job gbl_job;
@@ -40,6 +50,13 @@ typedef struct gbl_devices {
     gb_gpu *gpu;
     gbl_job *free, *stranded;
     uint32_t free_count;
+    struct gbl_state *state;
+    bool closed;        /* the state is: nobody is told of what ends */
+    bool alert;         /* Lua is asked before each launch, and told of the end of each */
+    int force;          /* the device of the next launch that names none; -1: no such wish */
+    uint32_t launches;  /* under way */
+    gbl_tally *kernels; /* launches of grains, by kernel number */
+    uint32_t kernel_room;
     gbl_device at[];
 } gbl_devices;
 
@@ -51,6 +68,8 @@ struct gbl_job {
     gbl_lane *lane; /* NULL: a queue of the user's */
     gb_queue *queue;
     gb_module *module;
+    uint32_t kernel; /* the number of a grain's launch on no queue of its own; else 0 */
+    bool launch, report;
     int rc; /* something failed while commands were being queued */
     char *message;
     int block_count, buffer_count;
@@ -87,12 +106,25 @@ void gbl_job_fail(gbl_job *job, int rc);
  * gone afterwards. Errors come as nil, message, code. */
 int gbl_job_finish(lua_State *L, gbl_job *job, bool future);
 
+/* ---- fault.c: what lua/gb/faults.lua decides on ---- */
+
+/* A job has ended; said to Lua when it failed, and always while there is an alert. */
+void gbl_fault_ended(const gbl_job *job, int rc, const char *message);
+void gbl_tally_add(gbl_tally *tally, uint64_t now_ns);
+/* Something could not be made on a device. */
+void gbl_fault_failed(lua_State *L, gbl_devices *room, const gbl_device *device, int rc);
+/* Room for the counts of a kernel number: 0 or GB_ENOMEM. */
+int gbl_fault_number(gbl_devices *room, uint32_t number);
+void gbl_open_fault(lua_State *L);
+void gbl_open_devices(lua_State *L); /* devices.c */
+
 /* ---- gpu.c ---- */
 
 gbl_devices *gbl_devices_of(lua_State *L);
 /* Where a launch from here runs: never on a lost GPU while there is another one. */
 gbl_device *gbl_device_here(lua_State *L, gbl_devices *room);
-gbl_queue *gbl_queue_at(lua_State *L, int index); /* NULL: no queue */
+int gbl_device_home(lua_State *L, gbl_devices *room); /* where it would, were all in order */
+gbl_queue *gbl_queue_at(lua_State *L, int index);     /* NULL: no queue */
 
 /* Raises at a level of the Lua stack: 1 is who called the C function. */
 int gbl_raise_at(lua_State *L, int level, const char *format, ...)
@@ -135,6 +167,8 @@ typedef struct gbl_bound {
 } gbl_bound;
 
 typedef struct gbl_kernel {
+    gbl_devices *room;
+    uint32_t number; /* kernels of one name and source have one */
     int device_count;
     gbl_bound at[]; /* by device */
 } gbl_kernel;
@@ -161,6 +195,10 @@ enum { GBL_FIRST_ARGUMENT = 3 /* launch(kernel, shape, arguments...) */ };
 
 /* The shape at index 2, checked against a device; raises. False: there is nothing to run. */
 bool gbl_check_shape(gbl_walk *w, const gbl_device *device, gb_launch *out);
+
+/* Where a launch (shape at 2, arguments behind) is to run, were all in order. *fixed: its queue or
+ * a buffer says so. */
+int gbl_launch_where(lua_State *L, gbl_devices *room, bool *fixed);
 
 /* The kernel at index 1; raises when there is none. */
 gbl_kernel *gbl_check_kernel(lua_State *L);

@@ -30,6 +30,7 @@ gbl_devices *gbl_devices_of(lua_State *L)
 static int room_gc(lua_State *L)
 {
     room_handle *handle = lua_touserdata(L, 1);
+    if (handle->room) handle->room->closed = true;
     if (handle->room) gbl_devices_unref(handle->room);
     handle->room = NULL;
     return 0;
@@ -67,20 +68,25 @@ gbl_queue *gbl_queue_at(lua_State *L, int index)
 
 /* ---- devices ---- */
 
+static bool is_usable(const gbl_device *device)
+{
+    return !device->avoid && !gb_device_lost(device->device);
+}
+
 /* Instead of a lost GPU another one; not the CPU, which nobody asked for. */
 static gbl_device *stand_in(gbl_devices *room, gbl_device *device)
 {
-    if (device->is_cpu || !gb_device_lost(device->device)) return device;
+    if (is_usable(device)) return device;
     for (int i = 0; i < room->count; i++)
-        if (!room->at[i].is_cpu && !gb_device_lost(room->at[i].device)) return &room->at[i];
+        if (room->at[i].is_cpu == device->is_cpu && is_usable(&room->at[i])) return &room->at[i];
     return device;
 }
 
 /* A grain runs its kernels where self.device says, which its placement set; scripts on the first
  * device. */
-gbl_device *gbl_device_here(lua_State *L, gbl_devices *room)
+int gbl_device_home(lua_State *L, gbl_devices *room)
 {
-    if (room->count == 1) return &room->at[0];
+    if (room->count == 1) return 0;
     int top = lua_gettop(L), index = 0;
     if (gbl_push_running(L)) {
         lua_pushliteral(L, "device");
@@ -91,132 +97,17 @@ gbl_device *gbl_device_here(lua_State *L, gbl_devices *room)
         }
     }
     lua_settop(L, top);
-    return stand_in(room, &room->at[index > 0 && index < room->count ? index : 0]);
+    return index > 0 && index < room->count ? index : 0;
+}
+
+gbl_device *gbl_device_here(lua_State *L, gbl_devices *room)
+{
+    return stand_in(room, &room->at[gbl_device_home(L, room)]);
 }
 
 static gbl_device *device_of(gbl_devices *room, gb_buffer *buffer)
 {
     return &room->at[gb_device_index(gb_buffer_device(buffer))];
-}
-
-static void push_info(lua_State *L, gb_device *device)
-{
-    gb_device_info info;
-    gb_device_get_info(device, &info);
-    lua_createtable(L, 0, 16);
-#define PUT_TEXT(name) (lua_pushstring(L, info.name), lua_setfield(L, -2, #name))
-#define PUT_NUMBER(name) (lua_pushnumber(L, (lua_Number)info.name), lua_setfield(L, -2, #name))
-    PUT_TEXT(backend);
-    PUT_TEXT(name);
-    PUT_TEXT(arch);
-    PUT_NUMBER(index);
-    PUT_NUMBER(memory_total);
-    PUT_NUMBER(memory_free);
-    PUT_NUMBER(threads_per_block_max);
-    PUT_NUMBER(shared_bytes_max);
-    PUT_NUMBER(units);
-    PUT_NUMBER(warp);
-    lua_pushinteger(L, gb_device_queue_depth(device));
-    lua_setfield(L, -2, "queue_depth");
-    if (gb_device_lost(device)) {
-        lua_pushboolean(L, 1);
-        lua_setfield(L, -2, "lost");
-    }
-    gb_device_counts counts;
-    gb_device_get_counts(device, &counts);
-    lua_pushnumber(L, (lua_Number)counts.bytes_up);
-    lua_setfield(L, -2, "bytes_uploaded");
-    lua_pushnumber(L, (lua_Number)counts.bytes_down);
-    lua_setfield(L, -2, "bytes_downloaded");
-#undef PUT_TEXT
-#undef PUT_NUMBER
-}
-
-/* What is not known is left out. */
-static void put_figures(lua_State *L, gb_device *device)
-{
-    gb_device_figures now;
-    gb_device_get_figures(device, &now);
-    const struct {
-        const char *name;
-        double value;
-    } rows[] = {{"memory_used", (double)now.memory_used},
-                {"utilization", now.utilization},
-                {"temperature", now.temperature},
-                {"power", now.power_mw < 0 ? -1 : now.power_mw / 1000.0}};
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (rows[i].value < 0) continue;
-        lua_pushnumber(L, rows[i].value);
-        lua_setfield(L, -2, rows[i].name);
-    }
-}
-
-static int device_count(lua_State *L)
-{
-    lua_pushinteger(L, gbl_devices_of(L)->count);
-    return 1;
-}
-
-/* device_info(index or nil [, figures]): a table; with figures those of this moment too. */
-static int device_info(lua_State *L)
-{
-    gbl_devices *room = gbl_devices_of(L);
-    gbl_device *device = gbl_device_here(L, room);
-    bool all = lua_toboolean(L, 2);
-    if (lua_isnumber(L, 1)) {
-        int index = (int)lua_tointeger(L, 1);
-        if (index < 0 || index >= room->count) return 0;
-        device = &room->at[index];
-    }
-    push_info(L, device->device);
-    if (all) {
-        put_figures(L, device->device);
-        gbl_put_pool(L, device->device);
-    }
-    return 1;
-}
-
-/* device_epoch(index): what was made on the device in an earlier one is lost. */
-static int device_epoch(lua_State *L)
-{
-    gbl_devices *room = gbl_devices_of(L);
-    int index = (int)luaL_checkinteger(L, 1);
-    luaL_argcheck(L, index >= 0 && index < room->count, 1, "no such device");
-    lua_pushnumber(L, gb_device_epoch(room->at[index].device));
-    return 1;
-}
-
-/* device_memory(index): free bytes; was it lost. */
-static int device_memory(lua_State *L)
-{
-    gbl_devices *room = gbl_devices_of(L);
-    int index = (int)luaL_checkinteger(L, 1);
-    luaL_argcheck(L, index >= 0 && index < room->count, 1, "no such device");
-    gb_device_info info;
-    gb_device_get_info(room->at[index].device, &info);
-    lua_pushnumber(L, (lua_Number)info.memory_free);
-    lua_pushboolean(L, gb_device_lost(room->at[index].device));
-    return 2;
-}
-
-/* device_here(): the index of the device where a launch from here would run. */
-static int device_here(lua_State *L)
-{
-    gbl_devices *room = gbl_devices_of(L);
-    lua_pushinteger(L, gbl_device_here(L, room) - room->at);
-    return 1;
-}
-
-/* device_in_place(index [, flag]): can its kernels work on host memory; tests turn this short cut
- * of the cpu device off. The old one. */
-static int device_in_place(lua_State *L)
-{
-    gbl_devices *room = gbl_devices_of(L);
-    int index = (int)luaL_checkinteger(L, 1);
-    luaL_argcheck(L, index >= 0 && index < room->count, 1, "no such device");
-    lua_pushboolean(L, room->at[index].in_place);
-    if (!lua_isnoneornil(L, 2)) room->at[index].in_place = lua_toboolean(L, 2);
-    return 1;
 }
 
 /* ---- buffers ---- */
@@ -319,6 +210,7 @@ static int buffer_new(lua_State *L)
                            .owner = gbl_owner_here(L),
                            .reservation = from ? from->id : 0};
     int rc = gb_buffer_rent(&handle->buffer, device->device, &spec);
+    if (rc < 0) gbl_fault_failed(L, room, device, rc);
     if (rc < 0) return gbl_push_error(L, rc, gb_err_detail());
     return 1;
 }
@@ -418,17 +310,40 @@ static int buffer_copy_host(lua_State *L)
     return gbl_job_finish(L, job, async);
 }
 
-/* buffer_copy(to, offset, from, offset, bytes, async, queue): waits; on one device. */
+/* Between two devices: what the other's queue of this grain holds comes before the copy, and what
+ * it gets later behind it. *other: its job, until the copy is queued. */
+static int meet(lua_State *L, gbl_job *job, gbl_job **other, gb_buffer *from, bool after)
+{
+    gbl_devices *room = gbl_devices_of(L);
+    gb_event *event;
+    int rc = *other ? 0 : gbl_job_new(other, L, room, device_of(room, from), NULL);
+    if (rc < 0) return rc;
+    gb_queue *first = after ? job->queue : (*other)->queue;
+    gb_queue *second = after ? (*other)->queue : job->queue;
+    rc = gb_event_open(&event, after ? job->device->device : (*other)->device->device);
+    if (rc < 0) return rc;
+    rc = gb_queue_record(first, event);
+    if (rc == 0) rc = gb_queue_wait_event(second, event);
+    gb_event_close(event);
+    return rc;
+}
+
+/* buffer_copy(to, offset, from, offset, bytes, async, queue): waits; on devices of one backend. */
 static int buffer_copy(lua_State *L)
 {
     gbl_buffer *to = gbl_buffer_at(L, 1), *from = gbl_buffer_at(L, 3);
     GB_CHECK(to && to->buffer && from && from->buffer);
-    gbl_job *job = buffer_job(L, to, 7);
+    gbl_job *job = buffer_job(L, to, 7), *other = NULL;
     if (!job) return 3;
     gbl_job_keep_buffer(job, from->buffer);
-    int rc = gb_queue_copy(job->queue, to->buffer, (size_t)lua_tonumber(L, 2), from->buffer,
+    bool far = gb_buffer_device(to->buffer) != gb_buffer_device(from->buffer);
+    int rc = far ? meet(L, job, &other, from->buffer, false) : 0;
+    if (rc == 0)
+        rc = gb_queue_copy(job->queue, to->buffer, (size_t)lua_tonumber(L, 2), from->buffer,
                            (size_t)lua_tonumber(L, 4), (size_t)lua_tonumber(L, 5));
+    if (rc == 0 && far) rc = meet(L, job, &other, from->buffer, true);
     if (rc < 0) gbl_job_fail(job, rc);
+    if (other) gbl_job_free(other);
     return gbl_job_finish(L, job, lua_toboolean(L, 6));
 }
 
@@ -457,7 +372,7 @@ static int queue_gc(lua_State *L)
     return 0;
 }
 
-/* queue_new(device index or nil) */
+/* queue_new(device index or nil, urgent) */
 static int queue_new(lua_State *L)
 {
     gbl_devices *room = gbl_devices_of(L);
@@ -467,7 +382,8 @@ static int queue_new(lua_State *L)
     *queue = (gbl_queue){NULL, device};
     lua_getfield(L, LUA_REGISTRYINDEX, queue_key);
     lua_setmetatable(L, -2);
-    int rc = gb_queue_open(&queue->queue, device->device);
+    int rc = gb_queue_open_urgent(&queue->queue, device->device, lua_toboolean(L, 2));
+    if (rc < 0) gbl_fault_failed(L, gbl_devices_of(L), device, rc);
     return rc < 0 ? gbl_push_error(L, rc, gb_err_detail()) : 1;
 }
 
@@ -514,12 +430,6 @@ static void open_meta(lua_State *L, const char *key, const char *field, lua_CFun
 void gbl_open_gpu(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"device_count", device_count},
-        {"device_info", device_info},
-        {"device_memory", device_memory},
-        {"device_here", device_here},
-        {"device_epoch", device_epoch},
-        {"device_in_place", device_in_place},
         {"buffer_new", buffer_new},
         {"is_buffer", is_buffer},
         {"buffer_info", buffer_info},
@@ -548,6 +458,8 @@ void gbl_open_gpu(lua_State *L)
     gbl_open_args(L);
     gbl_open_kernel(L);
     gbl_open_launch(L);
+    gbl_open_fault(L);
+    gbl_open_devices(L);
     gbl_open_plan(L);
     gbl_open_memory(L);
     gbl_open_resident(L);

@@ -212,10 +212,12 @@ static int core_self_key(lua_State *L)
     return 2;
 }
 
+/* core.self_deactivate(self [, lost]): lost: its device is. */
 static int core_self_deactivate(lua_State *L)
 {
     gbl_state *state = gbl_of(L);
-    gb_act_stop(state->worker, check_self(L, state), GB_END_ASKED);
+    gb_end end = lua_toboolean(L, 2) ? GB_END_DEVICE : GB_END_ASKED;
+    gb_act_stop(state->worker, check_self(L, state), end);
     lua_pushboolean(L, 1);
     return 1;
 }
@@ -455,6 +457,8 @@ static int core_place(lua_State *L)
     lua_setfield(L, -2, "virtual_time");
     lua_pushboolean(L, gbl_turn(state) && gbl_turn(state)->act == state->root);
     lua_setfield(L, -2, "in_script");
+    lua_pushinteger(L, state->config.kernels_max);
+    lua_setfield(L, -2, "max_kernels");
     return 1;
 }
 

@@ -26,6 +26,8 @@ gbl_devices *gbl_devices_new(lua_State *L)
     room->refs = 1;
     room->mem = mem;
     room->gpu = gpu;
+    room->state = gbl_of(L);
+    room->force = -1;
     room->count = count;
     for (int i = 0; i < count; i++) {
         gb_device_info info;
@@ -60,6 +62,7 @@ void gbl_devices_unref(gbl_devices *room)
         gb_mem_free(room->mem, job, sizeof *job);
     }
     for (int i = 0; i < room->count; i++) free_device(room, &room->at[i]);
+    gb_mem_free(room->mem, room->kernels, room->kernel_room * sizeof *room->kernels);
     gb_mem_free(room->mem, room, sizeof *room + (size_t)room->count * sizeof *room->at);
 }
 
@@ -127,6 +130,8 @@ int gbl_job_new(gbl_job **out, lua_State *L, gbl_devices *room, gbl_device *devi
     job->next = NULL;
     job->module = NULL;
     job->rc = 0;
+    job->kernel = 0;
+    job->launch = job->report = false;
     job->message = NULL;
     job->block_count = job->buffer_count = 0;
     *out = job;
@@ -139,6 +144,7 @@ static void release_job(gbl_job *job)
     for (int i = 0; i < job->buffer_count; i++) gb_buffer_unref(job->buffers[i]);
     if (job->module) gb_module_unref(job->module);
     if (job->lane) job->lane->jobs--;
+    if (job->launch) job->room->launches--;
     free(job->message);
 }
 
@@ -202,6 +208,11 @@ static int job_results(lua_State *L, gbl_wait *wait, int rc)
 
 static void job_drop(gbl_wait *wait)
 {
+    const gbl_job *job = wait->user;
+    if (job->rc < 0)
+        gbl_fault_ended(job, job->rc, job->message);
+    else if (wait->rc < 0 || job->report)
+        gbl_fault_ended(job, wait->rc, wait->op.detail);
     gbl_job_free(wait->user);
 }
 

@@ -33,7 +33,12 @@ static int module_gc(lua_State *L)
 
 static int push_module(lua_State *L, gbl_wait *wait, int rc)
 {
-    if (rc < 0) return gbl_push_error(L, rc, wait->op.detail);
+    if (rc < 0) {
+        gbl_devices *room = gbl_devices_of(L);
+        if (wait->user)
+            gbl_fault_failed(L, room, &room->at[gb_device_index(gb_module_device(wait->user))], rc);
+        return gbl_push_error(L, rc, wait->op.detail);
+    }
     module_handle *handle = lua_newuserdata(L, sizeof *handle);
     handle->module = NULL;
     lua_getfield(L, LUA_REGISTRYINDEX, module_key);
@@ -182,13 +187,17 @@ static int kernel_clear(lua_State *L)
     return 0;
 }
 
-/* kernel_new(): a handle that is loaded nowhere. */
+/* kernel_new(number): a handle that is loaded nowhere. */
 static int kernel_new(lua_State *L)
 {
     gbl_devices *room = gbl_devices_of(L);
+    uint32_t number = (uint32_t)luaL_checkinteger(L, 1);
+    if (gbl_fault_number(room, number) < 0) return luaL_error(L, "out of memory: a kernel");
     size_t bytes = sizeof(gbl_kernel) + (size_t)room->count * sizeof(gbl_bound);
     gbl_kernel *handle = lua_newuserdata(L, bytes);
     memset(handle, 0, bytes);
+    handle->room = room;
+    handle->number = number;
     handle->device_count = room->count;
     lua_getfield(L, LUA_REGISTRYINDEX, kernel_key);
     lua_setmetatable(L, -2);

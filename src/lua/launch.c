@@ -103,6 +103,35 @@ static bool shape_at(gbl_walk *w, gb_launch *launch)
     return launch->grid.x && launch->grid.y && launch->grid.z;
 }
 
+static const char seconds_key[] = "gb.launch.seconds";
+
+/* A duration as users write it; 0: none. */
+static uint64_t bound_at(gbl_walk *w)
+{
+    lua_State *L = w->L;
+    lua_getfield(L, 2, "bound");
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        return 0;
+    }
+    lua_getfield(L, LUA_REGISTRYINDEX, seconds_key);
+    lua_insert(L, -2);
+    lua_pushliteral(L, "bound");
+    lua_call(L, 2, 1);
+    double ns = lua_tonumber(L, -1) * 1e9;
+    lua_pop(L, 1);
+    if (!(ns >= 1)) gbl_raise_at(L, w->level, "bound: it is longer than nothing");
+    return ns < 1e18 ? (uint64_t)ns : (uint64_t)1e18;
+}
+
+/* launch_seconds(fn): what reads durations */
+static int launch_seconds(lua_State *L)
+{
+    lua_settop(L, 1);
+    lua_setfield(L, LUA_REGISTRYINDEX, seconds_key);
+    return 0;
+}
+
 static void check_limits(const gbl_walk *w, const gbl_device *device, const gb_launch *launch)
 {
     const gb_dim *grid = &launch->grid, *block = &launch->block;
@@ -122,6 +151,7 @@ static void check_limits(const gbl_walk *w, const gbl_device *device, const gb_l
 bool gbl_check_shape(gbl_walk *w, const gbl_device *device, gb_launch *out)
 {
     bool any = shape_at(w, out);
+    if (lua_type(w->L, 2) == LUA_TTABLE) out->bound_ns = bound_at(w);
     check_limits(w, device, out);
     return any;
 }
@@ -142,8 +172,8 @@ static gbl_queue *queue_at(lua_State *L, int level)
     return queue;
 }
 
-/* Where the launch runs: on its queue's device, its first buffer's, or where the caller is. */
-static int device_index(lua_State *L, gbl_devices *room, const gbl_queue *queue)
+/* The device of its queue, or of its first buffer; -1: neither says anything. */
+static int fixed_index(lua_State *L, gbl_devices *room, const gbl_queue *queue)
 {
     if (queue) return (int)(queue->device - room->at);
     if (room->count == 1) return 0;
@@ -151,7 +181,23 @@ static int device_index(lua_State *L, gbl_devices *room, const gbl_queue *queue)
         gbl_buffer *buffer = lua_type(L, i) == LUA_TUSERDATA ? gbl_buffer_at(L, i) : NULL;
         if (buffer && buffer->buffer) return gb_device_index(gb_buffer_device(buffer->buffer));
     }
-    return (int)(gbl_device_here(L, room) - room->at);
+    return -1;
+}
+
+/* Where the launch runs: there, or where the caller is. */
+static int device_index(lua_State *L, gbl_devices *room, const gbl_queue *queue, int force)
+{
+    int index = fixed_index(L, room, queue);
+    if (index < 0) index = force;
+    return index >= 0 ? index : (int)(gbl_device_here(L, room) - room->at);
+}
+
+int gbl_launch_where(lua_State *L, gbl_devices *room, bool *fixed)
+{
+    gbl_queue *queue = queue_at(L, 1);
+    int index = fixed_index(L, room, queue);
+    *fixed = queue || (index >= 0 && room->count > 1);
+    return index >= 0 ? index : gbl_device_home(L, room);
 }
 
 static void check_devices(const gbl_walk *w, int device, const gbl_queue *queue)
@@ -264,25 +310,46 @@ static int run_in_place(gbl_walk *w, gbl_job *job, const gb_launch *launch)
 /* ---- launch ---- */
 
 /* launch_device(kernel, shape, ...): the device on which the kernel must be loaded first, or
- * nothing. */
+ * nothing; -1: something is out of order, and faults.lua is to be asked. */
 static int launch_device(lua_State *L)
 {
     gbl_kernel *handle = gbl_check_kernel(L);
+    if (handle->room->alert) {
+        lua_pushinteger(L, -1);
+        return 1;
+    }
     if (handle->device_count == 1 && handle->at[0].module) return 0;
     gbl_devices *room = gbl_devices_of(L);
-    int device = device_index(L, room, queue_at(L, 1));
+    int device = device_index(L, room, queue_at(L, 1), -1);
     gb_module *module = handle->at[device].module;
     if (module && !gb_module_lost(module)) return 0;
     lua_pushinteger(L, device);
     return 1;
 }
 
+/* What faults.lua counts: a grain's launch on no queue of its own. */
+static void note_launch(lua_State *L, gbl_job *job, const gbl_kernel *handle, bool queue)
+{
+    gbl_devices *room = job->room;
+    const gbl_state *state = room->state;
+    const gb_call *turn = state->worker->current;
+    job->launch = true;
+    job->report = room->alert;
+    room->launches++;
+    gbl_tally_add(&job->device->tally, state->worker->now);
+    if (queue || !turn || !turn->act || turn->act == state->root) return;
+    job->kernel = handle->number;
+    gbl_tally_add(&room->kernels[handle->number], state->worker->now);
+}
+
 static int launch_with(lua_State *L, bool future, int level)
 {
     gbl_kernel *handle = gbl_check_kernel(L);
     gbl_devices *room = gbl_devices_of(L);
+    int force = room->force;
+    room->force = -1;
     gbl_queue *queue = queue_at(L, level);
-    int device = device_index(L, room, queue);
+    int device = device_index(L, room, queue, force);
     gbl_walk w;
     gb_launch launch;
     w.L = L;
@@ -298,6 +365,7 @@ static int launch_with(lua_State *L, bool future, int level)
     int rc = gbl_job_new(&job, L, room, &room->at[device], queue ? queue->queue : NULL);
     if (rc < 0) return gbl_push_error(L, rc, gb_err_detail());
     job->module = gb_module_ref(w.bound->module);
+    note_launch(L, job, handle, queue != NULL);
     bool host = false;
     for (int i = 0; i < w.bound->count; i++) {
         if (w.uses[i].array) {
@@ -341,6 +409,7 @@ void gbl_open_launch(lua_State *L)
         {"launch_async", launch_async},
         {"launch_async_inner", launch_async_inner},
         {"launch_device", launch_device},
+        {"launch_seconds", launch_seconds},
         {NULL, NULL},
     };
     luaL_register(L, NULL, functions);

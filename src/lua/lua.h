@@ -41,6 +41,7 @@ int gbl_raise(lua_State *L, const char *format, ...) __attribute__((format(print
 typedef struct gbl_wait gbl_wait;
 struct gbl_wait {
     gb_op op;
+    int rc;              /* for drop: how the op ended */
     uint64_t timeout_ns; /* the waiter gets ETIMEDOUT then and op.cancelled is set; 0: only its
                             turn's deadline */
     void *user;          /* the binding's */

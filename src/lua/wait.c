@@ -36,6 +36,7 @@ static int push_op_results(lua_State *L, op_wait *w, int rc)
 static void op_free(op_wait *w)
 {
     gb_timer_stop(&w->state->worker->timers, &w->timer);
+    w->pub.rc = w->rc;
     if (w->pub.drop) w->pub.drop(&w->pub);
     gb_op_fini(&w->pub.op);
     gb_list_unlink(&w->link);
@@ -141,7 +142,8 @@ int gbl_wait_finish(lua_State *L, gbl_wait *wait, int started)
     if (started != GB_OP_PENDING) {
         gb_sim_release(w->state->worker->silo->sys);
         if (started < 0 && !wait->op.detail) gb_op_fail(&wait->op, started, "%s", gb_err_detail());
-        int count = push_op_results(L, w, started < 0 ? started : 0);
+        w->rc = started < 0 ? started : 0;
+        int count = push_op_results(L, w, w->rc);
         op_free(w);
         return count;
     }
@@ -170,7 +172,8 @@ int gbl_wait_future(lua_State *L, gbl_wait *wait, int started)
         gb_sim_release(state->worker->silo->sys);
         if (started < 0 && !wait->op.detail) gb_op_fail(&wait->op, started, "%s", gb_err_detail());
         if (made) {
-            int count = push_op_results(L, w, started < 0 ? started : 0);
+            w->rc = started < 0 ? started : 0;
+            int count = push_op_results(L, w, w->rc);
             gbl_future_finish(state, pending, L, count);
         }
         op_free(w);

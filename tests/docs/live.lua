@@ -24,6 +24,7 @@ function print(class, name) io.write(class, " ", name, "\n") end
 from_error("gb", gb, {})
 names("gb.Log", gb.log)
 names("gb.Catalog", gb.catalog)
+names("gb.Resilience", gb.resilience)
 names("gb.Test", gb.test)
 
 local Probe = gb.grain("Probe")

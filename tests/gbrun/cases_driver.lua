@@ -4,8 +4,8 @@
 local softcuda = assert(os.getenv("GB_TEST_SOFTCUDA"))
 
 local function environment(more)
-  return ("GB_CUDA_LIBRARY=%s GB_NVRTC_LIBRARY=%s GB_NVML_LIBRARY=%s GB_SOFTCUDA_LEAKS=1 %s")
-    :format(softcuda, softcuda, softcuda, more)
+  return ("GB_CUDA_LIBRARY=%s GB_NVRTC_LIBRARY=%s GB_NVML_LIBRARY=%s GB_SOFTCUDA_LEAKS=1 "
+    .. "GB_LOG_LEVEL=error %s"):format(softcuda, softcuda, softcuda, more)
 end
 
 local common = [==[
@@ -240,6 +240,7 @@ return {
   case("another GPU takes over", "GB_SOFTCUDA_DEVICES=2 GB_OWNS_DEVICES=no", two),
   case("planned failures", "GB_SOFTCUDA_DEVICES=1 GB_SOFTCUDA_FAIL=execute@9=719,execute@40=214",
     planned),
-  case("grains are placed elsewhere", "GB_SOFTCUDA_DEVICES=1 GB_OWNS_DEVICES=no", placed,
+  case("grains are placed elsewhere", "GB_SOFTCUDA_DEVICES=1 GB_OWNS_DEVICES=no GB_LOG_LEVEL=warn",
+    placed,
     { err = { "on_activate of Picky/2 failed: Picky/2 requires a GPU and all are lost" } }),
 }

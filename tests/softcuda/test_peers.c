@@ -82,11 +82,15 @@ static int around(void)
     }
     for (int i = 0; i < COUNT; i++) data[i] = i * 7;
     int rc = count > 2 ? copy_around(gpu, true) : 0;
-    gb_device_get_info(gb_gpu_device(gpu, 0), &info);
+    gb_lost lost = GB_LOST_NOT; /* of whichever device it was */
+    for (int i = 0; i < count; i++) {
+        gb_device_get_info(gb_gpu_device(gpu, i), &info);
+        if (info.lost) lost = info.lost;
+    }
     bool same = memcmp(data, back, sizeof data) == 0;
     printf("; %s%s, opened %u, urgent %u, lost %d\n", rc < 0 ? gb_err_name(rc) : "copied",
            rc == 0 && count > 2 && !same ? " WRONG" : "", calls("cuCtxEnablePeerAccess"),
-           calls("cuStreamCreateWithPriority"), info.lost);
+           calls("cuStreamCreateWithPriority"), lost);
     gb_gpu_close(gpu);
     gb_mem_fini(&mem);
     return 0;
