@@ -48,6 +48,31 @@ kit.case("calls of many turns share launches, and each gets its own result", fun
   kit.eq(second:await(), 5)
 end)
 
+kit.case("gathered items are what they were when they were given", function()
+  gb.catalog.register("total", { kernel = "total", item_count = 4, source = [==[
+extern "C" __global__ void total(const float *x, float *y, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) y[i] = x[4 * i] + x[4 * i + 1] + x[4 * i + 2] + x[4 * i + 3];
+}]==] })
+  local b = gb.batch("total"):coalesce { max_delay = "20ms" }
+  local item, futures = gb.array("float", 4), {}
+  kit.eq(b:call(item:fill(1)), 4)
+  for i = 1, 700 do -- more than a group has room for at first
+    futures[i] = gb.spawn(function() return b:call(item:fill(i)) end)
+    if i % 100 == 0 then futures[i + 700] = gb.spawn(function() return b:call { i, i, i } end) end
+  end
+  gb.sleep(0)
+  item:fill(9)
+  for i = 1, 700 do kit.eq(futures[i]:await(), 4 * i) end
+  for i = 100, 700, 100 do
+    local none, message, code = futures[i + 700]:await()
+    kit.eq(none, nil)
+    kit.eq(code, "EINVAL")
+    kit.ok(message:find("an item has 3 elements, not 4", 1, true), message)
+  end
+end)
+
 kit.case("a stream keeps the order, waits when it is full, and tells what fails", function()
   local out = {}
   local s = gb.batch("twice"):stream { size = 100, buffer = 250, adaptive = true,
