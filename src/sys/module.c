@@ -41,7 +41,7 @@ static int load(void **symbol_out, const char *path, const char *symbol)
 
 int gb_module_find(void **symbol_out, const char *name, const char *symbol)
 {
-    static const char *const below[] = {"gpubridge", ".", GB_MODULE_PATH};
+    static const char *const below[] = {"gpubridge", GB_MODULE_PATH};
     char path[2 * PATH_MAX], own[PATH_MAX];
     const char *set = secure_getenv("GB_MODULE_DIR");
     if (set && *set) {

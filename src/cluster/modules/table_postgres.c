@@ -1,11 +1,11 @@
-/* postgres://[user:password@]host[:port]/database[?sslmode=...]: the membership table in PostgreSQL.
- * The URL is libpq's, with all that it takes.
+/* postgres://[user:password@]host[:port]/database[?sslmode=...]: the membership table in
+ * PostgreSQL. The URL is libpq's, with all that it takes.
  *
  *     CREATE TABLE gpubridge_cluster (cluster text, name text, value bytea,
  *                                     PRIMARY KEY (cluster, name))
  *
- * It is created when it is not there; a user that may not do that needs it made beforehand. A change
- * is one statement, so a silo that is stopped in the middle of it holds no lock.
+ * It is created when it is not there; a user that may not do that needs it made beforehand. A
+ * change is one statement, so a silo that is stopped in the middle of it holds no lock.
  */
 #include "cluster/modules/wait.h"
 
@@ -31,9 +31,9 @@ static int code_of_sqlstate(const char *code)
         const char *start;
         int rc;
     } codes[] = {
-        {"28", GB_EDENIED},   {"42501", GB_EDENIED},  {"40", GB_ECONFLICT}, {"57014", GB_ETIMEDOUT},
-        {"42", GB_EINVAL},    {"22", GB_EINVAL},      {"3D", GB_EINVAL},    {"3F", GB_EINVAL},
-        {"55P03", GB_ETIMEDOUT},
+        {"28", GB_EDENIED},      {"42501", GB_EDENIED}, {"40", GB_ECONFLICT},
+        {"57014", GB_ETIMEDOUT}, {"42", GB_EINVAL},     {"22", GB_EINVAL},
+        {"3D", GB_EINVAL},       {"3F", GB_EINVAL},     {"55P03", GB_ETIMEDOUT},
     };
     for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
         if (strncmp(code, codes[i].start, strlen(codes[i].start)) == 0) return codes[i].rc;
@@ -118,7 +118,8 @@ static int find_places(state *s, places *p, const char *hosts, const char *ports
     while (*hosts) {
         size_t size = strcspn(hosts, ","), port = strcspn(ports, ",");
         bool given = port > 0;
-        int rc = find_place(s, p, hosts, size, given ? ports : "5432", given ? port : 4, deadline_ns);
+        int rc =
+            find_place(s, p, hosts, size, given ? ports : "5432", given ? port : 4, deadline_ns);
         if (rc < 0) return rc;
         hosts += size + (hosts[size] == ',');
         if (!one_port) ports += port + (ports[port] == ',');
@@ -237,9 +238,10 @@ static int finish(state *s, uint64_t deadline_ns, PGresult **out)
     return rc;
 }
 
-/* Runs it: PGRES_... result in *out (to be cleared when the answer is 0). *absent: the error is that
- * the table is not there. */
-static int run_once(state *s, uint64_t deadline_ns, const statement *t, PGresult **out, bool *absent)
+/* Runs it: PGRES_... result in *out (to be cleared when the answer is 0). *absent: the error is
+ * that the table is not there. */
+static int run_once(state *s, uint64_t deadline_ns, const statement *t, PGresult **out,
+                    bool *absent)
 {
     *absent = false;
     if (!PQsendQueryParams(s->link, t->sql, t->count, NULL, t->values, t->sizes, t->formats, 1))
@@ -259,7 +261,8 @@ static int run_once(state *s, uint64_t deadline_ns, const statement *t, PGresult
     return rc;
 }
 
-/* Two silos that create it at once would trip over each other: the lock is held until the commit. */
+/* Two silos that create it at once would trip over each other: the lock is held until the commit.
+ */
 static int create(state *s, uint64_t deadline_ns)
 {
     PGresult *result = NULL;
@@ -365,7 +368,8 @@ static void put_fields(statement *t, const char *cluster, const gb_field *fields
         bind(t, fields[i].value, fields[i].size, true);
     }
     if (n)
-        put(t, ")) f(name, value) ON CONFLICT (cluster, name) DO UPDATE SET value = excluded.value)");
+        put(t,
+            ")) f(name, value) ON CONFLICT (cluster, name) DO UPDATE SET value = excluded.value)");
     n = 0;
     for (uint32_t i = 1; i < count; i++) {
         if (fields[i].value) continue;
@@ -401,7 +405,8 @@ static int pg_change(void *instance, uint64_t deadline_ns, const char *expected,
     state *s = instance;
     statement t = {0};
     PGresult *result = NULL;
-    if (count > GB_FIELDS_MAX || !count) return s->host->error(GB_EINVAL, "too many fields at once");
+    if (count > GB_FIELDS_MAX || !count)
+        return s->host->error(GB_EINVAL, "too many fields at once");
     int rc = *expected ? 0 : clear(s, deadline_ns);
     if (rc < 0) return rc;
     put_version(&t, s->target->cluster, expected, &fields[0]);

@@ -60,7 +60,7 @@ static int refusal(state *s, const char *text)
         const char *word;
         int rc;
     } words[] = {
-        {"NOAUTH", GB_EDENIED},          {"WRONGPASS", GB_EDENIED}, {"NOPERM", GB_EDENIED},
+        {"NOAUTH", GB_EDENIED},           {"WRONGPASS", GB_EDENIED},   {"NOPERM", GB_EDENIED},
         {"invalid password", GB_EDENIED}, {"no password", GB_EDENIED}, {"WRONGTYPE", GB_EINVAL},
         {"DB index", GB_EINVAL},
     };
@@ -168,8 +168,9 @@ static int redis_open(void *instance, const gb_provider_host *host,
     s->host = host;
     s->target = target;
     if (strcmp(target->scheme, "rediss") == 0)
-        return host->error(GB_ENOTYET, "Redis over TLS is not in this version: use redis:// through "
-                                       "a tunnel on this machine");
+        return host->error(GB_ENOTYET,
+                           "Redis over TLS is not in this version: use redis:// through "
+                           "a tunnel on this machine");
     const char *rest = gbm_next_host(target->hosts, s->name, &s->port, PORT);
     if (!rest || *rest) return host->error(GB_EINVAL, "it is redis://host:port, one of them");
     if (target->path[strspn(target->path, "0123456789")])
@@ -190,8 +191,7 @@ static int redis_read(void *instance, uint64_t deadline_ns, gb_fields_out *out)
     state *s = instance;
     redisReply *reply = NULL;
     int rc = enter(s, deadline_ns);
-    if (rc >= 0)
-        rc = command(s, deadline_ns, &reply, 2, (const char *[]){"HGETALL", s->key}, NULL);
+    if (rc >= 0) rc = command(s, deadline_ns, &reply, 2, (const char *[]){"HGETALL", s->key}, NULL);
     if (rc < 0) return rc;
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements % 2)
         rc = s->host->error(GB_EINVAL, "an answer to HGETALL that is no list of pairs");

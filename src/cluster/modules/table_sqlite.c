@@ -27,16 +27,25 @@ static int bad(state *s, int code, const char *text)
     case SQLITE_LOCKED:
     case SQLITE_INTERRUPT:
         return s->host->error(GB_ETIMEDOUT, "somebody else kept it locked for too long");
-    case SQLITE_NOMEM: rc = GB_ENOMEM; break;
+    case SQLITE_NOMEM:
+        rc = GB_ENOMEM;
+        break;
     case SQLITE_PERM:
     case SQLITE_READONLY:
-    case SQLITE_AUTH: rc = GB_EDENIED; break;
-    case SQLITE_CANTOPEN: rc = errno == EACCES ? GB_EDENIED : GB_EINVAL; break;
+    case SQLITE_AUTH:
+        rc = GB_EDENIED;
+        break;
+    case SQLITE_CANTOPEN:
+        rc = errno == EACCES ? GB_EDENIED : GB_EINVAL;
+        break;
     case SQLITE_NOTADB:
     case SQLITE_CORRUPT:
     case SQLITE_ERROR: /* a table of that name with other columns */
-    case SQLITE_MISMATCH: rc = GB_EINVAL; break;
-    default: break;
+    case SQLITE_MISMATCH:
+        rc = GB_EINVAL;
+        break;
+    default:
+        break;
     }
     return s->host->error(rc, "%s", text);
 }
@@ -73,9 +82,9 @@ static int enter(state *s, uint64_t deadline_ns)
     bool is_new = !s->db;
     if (is_new) {
         errno = 0;
-        int code = sqlite3_open_v2(s->path, &s->db,
-                                   SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-                                   NULL);
+        int code =
+            sqlite3_open_v2(s->path, &s->db,
+                            SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
         if (code != SQLITE_OK) return fail(s, code);
     }
     int ms = gbm_left_ms(deadline_ns);
@@ -118,8 +127,7 @@ static int step(state *s, const char *sql, const char *name, const gb_field *val
     return code == SQLITE_DONE ? SQLITE_OK : end != SQLITE_OK ? end : code;
 }
 
-static int lite_open(void *instance, const gb_provider_host *host,
-                     const gb_provider_target *target)
+static int lite_open(void *instance, const gb_provider_host *host, const gb_provider_target *target)
 {
     state *s = instance;
     s->host = host;

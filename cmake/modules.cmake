@@ -1,0 +1,35 @@
+# Parts that need a library which few programs use: each is a shared module, loaded when it is wanted
+# (src/sys/module.h), so that nothing of it is in the core. GB_MODULES: those that are built here.
+set(GB_MODULE_DIR ${CMAKE_BINARY_DIR}/gpubridge)
+set(GB_MODULES)
+
+# gb_module(NAME LIBRARIES... SOURCES ...)
+function(gb_module name)
+  cmake_parse_arguments(M "" "" "LIBRARIES;SOURCES" ${ARGN})
+  add_library(${name} MODULE ${M_SOURCES})
+  target_include_directories(${name} PRIVATE src)
+  target_link_libraries(${name} PRIVATE gb_flags Threads::Threads ${M_LIBRARIES})
+  set_target_properties(${name} PROPERTIES PREFIX "" LIBRARY_OUTPUT_DIRECTORY ${GB_MODULE_DIR})
+  install(TARGETS ${name} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/gpubridge)
+  set(GB_MODULES ${GB_MODULES} ${name} PARENT_SCOPE)
+endfunction()
+
+set(dir src/cluster/modules)
+pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
+gb_module(table_sqlite LIBRARIES PkgConfig::SQLITE SOURCES ${dir}/table_sqlite.c)
+
+pkg_check_modules(HIREDIS IMPORTED_TARGET hiredis)
+if(HIREDIS_FOUND)
+  gb_module(table_redis LIBRARIES PkgConfig::HIREDIS SOURCES ${dir}/table_redis.c)
+endif()
+pkg_check_modules(LIBPQ IMPORTED_TARGET libpq)
+if(LIBPQ_FOUND)
+  gb_module(table_postgres LIBRARIES PkgConfig::LIBPQ SOURCES ${dir}/table_postgres.c)
+endif()
+pkg_check_modules(LIBCURL IMPORTED_TARGET libcurl)
+pkg_check_modules(JANSSON IMPORTED_TARGET jansson)
+if(LIBCURL_FOUND AND JANSSON_FOUND)
+  gb_module(table_etcd LIBRARIES PkgConfig::LIBCURL PkgConfig::JANSSON
+            SOURCES ${dir}/table_etcd.c ${dir}/etcd_json.c)
+endif()
+message(STATUS "modules: ${GB_MODULES}")
