@@ -1,8 +1,8 @@
 #!/bin/sh
 # packages.sh [USE...]: installs the packages of packages.txt that are missing, with apt, as root or
-# through sudo where that asks nothing. USE is build, test or bench; none: all of them. Where it
-# cannot install, it prints the list and exits with 1. GB_PACKAGES=skip: does nothing, for
-# machines that have them from elsewhere.
+# through sudo where that asks nothing. USE is build, test, bench or engines; none: all of them.
+# Where it cannot install, it prints the list and exits with 1. GB_PACKAGES=skip: does nothing,
+# for machines that have them from elsewhere.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -332,12 +332,23 @@ static int finish(reading *r, gb_table_view *out)
     return 0;
 }
 
+static int read_once(gb_table *table, reading *r, uint64_t deadline_ns)
+{
+    *r = (reading){.out = {take_field}, .mem = table->mem};
+    return table->provider->read(table->state, deadline_ns, &r->out);
+}
+
 int gb_table_read(gb_table *table, gb_table_view *out)
 {
-    reading r = {.out = {take_field}, .mem = table->mem};
+    reading r;
+    uint64_t until = deadline(table);
     *out = (gb_table_view){0};
     table->is_seen = false;
-    int rc = table->provider->read(table->state, deadline(table), &r.out);
+    int rc = read_once(table, &r, until);
+    if (rc == GB_ELOST) { /* a connection that died while nobody used it shows only now */
+        reading_fini(&r);
+        rc = read_once(table, &r, until);
+    }
     if (rc >= 0) rc = finish(&r, out);
     if (rc >= 0) rc = keep_ids(table, out);
     reading_fini(&r);

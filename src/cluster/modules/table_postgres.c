@@ -46,12 +46,14 @@ static int say(state *s, int rc, const char *text)
 {
     char line[512];
     size_t used = 0;
-    for (; *text && used + 3 < sizeof line; text++) {
-        if (*text != '\n')
+    for (; *text && used + 1 < sizeof line; text++) {
+        bool is_blank = *text == '\n' || *text == '\t' || *text == ' ';
+        if (!is_blank)
             line[used++] = *text;
-        else if (text[1] && text[1] != '\n')
+        else if (used && line[used - 1] != ' ')
             line[used++] = ' ';
     }
+    if (used && line[used - 1] == ' ') used--;
     line[used] = 0;
     return s->host->error(rc, "%s", used ? line : "the connection ended");
 }
