@@ -381,10 +381,12 @@ function M.buffer(type_name, what, options)
   end
   count = count or #from
   local d
-  d, message, code = core.buffer_new(kind.id, kind.size * count, count, device, where)
+  local raw = from ~= nil -- it is filled at once
+  d, message, code = core.buffer_new(kind.id, kind.size * count, count, device, where, nil, raw)
   if code == "ENOMEM" and where ~= "pinned" then -- others may lie there that can go
     d, message, code = require("gb.resident").with_room(device or core.device_here(),
-      kind.size * count, 0, core.buffer_new, kind.id, kind.size * count, count, device, where)
+      kind.size * count, 0, core.buffer_new, kind.id, kind.size * count, count, device, where, nil,
+      raw)
   end
   if not d then return nil, message, code end
   if from and count > 0 then

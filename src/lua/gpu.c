@@ -187,8 +187,9 @@ int gbl_buffer_push(lua_State *L, const gbl_buffer *sent, const char *wire)
     return gb_err_set(GB_ENOMEM, "out of memory: a buffer");
 }
 
-/* buffer_new(type, bytes, count, device index or nil, kind [, reservation]): a handle; or nil,
- * message, code. The reservation is one of that device: see reserve in memory.c. */
+/* buffer_new(type, bytes, count, device index or nil, kind [, reservation or nil [, raw]]): a
+ * handle; or nil, message, code. The reservation is one of that device: see reserve in memory.c.
+ * raw: the caller writes all of it before anybody else sees it. */
 static int buffer_new(lua_State *L)
 {
     static const char *const kinds[] = {"device", "pinned", "unified", NULL};
@@ -208,7 +209,8 @@ static int buffer_new(lua_State *L)
     gb_buffer_spec spec = {.bytes = (size_t)bytes,
                            .kind = (gb_buffer_kind)kind,
                            .owner = gbl_owner_here(L),
-                           .reservation = from ? from->id : 0};
+                           .reservation = from ? from->id : 0,
+                           .raw = lua_toboolean(L, 7)};
     int rc = gb_buffer_rent(&handle->buffer, device->device, &spec);
     if (rc < 0) gbl_fault_failed(L, room, device, rc);
     if (rc < 0) return gbl_push_error(L, rc, gb_err_detail());

@@ -101,6 +101,9 @@ static void test_devices(void **state)
     gb_buffer *more;
     assert_int_equal(gb_buffer_create(&more, host, 1 << 20, 0), 0);
     assert_true(sum(host, "gpu_memory_used", "device=\"0\"") >= used + (1 << 20));
+    assert_true(sum(host, "gpu_memory_pool_utilization", "device=\"0\"") > 0);
+    double waste = sum(host, "gpu_memory_pool_fragmentation", "device=\"0\"");
+    assert_true(waste >= 0 && waste < 1);
     assert_int_equal(gb_buffer_create(&more, host, (size_t)1 << 60, 0), GB_ENOMEM);
     assert_true(sum(host, "gpu_allocation_failures", "reason=\"memory\"") == 1);
     n = -1;
