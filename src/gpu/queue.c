@@ -254,7 +254,7 @@ int gbi_command_check(gbi_command *command)
     gb_queue *queue = leader_of(command->queue);
     pthread_mutex_lock(&queue->lock);
     int answer = atomic_load_explicit(&queue->rc, memory_order_relaxed) < 0;
-    if (!answer && !gb_list_empty(&queue->signals)) {
+    if (!gb_list_empty(&queue->signals)) { /* first: a side may have failed while this one runs */
         gbi_command *signal = GB_CONTAINER(queue->signals.next, gbi_command, signals);
         if (atomic_load_explicit(&signal->u.op->cancelled, memory_order_relaxed))
             answer = GB_ECANCELED;

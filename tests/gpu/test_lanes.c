@@ -28,6 +28,12 @@ static const char source[] =
     "{\n"
     "    *out = *a * 10 + *b;\n"
     "}\n"
+    "extern \"C\" __global__ void tick(int *count)\n"
+    "{\n"
+    "    volatile int sum = 0;\n"
+    "    for (int i = 0; i < 20000; i++) sum += i;\n"
+    "    atomicAdd(count, 1);\n"
+    "}\n"
     "extern \"C\" __global__ void last(int *x, int stop)\n"
     "{\n"
     "    volatile int sum = 0;\n"
@@ -173,6 +179,37 @@ static void a_side_traps(void **state)
     close_scene(&s);
 }
 
+/* Cancelling what waits for the first queue stops what is under way on both. */
+static void both_are_cancelled(void **state)
+{
+    enum { BLOCKS = 4000 };
+    scene s;
+    kit_op op;
+    open_scene(&s);
+    gb_launch launch = {.grid = {BLOCKS, 1, 1}, .block = {1, 1, 1}};
+    gb_arg args[2] = {KIT_BUFFER(s.a), KIT_BUFFER(s.b)};
+    for (int i = 0; i < 2; i++) {
+        int node = gb_graph_add_launch(s.graph, gb_module_kernel(s.module, "tick"), &launch);
+        assert_int_equal(gb_graph_set_param(s.graph, node, 0, &args[i]), 0);
+    }
+    assert_int_equal(gb_queue_run(s.queue, s.graph), 0);
+    assert_int_equal(kit_finish(s.queue, NULL, 0), 0);
+    assert_int_equal(gb_queue_run(s.queue, s.graph), 0);
+    assert_int_equal(queues(&s), 2);
+    kit_op_init(&op);
+    assert_int_equal(gb_queue_signal(s.queue, &op.op), GB_OP_PENDING);
+    atomic_store(&op.op.cancelled, true);
+    assert_int_equal(kit_op_wait(&op), GB_ECANCELED);
+    kit_op_fini(&op);
+    for (int i = 0; i < 2; i++) {
+        int got = 0;
+        assert_int_equal(gb_queue_download(s.queue, &got, args[i].buffer, 0, sizeof got), 0);
+        assert_int_equal(kit_finish(s.queue, NULL, 0), 0);
+        assert_true(got >= BLOCKS && got < 2 * BLOCKS);
+    }
+    close_scene(&s);
+}
+
 /* All is let go while both run. */
 static void closed_on_the_way(void **state)
 {
@@ -224,9 +261,8 @@ static void without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stages_meet),
-        cmocka_unit_test(a_side_traps),
-        cmocka_unit_test(closed_on_the_way),
+        cmocka_unit_test(stages_meet),        cmocka_unit_test(a_side_traps),
+        cmocka_unit_test(both_are_cancelled), cmocka_unit_test(closed_on_the_way),
         cmocka_unit_test(without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
