@@ -133,13 +133,24 @@ bool gbi_cpu_buffer_idle(void *self, gbi_memory *memory, size_t block_bytes, gb_
     return true;
 }
 
+/* Large ones by the system, page by page when they are touched: the worker that opens one does not
+ * wait for all of it. */
+static void clear(gbi_memory *memory, size_t block_bytes, size_t bytes)
+{
+    size_t inner = inner_bytes(block_bytes);
+    if (memory->impl && bytes >= 2 * HUGE_PAGE &&
+        madvise((char *)memory->impl + PAGE, inner, MADV_DONTNEED) == 0)
+        return;
+    char *end = memory->impl ? block_end(memory, block_bytes)
+                             : (char *)(uintptr_t)memory->address + room_of(bytes);
+    memset(end - room_of(bytes), 0, bytes);
+}
+
 int gbi_cpu_buffer_wake(void *self, gbi_memory *memory, size_t block_bytes, gb_buffer_kind kind,
-                        size_t clear)
+                        size_t bytes)
 {
     gbi_cpu_buffer_fit(self, memory, block_bytes, block_bytes);
-    char *end = memory->impl ? block_end(memory, block_bytes)
-                             : (char *)(uintptr_t)memory->address + room_of(clear);
-    if (clear > 0) memset(end - room_of(clear), 0, clear);
+    if (bytes > 0) clear(memory, block_bytes, bytes);
     return 0;
 }
 

@@ -194,6 +194,27 @@ static void nothing_is_kept(void **unused)
     }
 }
 
+/* Large blocks are cleared by the system, small ones by hand. */
+static void blocks_of_all_sizes_are_cleared(void **unused)
+{
+    static const size_t sizes[] = {1, 300, 4096, 5000, 1 << 20, 3500000, 4 << 20, 9000001};
+    kit_engine kit;
+    kit_engine_open(&kit, 1, 1, 256 << 20);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        for (uint64_t owner = 0; owner < 3; owner++) {
+            gb_buffer *buffer;
+            gb_buffer_spec spec = {
+                .bytes = sizes[i], .kind = GB_BUFFER_PINNED, .owner = owner / 2 /* 0, 0, 1 */};
+            assert_int_equal(gb_buffer_rent(&buffer, kit.device, &spec), 0);
+            const unsigned char *host = gb_buffer_host(buffer);
+            for (size_t k = 0; k < sizes[i]; k++) assert_int_equal(host[k], 0);
+            memset(gb_buffer_host(buffer), 0xEE, sizes[i]);
+            gb_buffer_unref(buffer);
+        }
+    assert_int_equal(stats_of(kit.device, GB_BUFFER_PINNED).misses, sizeof sizes / sizeof sizes[0]);
+    kit_engine_close(&kit);
+}
+
 /* Every allocation fails in turn: the buffer or GB_ENOMEM, and nothing is lost. */
 static void failing_allocations(void **unused)
 {
@@ -283,6 +304,7 @@ int main(void)
         cmocka_unit_test(time_trims),
         cmocka_unit_test(lack_of_memory),
         cmocka_unit_test(nothing_is_kept),
+        cmocka_unit_test(blocks_of_all_sizes_are_cleared),
         cmocka_unit_test(failing_allocations),
         cmocka_unit_test(many_owners_at_once),
     };

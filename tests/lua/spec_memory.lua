@@ -106,3 +106,27 @@ equal(back[9], 0) equal(back[10], 200) equal(back[109], 299) equal(back[110], 0)
 locked:free()
 assert(d:download(plain))
 equal(plain[4999], 4999)
+
+-- ---- what a grain leaves in its memory no other grain sees ----
+
+local Keeper = gb.grain("Keeper", {})
+function Keeper:write(kind)
+  local own = assert(gb.buffer("int32", 2000, { kind = kind }))
+  assert(own:fill(tonumber(self:key())))
+  own:free()
+end
+function Keeper:look(kind)
+  local own = assert(gb.buffer("int32", 1990, { kind = kind }))
+  local seen = own:download()
+  own:free()
+  for i = 0, #seen - 1 do if seen[i] ~= 0 then return seen[i] end end
+  return 0
+end
+for _, kind in ipairs { "device", "pinned", "unified" } do
+  for i = 1, 10 do
+    assert(gb.get(Keeper, i):write(kind))
+    local had = gb.device().pool.hits
+    equal(gb.get(Keeper, i % 3 + 1):look(kind), 0)
+    equal(gb.device().pool.hits, had + 1, "it is the other's memory")
+  end
+end
