@@ -140,6 +140,8 @@ function gb.move(value) end
 ---@field queue_depth integer commands that have not ended
 ---@field bytes_uploaded integer copied from the host to its buffers so far
 ---@field bytes_downloaded integer and back
+---@field files integer loaded or saved so far
+---@field files_direct integer those that went by GPUDirect Storage
 
 ---Where a launch from here would run. memory_used, utilization, temperature and power are what the
 ---driver's management library (NVML) says at this moment: nil on the cpu, without that library, and

@@ -148,6 +148,15 @@ typedef struct gbi_memory {
     void *host; /* NULL for device memory */
 } gbi_memory;
 
+/* Bytes of an open file, for buffer_file. */
+typedef struct gbi_file {
+    int fd; /* without the page cache */
+    bool write;
+    uint64_t offset;
+    size_t bytes;
+    atomic_int *cancelled; /* looked at now and then */
+} gbi_file;
+
 /* The table. "any": any thread, at any time, several at once. "owner": the thread that uses the
  * queue. Nothing here blocks unless it says so. Optional members are marked and may be NULL. */
 typedef struct gb_backend {
@@ -191,6 +200,10 @@ typedef struct gb_backend {
     void (*buffer_fit)(void *device, gbi_memory *memory, size_t block_bytes, size_t bytes);
     /* Optional; any. The driver keeps freed memory of this kind itself. */
     bool (*buffer_pooled)(void *device, gb_buffer_kind kind);
+    /* Optional; a thread that may block. Moves bytes between a file and a buffer of the device
+     * without host memory: 0, or negative, and then the caller takes another way (but for ELOST and
+     * ECANCELED). No command on those bytes is under way. */
+    int (*buffer_file)(void *device, const gb_buffer *buffer, size_t offset, const gbi_file *file);
     /* Optional; any. Was its device lost or reset since. NULL: never. */
     bool (*buffer_lost)(void *device, const gb_buffer *buffer);
     /* any, also a thread that ends a command. Never for wrapped memory. bytes: of the block. */

@@ -193,6 +193,7 @@ static void close_cuda(void *self)
     gbi_cuda *cuda = self;
     if (cuda->stuck) return;
     gbi_cuda_nvml_close(cuda);
+    gbi_cuda_files_close(cuda);
     if (cuda->nvrtc) {
         gbi_nvrtc_unload(cuda->nvrtc);
         gb_mem_free(cuda->mem, cuda->nvrtc, sizeof *cuda->nvrtc);
@@ -420,6 +421,7 @@ const gb_backend gbi_cuda_backend = {
     .buffer_fit = gbi_cuda_buffer_fit,
     .buffer_pooled = gbi_cuda_buffer_pooled,
     .buffer_lost = gbi_cuda_buffer_lost,
+    .buffer_file = gbi_cuda_buffer_file,
     .module_open = gbi_cuda_module_open,
     .module_close = gbi_cuda_module_close,
     .module_stale = gbi_cuda_module_stale,

@@ -39,6 +39,7 @@ enum {
 };
 
 typedef struct gbi_cuda gbi_cuda;
+typedef struct gbi_cufile gbi_cufile;
 typedef struct gbi_cuda_device gbi_cuda_device;
 typedef struct gbi_cuda_queue gbi_cuda_queue;
 
@@ -127,6 +128,7 @@ struct gbi_cuda {
     gb_mem *mem;
     gb_cuda_api *api;    /* NULL until the devices were counted, or without a driver */
     gb_nvml_api *nvml;   /* NULL: not there */
+    gbi_cufile *files;   /* under lock; looked for by the first file */
     gb_nvrtc_api *nvrtc; /* under lock; loaded by the first compilation */
     pthread_mutex_t lock;
     int device_count, stuck; /* devices with something that never ended */
@@ -206,6 +208,12 @@ void gbi_cuda_leave(gbi_cuda_device *device);
 int gbi_cuda_current(gbi_cuda_device *device); /* the first half only, for whoever holds it */
 /* GB_ELOST: something was made before the device was reset. */
 int gbi_cuda_stale(gbi_cuda_device *device);
+
+/* ---- cuda_file.c ---- */
+
+int gbi_cuda_buffer_file(void *device, const gb_buffer *buffer, size_t offset,
+                         const gbi_file *file);
+void gbi_cuda_files_close(gbi_cuda *cuda);
 
 /* ---- cuda_nvml.c: what needs no context; any thread ---- */
 

@@ -266,6 +266,8 @@ void gb_device_get_counts(gb_device *device, gb_device_counts *out)
         .modules = n[GBI_COUNT_MODULES],
         .modules_failed = n[GBI_COUNT_MODULES_FAILED],
         .module_ns = n[GBI_COUNT_MODULE_NS],
+        .files = n[GBI_COUNT_FILES],
+        .files_direct = n[GBI_COUNT_FILES_DIRECT],
     };
 }
 

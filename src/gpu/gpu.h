@@ -47,6 +47,8 @@ typedef struct gb_gpu_config {
     int64_t memory_pool_bytes; /* what each device may keep of freed memory, or GB_POOL_...; 0: 1
                                   GB, at most a quarter of the device */
     int64_t storage_bytes; /* pinned memory of one load or save of a file; 0: 16 MB */
+    bool storage_staged;   /* files always through pinned memory, never by cuFile */
+    const char *storage_mount; /* cuFile only for files below it; NULL: for all. Not copied */
     uint64_t bound_ns;         /* a launch that runs longer is a runaway; 0: 5 min */
     bool owns_devices; /* nobody else in this process uses the GPUs: a lost one is reset as soon as
                           nothing of it is under way and no pinned or unified buffer of it is open;
@@ -136,6 +138,7 @@ typedef struct gb_device_counts {
     uint64_t bytes_up, bytes_down, bytes_across; /* host to device, back, between buffers */
     uint64_t buffers, buffers_failed;            /* opened; wrapped memory is not counted */
     uint64_t modules, modules_failed, module_ns; /* compiled or found in the cache, and the time */
+    uint64_t files, files_direct; /* loaded or saved; those of them that missed host memory */
 } gb_device_counts;
 void gb_device_get_counts(gb_device *device, gb_device_counts *out);
 

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -79,6 +80,17 @@ static int failed(const transfer *t, const char *what)
         rc = GB_EDEVICE;
     }
     return gb_err_set(rc, "cannot %s %s: %s", what, t->path, strerror(error));
+}
+
+/* Is a file in a folder or below it? Both as the system resolves them. */
+static bool below(const char *path, const char *folder)
+{
+    char *file = realpath(path, NULL), *dir = realpath(folder, NULL);
+    size_t size = dir ? strlen(dir) : 0;
+    bool is = file && dir && strncmp(file, dir, size) == 0 && (file[size] == '/' || size == 1);
+    free(file);
+    free(dir);
+    return is;
 }
 
 /* ---- pieces ---- */
@@ -211,6 +223,21 @@ static int check_cancelled(const transfer *t)
     return gb_err_set(GB_ECANCELED, "%s: cancelled", t->path);
 }
 
+/* Straight to or from the device, where its driver can. False: it did not, for whatever reason but
+ * those that end the transfer (*rc). What it has moved is moved again. */
+static bool move_direct(transfer *t, int *rc)
+{
+    gb_device *device = t->buffer->device;
+    const gb_gpu_config *config = &device->gpu->config;
+    const char *mount = config->storage_mount;
+    if (config->storage_staged || !device->backend->buffer_file || !t->direct) return false;
+    if (mount && *mount && !below(t->save ? t->part : t->path, mount)) return false;
+    gbi_file file = {t->fd, t->save, t->file_offset, t->bytes, &t->op->cancelled};
+    *rc = device->backend->buffer_file(device->impl, t->buffer, t->offset, &file);
+    if (*rc == 0) gbi_device_count(device, t, GBI_COUNT_FILES_DIRECT, 1);
+    return *rc == 0 || *rc == GB_ELOST || *rc == GB_ECANCELED;
+}
+
 /* ---- loading ---- */
 
 static int changed(const transfer *t)
@@ -252,8 +279,11 @@ static int load(transfer *t)
                           t->path, (unsigned long long)size, (unsigned long long)t->file_offset,
                           (unsigned long long)(t->file_offset + t->bytes));
     if (t->bytes == 0) return 0;
-    int rc = pieces_open(t);
-    if (rc >= 0) rc = load_pieces(t);
+    int rc = 0;
+    if (!move_direct(t, &rc)) {
+        rc = pieces_open(t);
+        if (rc >= 0) rc = load_pieces(t);
+    }
     if (rc < 0) return rc;
     if (fstat(t->fd, &after) != 0) return failed(t, "look at");
     if (after.st_size != before.st_size || after.st_mtim.tv_sec != before.st_mtim.tv_sec ||
@@ -317,7 +347,7 @@ static int save_pieces(transfer *t)
 static int save(transfer *t)
 {
     int rc = open_part(t);
-    if (rc == 0 && t->bytes > 0) {
+    if (rc == 0 && t->bytes > 0 && !move_direct(t, &rc)) {
         rc = pieces_open(t);
         if (rc >= 0) rc = save_pieces(t);
     }
@@ -352,6 +382,7 @@ static void run(gbi_job *job)
     gb_op *op = t->op;
     int rc = t->save ? save(t) : load(t);
     if (rc < 0) gb_op_fail(op, rc, "%s", gb_err_detail());
+    if (rc >= 0) gbi_device_count(t->buffer->device, t, GBI_COUNT_FILES, 1);
     pieces_close(t);
     if (t->fd >= 0) close(t->fd);
     transfer_free(t);

@@ -190,6 +190,9 @@ static int open_rest(gb_host *host, int driven)
         .devices_max = config->max_devices,
         .bound_ns = (uint64_t)(config->kernel_bound_ms * 1e6),
         .cpu_memory_bytes = config->cpu_bytes_max,
+        .storage_bytes = config->file_bytes_max,
+        .storage_staged = config->staged_files != 0,
+        .storage_mount = config->direct_folder,
         .memory_pool_bytes = config->memory_pool_bytes,
         .sanitize = config->sanitize != 0,
     };

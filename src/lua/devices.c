@@ -42,6 +42,10 @@ static void push_info(lua_State *L, gb_device *device)
     lua_setfield(L, -2, "bytes_uploaded");
     lua_pushnumber(L, (lua_Number)counts.bytes_down);
     lua_setfield(L, -2, "bytes_downloaded");
+    lua_pushnumber(L, (lua_Number)counts.files);
+    lua_setfield(L, -2, "files");
+    lua_pushnumber(L, (lua_Number)counts.files_direct);
+    lua_setfield(L, -2, "files_direct");
 #undef PUT_TEXT
 #undef PUT_NUMBER
 }

@@ -131,6 +131,11 @@ void conform_files(conform *c)
     }
     assert_int_equal(files_sweep(&f), 1);
     files_close(&f);
+    gb_device_counts counts; /* where the test says so, no byte went through the host */
+    gb_device_get_counts(c->device, &counts);
+    assert_true(counts.files > 0 && counts.files_direct <= counts.files);
+    bool direct = getenv("GB_CONFORM_DIRECT") && strcmp(c->backend, "software") == 0;
+    if (direct) assert_true(counts.files_direct >= counts.files - 3); /* but for empty ones */
 }
 
 static void expect(int rc, int want, const char *text, const char *part)

@@ -36,12 +36,19 @@ static void run(void **argument)
         self->one->run(self->context);
 }
 
+/* $GB_CONFORM_ONLY: the cases whose names begin so. */
+static bool wanted(const char *name)
+{
+    const char *only = getenv("GB_CONFORM_ONLY");
+    return !only || strncmp(name, only, strlen(only)) == 0;
+}
+
 static int add(struct CMUnitTest *tests, state *states, int count, conform *c)
 {
-    for (const conform_map *map = conform_maps; map->name; map++, count++)
-        states[count] = (state){c, map, NULL};
-    for (const conform_case *one = conform_cases; one->name; one++, count++)
-        states[count] = (state){c, NULL, one};
+    for (const conform_map *map = conform_maps; map->name; map++)
+        if (wanted(map->name)) states[count++] = (state){c, map, NULL};
+    for (const conform_case *one = conform_cases; one->name; one++)
+        if (wanted(one->name)) states[count++] = (state){c, NULL, one};
     return count;
 }
 

@@ -1,0 +1,16 @@
+# The files of the conformance suite through cuFile: a software one, with each of its calls failing.
+add_library(softcufile MODULE softcufile/soft_cufile.c)
+target_link_libraries(softcufile PRIVATE gb_flags Threads::Threads ${CMAKE_DL_LIBS})
+add_dependencies(test_gpu_conformance softcufile)
+set(GB_FILES_ENVIRONMENT ${GB_SOFTCUDA_ENVIRONMENT} GB_CUFILE_LIBRARY=$<TARGET_FILE:softcufile>
+    GB_CONFORM_ONLY=files GB_SOFTCUDA_DEVICES=1)
+function(gb_files name)
+  add_test(NAME gpu.files.${name} COMMAND test_gpu_conformance)
+  set_tests_properties(gpu.files.${name} PROPERTIES TIMEOUT 120 LABELS gpu ENVIRONMENT "${GB_FILES_ENVIRONMENT};${ARGN}")
+endfunction()
+gb_files(direct GB_CONFORM_DIRECT=1)
+foreach(call DriverOpen HandleRegister BufRegister Read Write)
+  gb_files(${call} "GB_SOFTCUFILE_FAIL=cuFile${call}@*")
+  gb_files(${call}.2 "GB_SOFTCUFILE_FAIL=cuFile${call}@2")
+endforeach()
+gb_files(missing GB_CUFILE_LIBRARY=/nowhere/libcufile.so)
