@@ -138,8 +138,8 @@ typedef struct gb_config {
     int max_devices;        /* so many GPUs are used, the first ones; 0: all */
     int max_kernels;        /* launches from Lua under way at once, more wait; 0: any number */
     double kernel_bound_ms; /* a kernel that runs longer is a runaway; 0: 5 min */
-    /* Files into device memory: pinned memory of one load or save (0: 16 MB); staged_files: never by
-     * GPUDirect Storage; direct_folder: by it only for files below (NULL: all). */
+    /* Files into device memory: pinned memory of one load or save (0: 16 MB); staged_files: never
+     * by GPUDirect Storage; direct_folder: by it only for files below (NULL: all). */
     int64_t file_bytes_max;
     int staged_files;
     const char *direct_folder;
