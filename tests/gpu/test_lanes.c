@@ -14,13 +14,13 @@
 #include <cmocka.h>
 
 /* meet writes through a pointer to const: a graph sees two stages that only read in common. It
- * gives up after some 100 ms, so a run that does not overlap ends too. */
+ * gives up after about a second, so a run that does not overlap ends too. */
 static const char source[] =
     "extern \"C\" __global__ void meet(const int *flags, int own, int other, int *met)\n"
     "{\n"
     "    volatile int *all = (volatile int *)flags;\n"
     "    all[own] = 1;\n"
-    "    for (int i = 0; i < 40000000 && !all[other]; i++) {\n"
+    "    for (int i = 0; i < 400000000 && !all[other]; i++) {\n"
     "    }\n"
     "    *met = all[other];\n"
     "}\n"
