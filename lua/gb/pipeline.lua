@@ -5,6 +5,7 @@ local array = require "gb.array"
 local batch = require "gb.batch"
 local catalog = require "gb.catalog"
 local core = require "gb.core"
+local faults = require "gb.faults"
 local near = require "gb.near"
 local ref = require "gb.ref"
 
@@ -83,10 +84,38 @@ end
 -- ---- one batch ----
 
 local workers = core.place().workers
-local turn = 0 -- the worker that got the last batch
+local turn, device_turn = 0, 0 -- the worker and the device that got the last batch
+
+local gpus, cpus -- indexes
+
+local function read_devices()
+  gpus, cpus = {}, {}
+  for i = 0, core.device_count() - 1 do
+    local list = core.device_info(i).backend == "cpu" and cpus or gpus
+    list[#list + 1] = i
+  end
+end
+
+-- Devices take turns too, unless the caller named one or there is no choice. Where one fails the
+-- batch goes on to another (faults.lua).
+local function with_device(hints)
+  if not gpus then read_devices() end
+  local wants_gpu = hints.required or hints.prefer_gpu ~= false
+  local list = wants_gpu and #gpus > 0 and gpus or cpus
+  if hints.device or #list < 2 or list == cpus and hints.required then return hints end
+  local out = {}
+  for name, value in pairs(hints) do out[name] = value end
+  for _ = 1, #list do
+    device_turn = device_turn % #list + 1
+    out.device = list[device_turn]
+    if faults.usable(out.device) then return out end
+  end
+  return hints
+end
 
 local function spread(entry, items, hints)
   turn = (turn + 1) % workers
+  hints = with_device(hints)
   return ref.make("$worker" .. turn, 0):with { timeout = hints.timeout }:batch(entry, items, hints)
 end
 
