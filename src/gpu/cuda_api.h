@@ -141,8 +141,6 @@ typedef struct gb_nvml_memory { /* nvmlMemory_t: bytes */
     ROW(GB_CU_DEVICE_SHARED_OPTIN, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 97)      \
     ROW(GB_CU_DEVICE_POOLS, CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, 115)                       \
     ROW(GB_CU_POOL_RELEASE_THRESHOLD, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, 4)                        \
-    ROW(GB_CU_POOL_RESERVED, CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT, 5)                              \
-    ROW(GB_CU_POOL_USED, CU_MEMPOOL_ATTR_USED_MEM_CURRENT, 7)                                      \
     ROW(GB_CU_FUNC_THREADS_MAX, CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK, 0)                        \
     ROW(GB_CU_FUNC_SHARED, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, 1)                                 \
     ROW(GB_CU_FUNC_LOCAL, CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES, 3)                                   \
@@ -213,8 +211,6 @@ enum { GB_CU_NUMBERS(GB_CU_ENUM) GB_NVRTC_NUMBERS(GB_CU_ENUM) GB_NVML_NUMBERS(GB
     ROW(cuDeviceGetDefaultMemPool, OPTIONAL, 12000, gb_cu_result,                                  \
         (gb_cu_pool * out, gb_cu_device device))                                                   \
     ROW(cuMemPoolSetAttribute, OPTIONAL, 12000, gb_cu_result,                                      \
-        (gb_cu_pool pool, gb_cu_pool_attribute which, void *value))                                \
-    ROW(cuMemPoolGetAttribute, OPTIONAL, 12000, gb_cu_result,                                      \
         (gb_cu_pool pool, gb_cu_pool_attribute which, void *value))                                \
     ROW(cuMemPoolTrimTo, OPTIONAL, 12000, gb_cu_result, (gb_cu_pool pool, size_t bytes))           \
     ROW(cuMemAllocAsync, OPTIONAL, 12000, gb_cu_result,                                            \

@@ -46,6 +46,7 @@ void conform_pool_queues(conform *c);
 void conform_pool_unused(conform *c);
 void conform_pool_pressure(conform *c);
 void conform_pool_quota(conform *c);
+void conform_pool_no_memory(conform *c);
 bool conform_replays(const conform *c); /* the backend hands graphs to its driver */
 /* kit_conform_replay.c */
 void conform_graph_parts(conform *c);

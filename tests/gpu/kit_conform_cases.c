@@ -535,6 +535,7 @@ const conform_case conform_cases[] = {
     {"pool_unused", conform_pool_unused},
     {"pool_pressure", conform_pool_pressure},
     {"pool_quota", conform_pool_quota},
+    {"pool_no_memory", conform_pool_no_memory},
     {"graph parts", conform_graph_parts},
     {"graph aliases", conform_graph_aliases},
     {"graph order", conform_graph_order},

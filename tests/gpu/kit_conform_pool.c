@@ -180,3 +180,25 @@ void conform_pool_quota(conform *c)
     gb_buffer_unref(first);
     assert_int_equal(gb_ledger_cap(ledger, 9, 0, 0), 0);
 }
+
+/* Every allocation of the room fails in turn, with new memory and with kept. */
+void conform_pool_no_memory(conform *c)
+{
+    int failed = 0;
+    for (int kind = GB_BUFFER_DEVICE; kind <= GB_BUFFER_UNIFIED; kind++)
+        for (int64_t at = 1; at < 10; at++) {
+            gb_buffer *buffer = NULL;
+            gb_buffer_spec spec = {.bytes = BYTES, .kind = (gb_buffer_kind)kind, .owner = 5};
+            gbi_device_drop_idle(c->device);
+            if (at % 2) leave_secret(c, (gb_buffer_kind)kind, 1, 1);
+            atomic_store(&c->gpu->room.fail_at, at);
+            int rc = gb_buffer_rent(&buffer, c->device, &spec);
+            atomic_store(&c->gpu->room.fail_at, 0);
+            assert_true(rc == 0 || rc == GB_ENOMEM);
+            failed += rc < 0;
+            if (rc == 0) assert_all(c, buffer, 0);
+            gb_buffer_unref(buffer);
+            assert_int_equal(gb_ledger_owner(gb_gpu_ledger(c->gpu), 0, 5).bytes, 0);
+        }
+    assert_true(failed > 0);
+}

@@ -119,7 +119,6 @@ typedef struct soft_device {
     soft_context *primary; /* NULL: inactive */
     int retained;
     size_t total, used;
-    uint64_t pool_keeps, pool_used;
     int key; /* protection key; -1: none */
 } soft_device;
 

@@ -12,12 +12,11 @@ static gb_cu_pool pool_of(int device)
     return (gb_cu_pool)(uintptr_t)(POOL_HANDLES + device);
 }
 
-static soft_device *device_of(int row, gb_cu_pool pool)
+static bool is_pool(int row, gb_cu_pool pool)
 {
-    uintptr_t index = (uintptr_t)pool - POOL_HANDLES;
-    if (index < (uintptr_t)soft.device_count) return &soft.devices[index];
+    if ((uintptr_t)pool - POOL_HANDLES < (uintptr_t)soft.device_count) return true;
     soft_misuse(row, GB_CU_INVALID_VALUE, "%p is no pool", (void *)pool);
-    return NULL;
+    return false;
 }
 
 gb_cu_result soft_cuDeviceGetDefaultMemPool(gb_cu_pool *out, gb_cu_device device)
@@ -31,33 +30,16 @@ gb_cu_result soft_cuDeviceGetDefaultMemPool(gb_cu_pool *out, gb_cu_device device
 gb_cu_result soft_cuMemPoolSetAttribute(gb_cu_pool pool, gb_cu_pool_attribute which, void *value)
 {
     gb_cu_result rc = soft_enter(ROW_cuMemPoolSetAttribute);
-    soft_device *device = rc ? NULL : device_of(ROW_cuMemPoolSetAttribute, pool);
-    if (rc == 0 && !device) rc = GB_CU_INVALID_VALUE;
+    if (rc == 0 && !is_pool(ROW_cuMemPoolSetAttribute, pool)) rc = GB_CU_INVALID_VALUE;
     if (rc == 0 && which != GB_CU_POOL_RELEASE_THRESHOLD) rc = GB_CU_INVALID_VALUE;
-    if (rc == 0) device->pool_keeps = *(uint64_t *)value;
-    return soft_leave(rc);
-}
-
-gb_cu_result soft_cuMemPoolGetAttribute(gb_cu_pool pool, gb_cu_pool_attribute which, void *value)
-{
-    gb_cu_result rc = soft_enter(ROW_cuMemPoolGetAttribute);
-    soft_device *device = rc ? NULL : device_of(ROW_cuMemPoolGetAttribute, pool);
-    uint64_t *out = value;
-    if (rc == 0 && !device) rc = GB_CU_INVALID_VALUE;
-    if (rc) return soft_leave(rc);
-    if (which == GB_CU_POOL_RELEASE_THRESHOLD)
-        *out = device->pool_keeps;
-    else if (which == GB_CU_POOL_USED || which == GB_CU_POOL_RESERVED)
-        *out = device->pool_used;
-    else
-        rc = GB_CU_INVALID_VALUE;
+    if (rc == 0 && !value) rc = GB_CU_INVALID_VALUE;
     return soft_leave(rc);
 }
 
 gb_cu_result soft_cuMemPoolTrimTo(gb_cu_pool pool, size_t bytes)
 {
     gb_cu_result rc = soft_enter(ROW_cuMemPoolTrimTo);
-    if (rc == 0 && !device_of(ROW_cuMemPoolTrimTo, pool)) rc = GB_CU_INVALID_VALUE;
+    if (rc == 0 && !is_pool(ROW_cuMemPoolTrimTo, pool)) rc = GB_CU_INVALID_VALUE;
     return soft_leave(rc);
 }
 
@@ -78,7 +60,6 @@ gb_cu_result soft_cuMemAllocAsync(gb_cu_memory *out, size_t bytes, gb_cu_stream 
     if (rc == 0) rc = submit(ROW_cuMemAllocAsync, context, stream, memory, SOFT_BEGIN);
     if (rc == 0) {
         memory->pooled = true;
-        soft.devices[context->device].pool_used += bytes;
         *out = memory->address;
     } else if (memory) {
         soft_memory_retire(memory);
@@ -113,6 +94,5 @@ void soft_pool_run(const soft_command *command)
         soft_memory_appear(memory);
         return;
     }
-    soft.devices[memory->device].pool_used -= memory->bytes;
     soft_memory_retire(memory);
 }
