@@ -71,6 +71,10 @@ int gb_socket_connect(gb_socket **out, gb_loop *loop, const char *address, uint6
  * at once. */
 void gb_socket_close(gb_socket *socket);
 
+/* Gives the descriptor up, connected and without bytes that wait: the socket is gone, the
+ * connection stays and is the caller's. */
+int gb_socket_take(gb_socket *socket);
+
 /* Where to append what is to be written. Valid until the loop waits, or a block is put. */
 gb_buf *gb_socket_out(gb_socket *socket);
 

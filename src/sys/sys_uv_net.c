@@ -3,6 +3,7 @@
 #include "sys/net.h"
 #include "sys/sys_uv.h"
 
+#include "base/check.h"
 #include "base/err.h"
 
 #include <errno.h>
@@ -81,7 +82,7 @@ static void watch_end(gb_socket *socket)
     w->socket = NULL;
     socket->watch = NULL;
     uv_close((uv_handle_t *)&w->poll, watch_closed);
-    close(socket->fd);
+    if (socket->fd >= 0) close(socket->fd);
 }
 
 static void search_free(search *s)
@@ -404,6 +405,15 @@ void gb_socket_close(gb_socket *socket)
 {
     if (socket->watch && !socket->search) write_out(socket);
     socket_free(socket);
+}
+
+int gb_socket_take(gb_socket *socket)
+{
+    GB_CHECK(socket->watch && !socket->search && socket->queued == 0);
+    int fd = socket->fd;
+    socket->fd = -1;
+    socket_free(socket);
+    return fd;
 }
 
 const char *gb_socket_peer(const gb_socket *socket)

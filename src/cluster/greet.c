@@ -1,0 +1,144 @@
+/* Connections that have not said yet who they are. They are many when somebody means no good, so
+ * each costs little, waits not for long, and the oldest goes when there are too many. */
+#include "cluster/link_room.h"
+
+#include "base/err.h"
+#include "base/list.h"
+
+#include <string.h>
+#include <unistd.h>
+
+typedef struct guest {
+    gb_list link; /* the oldest first */
+    gb_greeter *greeter;
+    gb_socket *socket;
+    uint64_t until;
+    size_t have;
+    char peer[GB_ADDRESS_BYTES];
+    uint8_t bytes[GB_FRAME_HEADER_BYTES + GB_LINK_HELLO_BYTES];
+} guest;
+
+struct gb_greeter {
+    gb_greeter_config config;
+    gb_list guests;
+    uint32_t count;
+};
+
+static void guest_free(guest *g)
+{
+    gb_list_unlink(&g->link);
+    g->greeter->count--;
+    gb_mem_free(g->greeter->config.mem, g, sizeof *g);
+}
+
+/* It is no guest any more: its descriptor is fd, or -1. */
+static void guest_ends(guest *g, int rc, const gb_hello *hello, int fd)
+{
+    gb_greeter *greeter = g->greeter;
+    char peer[GB_ADDRESS_BYTES];
+    memcpy(peer, g->peer, sizeof peer);
+    guest_free(g);
+    greeter->config.greeted(greeter->config.user, rc, hello, fd, peer);
+}
+
+static void guest_refused(guest *g, int rc)
+{
+    gb_link_refuse(gb_socket_take(g->socket), rc, gb_err_detail());
+    guest_ends(g, rc, NULL, -1);
+}
+
+static int on_room(void *user, uint8_t **at, size_t *room)
+{
+    guest *g = user;
+    size_t want = GB_FRAME_HEADER_BYTES; /* not a byte of what comes behind the hello */
+    if (g->have >= want) {
+        uint32_t length;
+        memcpy(&length, g->bytes + 4, sizeof length);
+        want += length;
+    }
+    *at = g->bytes + g->have;
+    *room = want - g->have;
+    return 0;
+}
+
+static void on_came(void *user, size_t bytes)
+{
+    guest *g = user;
+    gb_frame frame;
+    gb_hello hello;
+    g->have += bytes;
+    int64_t used = gb_frame_parse(g->bytes, g->have, GB_LINK_HELLO_BYTES, &frame);
+    if (used == 0) return;
+    int rc = used < 0 ? (int)used : 0;
+    if (rc == 0 && frame.kind != GBI_LINK_HELLO)
+        rc = gb_err_set(GB_EINVAL, "no greeting but a frame of kind %d", frame.kind);
+    if (rc == 0) rc = gb_hello_decode(&hello, frame.payload, frame.size);
+    if (rc < 0)
+        guest_refused(g, rc);
+    else
+        guest_ends(g, 0, &hello, gb_socket_take(g->socket));
+}
+
+static void on_closed(void *user, int rc, const char *why)
+{
+    gb_err_set(GB_ELOST, "%s", rc < 0 ? why : "it left without a greeting");
+    guest_ends(user, GB_ELOST, NULL, -1);
+}
+
+static const gb_socket_events guest_events = {NULL, on_room, on_came, NULL, on_closed};
+
+int gb_greeter_open(gb_greeter **out, const gb_greeter_config *config)
+{
+    gb_greeter *greeter = gb_mem_zalloc(config->mem, sizeof *greeter);
+    if (!greeter) return GB_ENOMEM;
+    greeter->config = *config;
+    gb_list_init(&greeter->guests);
+    *out = greeter;
+    return 0;
+}
+
+static guest *oldest(gb_greeter *greeter)
+{
+    return GB_CONTAINER(greeter->guests.next, guest, link);
+}
+
+void gb_greeter_add(gb_greeter *greeter, int fd, const char *peer)
+{
+    if (greeter->count >= greeter->config.waiting_max) {
+        gb_err_set(GB_EBUSY, "too many connections that say nothing");
+        guest_refused(oldest(greeter), GB_EBUSY);
+    }
+    guest *g = gb_mem_zalloc(greeter->config.mem, sizeof *g);
+    if (!g) {
+        close(fd);
+        greeter->config.greeted(greeter->config.user, GB_ENOMEM, NULL, -1, peer);
+        return;
+    }
+    g->greeter = greeter;
+    g->until = gb_now(greeter->config.loop->sys) + greeter->config.timeout_ns;
+    strncpy(g->peer, peer, sizeof g->peer - 1);
+    gb_list_push(&greeter->guests, &g->link);
+    greeter->count++;
+    int rc = gb_socket_open(&g->socket, greeter->config.loop, fd, &guest_events, g);
+    if (rc < 0) guest_ends(g, rc, NULL, -1);
+}
+
+uint64_t gb_greeter_tick(gb_greeter *greeter)
+{
+    uint64_t now = gb_now(greeter->config.loop->sys);
+    while (greeter->count > 0 && oldest(greeter)->until <= now) {
+        gb_err_set(GB_ETIMEDOUT, "no greeting in time");
+        guest_refused(oldest(greeter), GB_ETIMEDOUT);
+    }
+    return greeter->count > 0 ? oldest(greeter)->until : GB_FOREVER;
+}
+
+void gb_greeter_close(gb_greeter *greeter)
+{
+    while (greeter->count > 0) {
+        guest *g = oldest(greeter);
+        gb_socket_close(g->socket);
+        guest_free(g);
+    }
+    gb_mem_free(greeter->config.mem, greeter, sizeof *greeter);
+}

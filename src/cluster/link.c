@@ -1,0 +1,444 @@
+#include "cluster/link.h"
+
+#include "base/check.h"
+#include "base/err.h"
+#include "cluster/link_room.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { FLAG_BLOCKS = 1 };
+
+typedef enum link_state { SAYING, READY } link_state;
+
+struct gb_link {
+    gb_mem *mem;
+    gb_socket *socket;
+    const gb_link_events *events;
+    void *user;
+    link_state state;
+    gb_hello hello;
+    size_t bytes_max;
+    gb_frame_reader reader;
+    size_t mark; /* of the message that is being written */
+    bool *gone;  /* in an event: set when the link was freed */
+    /* a message whose blocks are coming */
+    uint8_t kind;
+    gb_buf body;
+    gb_block **blocks;
+    uint32_t block_count, block_at; /* the first that is not all there */
+    size_t block_have;              /* ... and how much of it is */
+};
+
+/* ---- hello ---- */
+
+int gb_hello_encode(gb_buf *out, const gb_hello *hello)
+{
+    int rc = gb_cbor_put_list(out, 6);
+    if (rc == 0) rc = gb_cbor_put_uint(out, GB_LINK_VERSION);
+    if (rc == 0) rc = gb_cbor_put_uint(out, hello->role);
+    if (rc == 0) rc = gb_cbor_put_uint(out, hello->silo);
+    if (rc == 0) rc = gb_cbor_put_uint(out, hello->to);
+    if (rc == 0) rc = gb_cbor_put_uint(out, hello->worker);
+    if (rc == 0) rc = gb_cbor_put_text(out, hello->cluster, strlen(hello->cluster));
+    return rc;
+}
+
+static bool natural(gb_cbor *in, uint64_t max, uint64_t *out)
+{
+    gb_cbor_token t;
+    if (gb_cbor_next(in, &t) < 0) return false;
+    if (t.kind == GB_CBOR_UINT)
+        *out = t.natural;
+    else if (t.kind == GB_CBOR_INT && t.integer >= 0)
+        *out = (uint64_t)t.integer;
+    else
+        return false;
+    return *out <= max;
+}
+
+int gb_hello_decode(gb_hello *out, const void *bytes, size_t size)
+{
+    gb_cbor in;
+    gb_cbor_token t;
+    uint64_t version, role, worker;
+    memset(out, 0, sizeof *out);
+    gb_cbor_init(&in, bytes, size);
+    if (gb_cbor_next(&in, &t) < 0 || t.kind != GB_CBOR_LIST || t.natural < 1 ||
+        !natural(&in, UINT32_MAX, &version))
+        return gb_err_set(GB_EINVAL, "a greeting that is none");
+    if (version != GB_LINK_VERSION)
+        return gb_err_set(GB_EDENIED, "it speaks version %llu of the protocol, this is version %d",
+                          (unsigned long long)version, GB_LINK_VERSION);
+    if (t.natural != 6 || !natural(&in, GB_LINK_CALLS, &role) || role < GB_LINK_CONTROL ||
+        !natural(&in, UINT64_MAX, &out->silo) || !natural(&in, UINT64_MAX, &out->to) ||
+        !natural(&in, UINT16_MAX, &worker) || gb_cbor_next(&in, &t) < 0 || t.kind != GB_CBOR_TEXT ||
+        t.size == 0 || t.size >= sizeof out->cluster || memchr(t.bytes, 0, t.size) ||
+        in.at != in.end)
+        return gb_err_set(GB_EINVAL, "a greeting that is broken");
+    out->role = (gb_link_role)role;
+    out->worker = (uint32_t)worker;
+    memcpy(out->cluster, t.bytes, t.size);
+    return 0;
+}
+
+int gbi_link_judge(const gb_hello *ours, const gb_hello *theirs)
+{
+    if (strcmp(ours->cluster, theirs->cluster) != 0)
+        return gb_err_set(GB_EDENIED, "it is of the cluster '%s', this is '%s'", theirs->cluster,
+                          ours->cluster);
+    return 0;
+}
+
+static int say(gb_link *link, uint8_t kind)
+{
+    gb_buf *out = gb_socket_out(link->socket);
+    size_t mark;
+    int rc = gb_frame_begin(out, &mark);
+    if (rc < 0) return rc;
+    if ((rc = gb_hello_encode(out, &link->hello)) < 0)
+        gb_frame_drop(out, mark);
+    else
+        rc = gb_frame_end(out, mark, kind, 0);
+    if (rc == 0) gb_socket_put(link->socket);
+    return rc;
+}
+
+/* ---- what came ---- */
+
+static void blocks_drop(gb_link *link)
+{
+    for (uint32_t i = 0; i < link->block_count; i++) gb_block_unref(link->blocks[i]);
+    gb_mem_free(link->mem, link->blocks, link->block_count * sizeof *link->blocks);
+    link->blocks = NULL;
+    link->block_count = 0;
+}
+
+static void link_free(gb_link *link)
+{
+    if (link->gone) *link->gone = true;
+    blocks_drop(link);
+    gb_buf_fini(&link->body);
+    gb_frame_reader_fini(&link->reader);
+    gb_mem_free(link->mem, link, sizeof *link);
+}
+
+static void link_fail(gb_link *link, int rc, const char *why)
+{
+    const gb_link_events *events = link->events;
+    void *user = link->user;
+    char text[512];
+    snprintf(text, sizeof text, "%s", why);
+    if (link->socket) gb_socket_close(link->socket);
+    link_free(link);
+    events->closed(user, rc, text);
+}
+
+/* Tells who uses the link; false: it is gone. */
+static bool deliver(gb_link *link, uint8_t kind, const void *body, size_t size)
+{
+    bool gone = false, *outer = link->gone;
+    link->gone = &gone;
+    int rc = link->events->message(link->user, kind, body, size, link->blocks, link->block_count);
+    if (gone) {
+        if (outer) *outer = true;
+        return false;
+    }
+    link->gone = outer;
+    blocks_drop(link);
+    if (rc >= 0) return true;
+    link_fail(link, rc, gb_err_detail());
+    return false;
+}
+
+/* A frame with blocks: their sizes stand in front of its body. */
+static int blocks_begin(gb_link *link, const gb_frame *frame)
+{
+    uint32_t count;
+    if (frame->size < sizeof count) return gb_err_set(GB_EINVAL, "a message without its blocks");
+    memcpy(&count, frame->payload, sizeof count);
+    size_t head = sizeof count + (size_t)count * 8, all = 0;
+    if (count == 0 || count > GB_LINK_BLOCKS_MAX || head > frame->size)
+        return gb_err_set(GB_EINVAL, "a message of %u blocks in %zu bytes", count, frame->size);
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t bytes;
+        memcpy(&bytes, frame->payload + sizeof count + i * 8, 8);
+        if (bytes > link->bytes_max || (all += bytes) > link->bytes_max)
+            return gb_err_set(GB_EINVAL, "a message of over %zu bytes", link->bytes_max);
+    }
+    link->blocks = gb_mem_zalloc(link->mem, count * sizeof *link->blocks);
+    if (!link->blocks) return GB_ENOMEM;
+    link->block_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t bytes;
+        memcpy(&bytes, frame->payload + sizeof count + i * 8, 8);
+        link->blocks[i] = gb_block_new_raw(link->mem, bytes);
+        if (!link->blocks[i]) return GB_ENOMEM;
+    }
+    link->block_at = 0;
+    link->block_have = 0;
+    link->kind = frame->kind;
+    link->body.size = 0;
+    return gb_buf_put(&link->body, frame->payload + head, frame->size - head);
+}
+
+/* Skips blocks that are whole. True: all are. */
+static bool blocks_whole(gb_link *link)
+{
+    while (link->block_at < link->block_count &&
+           link->block_have == link->blocks[link->block_at]->bytes) {
+        link->block_at++;
+        link->block_have = 0;
+    }
+    return link->block_at == link->block_count;
+}
+
+/* What the reader holds behind a frame with blocks belongs to them. */
+static void blocks_take(gb_link *link)
+{
+    gb_frame_reader *reader = &link->reader;
+    while (!blocks_whole(link) && reader->start < reader->buf.size) {
+        gb_block *block = link->blocks[link->block_at];
+        size_t left = reader->buf.size - reader->start, want = block->bytes - link->block_have;
+        size_t bytes = left < want ? left : want;
+        memcpy((uint8_t *)block->data + link->block_have, reader->buf.data + reader->start, bytes);
+        link->block_have += bytes;
+        reader->start += bytes;
+    }
+}
+
+/* The first frame of who connected, or the answer to it. False: the link is gone. */
+static bool greeted(gb_link *link, const gb_frame *frame)
+{
+    gb_hello peer;
+    if (frame->kind == GBI_LINK_REFUSED) {
+        char why[300];
+        snprintf(why, sizeof why, "it refuses us: %.*s",
+                 (int)(frame->size < 250 ? frame->size : 250), (const char *)frame->payload);
+        link_fail(link, GB_EDENIED, why);
+        return false;
+    }
+    int rc = frame->kind == GBI_LINK_WELCOME
+                 ? gb_hello_decode(&peer, frame->payload, frame->size)
+                 : gb_err_set(GB_EINVAL, "no welcome but a frame of kind %d", frame->kind);
+    if (rc == 0) rc = gbi_link_judge(&link->hello, &peer);
+    if (rc == 0 && link->hello.to && peer.silo != link->hello.to)
+        rc = gb_err_set(GB_ELOST, "another silo is there now");
+    if (rc < 0) {
+        link_fail(link, rc, gb_err_detail());
+        return false;
+    }
+    link->state = READY;
+    link->reader.payload_bytes_max = link->bytes_max;
+    bool gone = false;
+    link->gone = &gone;
+    link->events->ready(link->user, &peer);
+    if (gone) return false;
+    link->gone = NULL;
+    return true;
+}
+
+static bool take_frame(gb_link *link, const gb_frame *frame)
+{
+    if (link->state == SAYING) return greeted(link, frame);
+    int rc = 0;
+    if (frame->kind < GB_LINK_KINDS)
+        rc = gb_err_set(GB_EINVAL, "a frame of kind %d in the middle of things", frame->kind);
+    else if (frame->flags & FLAG_BLOCKS)
+        rc = blocks_begin(link, frame);
+    else
+        return deliver(link, frame->kind, frame->payload, frame->size);
+    if (rc == 0) return true;
+    link_fail(link, rc, gb_err_detail());
+    return false;
+}
+
+static int on_room(void *user, uint8_t **at, size_t *room)
+{
+    gb_link *link = user;
+    if (!link->blocks) return gb_frame_reader_room(&link->reader, at, room);
+    gb_block *block = link->blocks[link->block_at]; /* straight to where they stay */
+    *at = (uint8_t *)block->data + link->block_have;
+    *room = block->bytes - link->block_have;
+    return 0;
+}
+
+static void on_came(void *user, size_t bytes)
+{
+    gb_link *link = user;
+    if (link->blocks)
+        link->block_have += bytes;
+    else
+        gb_frame_reader_came(&link->reader, bytes);
+    for (;;) {
+        gb_frame frame;
+        if (link->blocks) {
+            blocks_take(link);
+            if (!blocks_whole(link)) return;
+            if (!deliver(link, link->kind, link->body.data, link->body.size)) return;
+            continue;
+        }
+        int rc = gb_frame_reader_next(&link->reader, &frame);
+        if (rc < 0) {
+            link_fail(link, rc, gb_err_detail());
+            return;
+        }
+        if (rc == 0 || !take_frame(link, &frame)) return;
+    }
+}
+
+static void on_opened(void *user)
+{
+    gb_link *link = user;
+    int rc = say(link, GBI_LINK_HELLO);
+    if (rc < 0) link_fail(link, rc, gb_err_detail());
+}
+
+static void on_drained(void *user)
+{
+    gb_link *link = user;
+    if (link->events->drained) link->events->drained(link->user);
+}
+
+static void on_closed(void *user, int rc, const char *why)
+{
+    gb_link *link = user;
+    link->socket = NULL;
+    link_fail(link, rc < 0 ? rc : GB_ELOST, why);
+}
+
+static const gb_socket_events socket_events = {on_opened, on_room, on_came, on_drained, on_closed};
+
+/* ---- opening and closing ---- */
+
+static gb_link *link_new(gb_mem *mem, const gb_hello *hello, size_t bytes_max,
+                         const gb_link_events *events, void *user)
+{
+    gb_link *link = gb_mem_zalloc(mem, sizeof *link);
+    if (!link) return NULL;
+    link->mem = mem;
+    link->hello = *hello;
+    link->bytes_max = bytes_max;
+    link->events = events;
+    link->user = user;
+    gb_buf_init(&link->body, mem);
+    gb_frame_reader_init(&link->reader, mem, GB_LINK_HELLO_BYTES);
+    return link;
+}
+
+int gb_link_connect(gb_link **out, gb_mem *mem, gb_loop *loop, const char *address,
+                    const gb_hello *hello, size_t bytes_max, uint64_t timeout_ns,
+                    const gb_link_events *events, void *user)
+{
+    gb_link *link = link_new(mem, hello, bytes_max, events, user);
+    if (!link) return GB_ENOMEM;
+    int rc = gb_socket_connect(&link->socket, loop, address, timeout_ns, &socket_events, link);
+    if (rc < 0) {
+        link_free(link);
+        return rc;
+    }
+    *out = link;
+    return 0;
+}
+
+int gb_link_accept(gb_link **out, gb_mem *mem, gb_loop *loop, int fd, const gb_hello *welcome,
+                   size_t bytes_max, const gb_link_events *events, void *user)
+{
+    gb_link *link = link_new(mem, welcome, bytes_max, events, user);
+    if (!link) {
+        close(fd);
+        return GB_ENOMEM;
+    }
+    int rc = gb_socket_open(&link->socket, loop, fd, &socket_events, link);
+    if (rc == 0 && (rc = say(link, GBI_LINK_WELCOME)) < 0) gb_socket_close(link->socket);
+    if (rc < 0) {
+        link_free(link);
+        return rc;
+    }
+    link->state = READY;
+    link->reader.payload_bytes_max = bytes_max;
+    *out = link;
+    return 0;
+}
+
+void gb_link_refuse(int fd, int rc, const char *why)
+{
+    uint8_t bytes[GB_FRAME_HEADER_BYTES + 256];
+    size_t size = strlen(why);
+    if (size > 256) size = 256;
+    (void)rc;
+    memcpy(bytes + GB_FRAME_HEADER_BYTES, why, size);
+    gb_frame_header(bytes, GBI_LINK_REFUSED, 0, why, size);
+    /* Its buffer is empty as yet; who does not listen misses nothing that matters. */
+    ssize_t sent = send(fd, bytes, GB_FRAME_HEADER_BYTES + size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)sent;
+    close(fd);
+}
+
+void gb_link_close(gb_link *link)
+{
+    gb_socket_close(link->socket);
+    link_free(link);
+}
+
+/* ---- writing ---- */
+
+gb_buf *gb_link_begin(gb_link *link, gb_block *const *blocks, uint32_t count)
+{
+    gb_buf *out = gb_socket_out(link->socket);
+    if (gb_frame_begin(out, &link->mark) < 0) return NULL;
+    if (count == 0) return out;
+    int rc = gb_buf_put(out, &count, sizeof count);
+    for (uint32_t i = 0; i < count && rc == 0; i++) {
+        uint64_t bytes = blocks[i]->bytes;
+        rc = gb_buf_put(out, &bytes, sizeof bytes);
+    }
+    if (rc == 0) return out;
+    gb_frame_drop(out, link->mark);
+    return NULL;
+}
+
+int gb_link_end(gb_link *link, uint8_t kind, gb_block *const *blocks, uint32_t count)
+{
+    GB_CHECK(kind >= GB_LINK_KINDS && link->state == READY);
+    gb_buf *out = gb_socket_out(link->socket);
+    size_t all = out->size - link->mark;
+    for (uint32_t i = 0; i < count; i++) all += blocks[i]->bytes;
+    if (all > link->bytes_max || count > GB_LINK_BLOCKS_MAX) {
+        gb_frame_drop(out, link->mark);
+        return gb_err_set(GB_EINVAL, "a message of %zu bytes; the limit between silos is %zu", all,
+                          link->bytes_max);
+    }
+    int rc = gb_frame_end(out, link->mark, kind, count ? FLAG_BLOCKS : 0);
+    if (rc < 0) return rc;
+    for (uint32_t i = 0; i < count; i++)
+        if (gb_socket_put_block(link->socket, blocks[i], 0, blocks[i]->bytes) < 0) {
+            /* Half a message stands in the way of all others. */
+            link_fail(link, GB_ENOMEM, "out of memory in the middle of a message");
+            return GB_ENOMEM;
+        }
+    gb_socket_put(link->socket);
+    return 0;
+}
+
+void gb_link_drop(gb_link *link)
+{
+    gb_frame_drop(gb_socket_out(link->socket), link->mark);
+}
+
+bool gb_link_is_ready(const gb_link *link)
+{
+    return link->state == READY;
+}
+
+size_t gb_link_queued(const gb_link *link)
+{
+    return gb_socket_queued(link->socket);
+}
+
+const char *gb_link_peer(const gb_link *link)
+{
+    return gb_socket_peer(link->socket);
+}

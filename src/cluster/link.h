@@ -1,0 +1,104 @@
+/* A link: one connection to another process of the cluster, with frames (wire/frame.h) in both
+ * directions. Who connects says hello and sends nothing else until it is welcomed.
+ *
+ * A message is a kind, a body, and blocks: memory that travels beside the body without being copied
+ * on either side. On the wire a frame whose flags say so begins with the sizes of its blocks, and
+ * their bytes follow the frame.
+ *
+ * Threads: a link belongs to the loop that its socket is on. Memory: a link is freed by
+ * gb_link_close or behind its `closed` event, whichever is first, as a socket is. Errors: those of
+ * sys/net.h; GB_EINVAL: the peer sent what is none of ours, or more than the limit; GB_EDENIED: it
+ * is of another cluster, speaks another version, or may not join.
+ */
+#ifndef GB_CLUSTER_LINK_H
+#define GB_CLUSTER_LINK_H
+
+#include "sys/net.h"
+
+enum {
+    GB_LINK_VERSION = 1,
+    GB_LINK_HELLO_BYTES = 1024, /* at most, of a hello and a welcome */
+    GB_LINK_BLOCKS_MAX = 65536, /* of one message */
+    GB_CLUSTER_NAME_BYTES = 64
+};
+
+typedef enum gb_link_role {
+    GB_LINK_CONTROL = 1, /* messages between silos (message.h); one way, from who connected */
+    GB_LINK_CALLS = 2    /* calls from who connected, and their answers back */
+} gb_link_role;
+
+/* What both sides say of themselves. */
+typedef struct gb_hello {
+    gb_link_role role;
+    uint64_t silo;   /* of who says it; 0: a client */
+    uint64_t to;     /* who connects: the silo that it means; 0: any */
+    uint32_t worker; /* who connects: the worker that it wants */
+    char cluster[GB_CLUSTER_NAME_BYTES];
+} gb_hello;
+
+typedef struct gb_link gb_link;
+
+typedef struct gb_link_events {
+    /* Who connected: it was welcomed by this peer. */
+    void (*ready)(void *user, const gb_hello *peer);
+    /* A message. The body is borrowed; of the blocks the receiver takes those that it sets to NULL.
+     * Negative: the link closes with that. */
+    int (*message)(void *user, uint8_t kind, const void *body, size_t size, gb_block **blocks,
+                   uint32_t count);
+    void (*drained)(void *user); /* NULL: of no interest */
+    void (*closed)(void *user, int rc, const char *why);
+} gb_link_events;
+
+/* Connects and says hello; `ready` or `closed` tells how it went. bytes_max: of one message. */
+int gb_link_connect(gb_link **out, gb_mem *mem, gb_loop *loop, const char *address,
+                    const gb_hello *hello, size_t bytes_max, uint64_t timeout_ns,
+                    const gb_link_events *events, void *user);
+
+/* The accepted side, on the loop where the link is to stay: takes fd over (also when it fails) and
+ * welcomes the peer. */
+int gb_link_accept(gb_link **out, gb_mem *mem, gb_loop *loop, int fd, const gb_hello *welcome,
+                   size_t bytes_max, const gb_link_events *events, void *user);
+
+/* Tells a peer on a fresh connection why it is not welcome, if it listens, and closes that. */
+void gb_link_refuse(int fd, int rc, const char *why);
+
+void gb_link_close(gb_link *link);
+
+/* Appends a message: begin gives the buffer for the body, end sends it with its blocks (held until
+ * they are written). A failed end takes the message back. One at a time. */
+gb_buf *gb_link_begin(gb_link *link, gb_block *const *blocks, uint32_t count); /* NULL: ENOMEM */
+int gb_link_end(gb_link *link, uint8_t kind, gb_block *const *blocks, uint32_t count);
+void gb_link_drop(gb_link *link); /* instead of end */
+
+enum { GB_LINK_KINDS = 16 }; /* kinds below are the links' own */
+
+bool gb_link_is_ready(const gb_link *link);
+size_t gb_link_queued(const gb_link *link);
+const char *gb_link_peer(const gb_link *link);
+
+/* ---- before a link: the hello of who connected ---- */
+
+/* Reads it from a fresh connection on the loop that listens. done runs once: rc 0 with the hello
+ * and the descriptor (now the receiver's), or an error (the connection is closed). */
+typedef struct gb_greeter gb_greeter;
+
+typedef struct gb_greeter_config {
+    gb_mem *mem;
+    gb_loop *loop;
+    uint64_t timeout_ns;  /* who says nothing for so long is gone */
+    uint32_t waiting_max; /* more at once: the oldest goes */
+    void (*greeted)(void *user, int rc, const gb_hello *hello, int fd, const char *peer);
+    void *user;
+} gb_greeter_config;
+
+int gb_greeter_open(gb_greeter **out, const gb_greeter_config *config);
+void gb_greeter_add(gb_greeter *greeter, int fd, const char *peer);
+/* Looks for who is late; when to look again, or GB_FOREVER. */
+uint64_t gb_greeter_tick(gb_greeter *greeter);
+void gb_greeter_close(gb_greeter *greeter);
+
+/* Exposed for tests and fuzzers. */
+int gb_hello_encode(gb_buf *out, const gb_hello *hello);
+int gb_hello_decode(gb_hello *out, const void *bytes, size_t size);
+
+#endif
