@@ -13,13 +13,13 @@
 #ifndef GB_CLUSTER_LINK_H
 #define GB_CLUSTER_LINK_H
 
+#include "cluster/table.h"
 #include "sys/net.h"
 
 enum {
     GB_LINK_VERSION = 1,
     GB_LINK_HELLO_BYTES = 1024, /* at most, of a hello and a welcome */
-    GB_LINK_BLOCKS_MAX = 65536, /* of one message */
-    GB_CLUSTER_NAME_BYTES = 64
+    GB_LINK_BLOCKS_MAX = 65536 /* of one message */
 };
 
 typedef enum gb_link_role {

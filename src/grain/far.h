@@ -16,6 +16,9 @@
 
 typedef struct gb_far gb_far;
 struct gb_far {
+    /* Asked on the worker that makes the call, first of all: is it known to be elsewhere?
+     * GB_OP_PENDING: yes, the call is the door's, as below. GB_OP_READY: not known. */
+    int (*known)(gb_far *far, gb_worker *worker, gb_call *call);
     /* Where is call->key to be activated? There is no activation here, and call->bytes hold its
      * arguments. GB_OP_READY: here. GB_OP_PENDING: the call is the door's; it ends with gb_far_here
      * or gb_far_answer, after this has returned. Negative: refused, the detail says why. */
@@ -34,6 +37,9 @@ int gb_type_foreign(gb_type **out, gb_silo *silo, const char *name);
 
 /* The call is to be served here after all: its activation is made, or found. */
 void gb_far_here(gb_worker *worker, gb_call *call);
+
+/* It is not known any more where the call is to go: it begins its way anew, from this worker. */
+void gb_far_again(gb_worker *worker, gb_call *call);
 
 /* The call has its answer, rc with its message, or bytes and blocks: it goes home. */
 void gb_far_answer(gb_call *call);

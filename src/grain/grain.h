@@ -203,7 +203,9 @@ enum {
     GB_CALL_DETACHED = 4, /* a spawned turn: it shares its activation with other turns */
     GB_CALL_TICK = 8,     /* a timer's: does not keep the activation alive */
     GB_CALL_AFAR = 16,    /* its bytes came from another process: trust nothing */
-    GB_CALL_PLACED = 32   /* far.h: it was decided that its grain is to be here */
+    GB_CALL_PLACED = 32,  /* far.h: it was decided that its grain is to be here */
+    GB_CALL_DOOR_1 = 64,  /* two of the door's own; they change nothing here */
+    GB_CALL_DOOR_2 = 128
 };
 
 /* Where it is; belongs to the worker that it is at. */

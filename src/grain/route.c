@@ -194,6 +194,12 @@ void gb_far_here(gb_worker *worker, gb_call *call)
     gbi_call_arrive(worker, call);
 }
 
+void gb_far_again(gb_worker *worker, gb_call *call)
+{
+    call->flags &= (uint8_t)~GB_CALL_PLACED;
+    send_to(worker, route(worker, call), call);
+}
+
 void gb_far_answer(gb_call *call)
 {
     call->flags |= GB_CALL_AFAR;
@@ -277,6 +283,20 @@ gb_act *gb_act_make(gb_worker *worker, gb_type *type, gb_key key)
     return act;
 }
 
+/* Known to be on another silo: it goes there from here. */
+static bool known_far(gb_worker *worker, gb_call *call)
+{
+    gb_far *far = worker->silo->far;
+    if (!far || call->flags & GB_CALL_AFAR) return false;
+    if (!atomic_load_explicit(&call->type->foreign, memory_order_acquire) &&
+        !gbi_far_asks(call->type))
+        return false;
+    if (far->known(far, worker, call) == GB_OP_READY) return false;
+    worker->sending = NULL;
+    worker->sent = GB_OP_PENDING;
+    return true;
+}
+
 int gb_call_send(gb_call *call)
 {
     gb_worker *worker = call->origin, *target;
@@ -295,7 +315,7 @@ int gb_call_send(gb_call *call)
     int outer_sent = worker->sent;
     worker->sending = call;
     worker->sent = GB_OP_PENDING;
-    send_to(worker, target, call);
+    if (!known_far(worker, call)) send_to(worker, target, call);
     int rc = worker->sent; /* from here on the call is the sender's only when it was refused */
     worker->sending = outer;
     worker->sent = outer_sent;

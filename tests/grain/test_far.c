@@ -36,6 +36,12 @@ struct town {
     int owner[KIT_KEYS]; /* -1: refused */
 };
 
+static int known(gb_far *far, gb_worker *worker, gb_call *call)
+{
+    (void)far, (void)worker, (void)call;
+    return GB_OP_READY;
+}
+
 static int place(gb_far *far, gb_worker *worker, gb_call *call)
 {
     door *d = GB_CONTAINER(far, door, far);
@@ -65,7 +71,7 @@ static void open_town(town *t, int workers, uint64_t seed)
     memset(t, 0, sizeof *t);
     for (int i = 0; i < SILOS; i++) {
         kit_open(&t->kit[i], workers, seed + (uint64_t)i);
-        t->door[i] = (door){.far = {place, ended}, .town = t, .index = i};
+        t->door[i] = (door){.far = {known, place, ended}, .town = t, .index = i};
         gb_silo_set_far(t->kit[i].silo, &t->door[i].far);
     }
     for (int key = 0; key < KIT_KEYS; key++) t->owner[key] = key % SILOS;

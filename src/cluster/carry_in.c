@@ -1,0 +1,237 @@
+/* Calls that came over links from other silos and clients. */
+#include "base/err.h"
+#include "cluster/carry_room.h"
+#include "grain/kind.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A call of somebody else that is served here. */
+typedef struct served {
+    gb_list link;
+    gbi_inlet *inlet; /* NULL: nobody waits for the answer any more */
+    gbi_carrier *carrier;
+    uint64_t number;
+} served;
+
+static served *served_new(gbi_inlet *inlet, uint64_t number)
+{
+    gbi_carrier *c = inlet->carrier;
+    gb_list *free_one = gb_list_shift(&c->served_free);
+    served *s = free_one ? GB_CONTAINER(free_one, served, link)
+                         : gb_mem_zalloc(c->carry->config.mem, sizeof *s);
+    if (!s) return NULL;
+    gb_list_init(&s->link);
+    gb_list_push(&inlet->served, &s->link);
+    s->inlet = inlet;
+    s->carrier = c;
+    s->number = number;
+    return s;
+}
+
+static void served_free(served *s)
+{
+    gb_list_unlink(&s->link);
+    s->inlet = NULL;
+    gb_list_push(&s->carrier->served_free, &s->link);
+}
+
+/* ---- answers ---- */
+
+static void put_answer(gbi_inlet *inlet, const gb_answer_frame *f, gb_block **blocks,
+                       uint32_t count)
+{
+    gb_link *wire = inlet->wire;
+    gb_buf *out = gb_link_begin(wire, blocks, count);
+    if (!out) return; /* its caller has a deadline */
+    if (gb_answer_frame_encode(out, f) < 0) {
+        gb_link_drop(wire);
+        return;
+    }
+    if (gb_link_end(wire, GB_FRAME_ANSWER, blocks, count) == GB_EINVAL && f->rc >= 0) {
+        gb_answer_frame failed = {.number = f->number, .rc = GB_EINVAL};
+        char why[200];
+        failed.message_size = (size_t)snprintf(why, sizeof why, "the results: %s", gb_err_detail());
+        failed.message = why;
+        put_answer(inlet, &failed, NULL, 0);
+    }
+}
+
+static void refuse(gbi_inlet *inlet, uint64_t number, int rc, const char *why)
+{
+    gb_answer_frame f = {
+        .number = number, .rc = rc, .message = why, .message_size = why ? strlen(why) : 0};
+    put_answer(inlet, &f, NULL, 0);
+}
+
+static void call_done(gb_call *call)
+{
+    served *s = call->user;
+    gbi_inlet *inlet = s->inlet;
+    uint64_t number = s->number;
+    served_free(s);
+    if (!inlet) return;
+    int rc = call->rc;
+    if (rc >= 0 && call->flags & GB_CALL_ONEWAY) {
+        gb_answer_frame queued = {.number = number};
+        put_answer(inlet, &queued, NULL, 0);
+        return;
+    }
+    if (rc >= 0 && call->body) rc = call->type->kind->pack(call);
+    if (rc >= 0) rc = gb_call_may_leave(call);
+    if (rc == GBI_MOVED) {
+        gb_answer_frame moved = {.number = number,
+                                 .rc = rc,
+                                 .message = (const char *)call->bytes.data,
+                                 .message_size = call->bytes.size};
+        put_answer(inlet, &moved, NULL, 0);
+        return;
+    }
+    if (rc < 0) {
+        refuse(inlet, number, rc, call->rc < 0 ? call->message : gb_err_detail());
+        return;
+    }
+    gb_answer_frame f = {.number = number, .bytes = call->bytes.data, .size = call->bytes.size};
+    put_answer(inlet, &f, call->blocks, call->block_count);
+}
+
+/* ---- calls ---- */
+
+static int fill(gbi_carrier *c, gb_call *call, const gb_call_frame *f, gb_block **blocks,
+                uint32_t count)
+{
+    gb_silo *silo = c->worker->silo;
+    char type[GB_CALL_TYPE_BYTES + 1];
+    memcpy(type, f->type, f->type_size);
+    type[f->type_size] = 0;
+    call->type = gb_type_find(silo, type);
+    if (!call->type) return gb_err_set(GB_ENOTYPE, "this silo knows no grain type '%s'", type);
+    call->method = gb_sym_get(silo, f->method, f->method_size);
+    if (!call->method) return GB_ENOMEM;
+    int rc = gb_call_set_key(call, f->key);
+    if (rc == 0) rc = gb_buf_put(&call->bytes, f->bytes, f->size);
+    if (rc < 0) return rc;
+    if (f->bag && !(call->context.bag = gb_block_new_raw(silo->mem, f->bag_size))) return GB_ENOMEM;
+    if (f->bag) memcpy(call->context.bag->data, f->bag, f->bag_size);
+    memcpy(call->context.trace, f->trace, sizeof f->trace);
+    if (count && !(call->blocks = malloc(count * sizeof *call->blocks))) return GB_ENOMEM;
+    for (uint32_t i = 0; i < count; i++) {
+        call->blocks[call->block_count++] = blocks[i];
+        blocks[i] = NULL;
+    }
+    uint64_t now = gb_now(silo->sys);
+    call->deadline = f->left_ns < GB_FOREVER - now ? now + f->left_ns : GB_FOREVER;
+    call->priority = f->priority;
+    call->flags =
+        GB_CALL_AFAR | (f->oneway ? GB_CALL_ONEWAY : 0) | (f->placed ? GB_CALL_DOOR_2 : 0);
+    return 0;
+}
+
+static int serve(gbi_inlet *inlet, const gb_call_frame *f, gb_block **blocks, uint32_t count)
+{
+    gbi_carrier *c = inlet->carrier;
+    gb_call *call = gb_call_new(c->worker);
+    served *s = call ? served_new(inlet, f->number) : NULL;
+    if (!s) {
+        if (call) gb_call_drop(call);
+        return gb_err_set(GB_EBUSY, "too many calls are under way");
+    }
+    int rc = fill(c, call, f, blocks, count);
+    if (rc == 0) {
+        if (!inlet->client) call->flags |= GB_CALL_DOOR_1;
+        call->done = call_done;
+        call->user = s;
+        rc = gb_call_send(call);
+        if (rc == GB_OP_PENDING) return 0;
+        if (rc == GB_OP_READY) { /* it is queued */
+            gb_answer_frame queued = {.number = f->number};
+            served_free(s);
+            put_answer(inlet, &queued, NULL, 0);
+            return 0;
+        }
+    }
+    served_free(s);
+    gb_call_drop(call);
+    return rc;
+}
+
+static int inlet_message(void *user, uint8_t kind, const void *body, size_t size, gb_block **blocks,
+                         uint32_t count)
+{
+    gbi_inlet *inlet = user;
+    gb_call_frame f;
+    if (kind != GB_FRAME_CALL)
+        return gb_err_set(GB_EINVAL, "a message of kind %d instead of a call", kind);
+    int rc = gb_call_frame_decode(&f, body, size);
+    if (rc < 0) return rc;
+    gbi_count(&inlet->carrier->stats.served, 1);
+    rc = serve(inlet, &f, blocks, count);
+    if (rc < 0) refuse(inlet, f.number, rc, gb_err_detail());
+    return 0;
+}
+
+/* ---- links ---- */
+
+static void inlet_free(gbi_inlet *inlet)
+{
+    gbi_carrier *c = inlet->carrier;
+    gb_list *link;
+    while ((link = gb_list_shift(&inlet->served))) GB_CONTAINER(link, served, link)->inlet = NULL;
+    gb_list_unlink(&inlet->link);
+    gb_mem_free(c->carry->config.mem, inlet, sizeof *inlet);
+    gbi_count(&c->stats.links, -1);
+}
+
+static void inlet_closed(void *user, int rc, const char *why)
+{
+    (void)rc, (void)why;
+    inlet_free(user);
+}
+
+static const gb_link_events inlet_events = {NULL, inlet_message, NULL, inlet_closed};
+
+void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, int fd)
+{
+    const gb_carry_config *config = &c->carry->config;
+    uint64_t self = config->self(config->user);
+    if (c->stopped || (hello->to && hello->to != self)) {
+        gb_link_refuse(fd, GB_ELOST, c->stopped ? "the silo is closing" : "another silo was here");
+        return;
+    }
+    gbi_inlet *inlet = gb_mem_zalloc(config->mem, sizeof *inlet);
+    if (!inlet) {
+        gb_link_refuse(fd, GB_ENOMEM, "out of memory");
+        return;
+    }
+    inlet->carrier = c;
+    inlet->client = hello->silo == 0;
+    gb_list_init(&inlet->served);
+    gb_list_init(&inlet->link);
+    gb_list_push(&c->inlets, &inlet->link);
+    gbi_count(&c->stats.links, 1);
+    gb_hello welcome = {.role = GB_LINK_CALLS,
+                        .silo = self,
+                        .to = hello->silo,
+                        .worker = (uint32_t)c->carry->count};
+    snprintf(welcome.cluster, sizeof welcome.cluster, "%s", config->cluster);
+    int rc = gb_link_accept(&inlet->wire, config->mem, c->worker->loop, fd, &welcome,
+                            config->bytes_max, &inlet_events, inlet);
+    if (rc < 0) inlet_free(inlet);
+}
+
+void gbi_in_stop(gbi_carrier *c)
+{
+    while (!gb_list_empty(&c->inlets)) {
+        gbi_inlet *inlet = GB_CONTAINER(c->inlets.next, gbi_inlet, link);
+        gb_link_close(inlet->wire);
+        inlet_free(inlet);
+    }
+}
+
+void gbi_served_close(gbi_carrier *c)
+{
+    gb_list *link;
+    while ((link = gb_list_shift(&c->served_free)))
+        gb_mem_free(c->carry->config.mem, GB_CONTAINER(link, served, link), sizeof(served));
+}

@@ -1,0 +1,129 @@
+/* What the files of calls between silos share: carry.c (the door), carry_out.c (calls that leave),
+ * carry_in.c (calls that came). */
+#ifndef GB_CLUSTER_CARRY_ROOM_H
+#define GB_CLUSTER_CARRY_ROOM_H
+
+#include "base/map.h"
+#include "cluster/call_frame.h"
+#include "cluster/carry.h"
+
+/* The answer "it is elsewhere": results hold the silo (8 bytes) and whether it was chosen just now
+ * (1 byte). It never reaches a caller. */
+enum { GBI_MOVED = -99, GBI_MOVED_BYTES = 9, GBI_HOPS_MAX = 4, GBI_CACHE_LINES = 8192 };
+
+typedef struct gbi_lane gbi_lane;
+typedef struct gbi_ask gbi_ask;
+typedef struct gbi_carrier gbi_carrier;
+
+/* A call that the door has taken. It is in one list at a time. */
+typedef struct gbi_pend {
+    gb_list link; /* of its question, of its lane (waiting or sent), or of those for later */
+    gb_call *call;
+    gbi_lane *lane; /* when sent */
+    uint64_t silo;  /* where it goes */
+    bool chosen;    /* ... which was chosen for it */
+    uint8_t hops;
+    uint32_t index, generation; /* its number */
+} gbi_pend;
+
+/* Who is asked where a grain is: one question for all calls to it. */
+struct gbi_ask {
+    gb_list calls;
+    uint32_t index;
+    bool claim; /* else find */
+    uint32_t size;
+    char id[];
+};
+
+struct gbi_lane {
+    struct gbi_peer *peer;
+    gb_link *link; /* NULL: none */
+    gb_list waiting, sent;
+    uint32_t index;
+};
+
+typedef struct gbi_peer {
+    uint64_t silo;
+    gbi_carrier *carrier;
+    uint32_t workers; /* 0: not known yet */
+    gbi_lane lanes[GB_CARRY_LANES];
+} gbi_peer;
+
+/* A link over which calls come. */
+typedef struct gbi_inlet {
+    gb_list link, served;
+    gbi_carrier *carrier;
+    gb_link *wire;
+    bool client;
+} gbi_inlet;
+
+/* One worker's part. */
+struct gbi_carrier {
+    gb_carry *carry;
+    gb_worker *worker;
+    gb_map asks_by_id, peers_by_silo;
+    gbi_ask **asks; /* by index; free ones are NULL */
+    uint32_t ask_room, ask_free;
+    gbi_peer **peers;
+    uint32_t peer_count, peer_room;
+    gbi_pend **pends;
+    uint32_t pend_room, pend_used;
+    gb_list pend_free;
+    gb_list later; /* calls that wait for another way */
+    gb_timer again;
+    gb_list inlets;
+    gb_list served_free;
+    bool stopped;
+    struct {
+        uint64_t hash, silo;
+    } * cache;
+    struct {
+        _Atomic int64_t links, sent, served, moved, lost, retried;
+    } stats;
+};
+
+struct gb_carry {
+    gb_far far;
+    gb_carry_config config;
+    int count;
+    gbi_carrier *carriers;
+};
+
+/* ---- carry.c ---- */
+
+static inline gbi_carrier *gbi_carrier_of(gb_carry *carry, gb_worker *worker)
+{
+    return &carry->carriers[worker->index];
+}
+
+static inline void gbi_count(_Atomic int64_t *counter, int64_t n)
+{
+    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+void gbi_cache_put(gbi_carrier *c, uint64_t hash, uint64_t silo); /* 0: forget */
+
+/* It begins again from nothing: where is its grain? */
+void gbi_pend_place(gbi_carrier *c, gbi_pend *pend);
+void gbi_pend_fail(gbi_carrier *c, gbi_pend *pend, int rc, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+gbi_pend *gbi_pend_new(gbi_carrier *c, gb_call *call);
+gbi_pend *gbi_pend_at(gbi_carrier *c, uint64_t number);
+gb_call *gbi_pend_free(gbi_carrier *c, gbi_pend *pend); /* gives the call back */
+
+/* ---- carry_out.c ---- */
+
+/* The call goes to a silo, or its caller is told that it is there. */
+void gbi_pend_go(gbi_carrier *c, gbi_pend *pend, uint64_t silo, bool chosen);
+void gbi_pend_later(gbi_carrier *c, gbi_pend *pend);
+void gbi_later_fire(gb_timer *timer);
+void gbi_peer_end(gbi_carrier *c, uint64_t silo);
+void gbi_out_stop(gbi_carrier *c);
+
+/* ---- carry_in.c ---- */
+
+void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, int fd);
+void gbi_in_stop(gbi_carrier *c);
+void gbi_served_close(gbi_carrier *c);
+
+#endif
