@@ -28,8 +28,12 @@ struct gb_far {
     void (*ended)(gb_far *far, gb_worker *worker, gb_type *type, gb_key key);
 };
 
-/* Before any call is made. */
-void gb_silo_set_far(gb_silo *silo, gb_far *far);
+/* Before any call is made. Silos that share a seed agree on the hashes of keys, and thereby on
+ * which of equally many workers a grain lives. */
+void gb_silo_set_far(gb_silo *silo, gb_far *far, uint64_t hash_seed);
+
+/* Any thread. No turn begins at or after this time of the silo's clock (GB_FOREVER: as ever). */
+void gb_silo_set_turns_until(gb_silo *silo, uint64_t until);
 
 /* Any thread. Defines a foreign type, or finds the type of that name. A module may define it here
  * later: then it is foreign no more. */

@@ -348,8 +348,8 @@ struct gb_worker {
     gb_map acts;
     gb_timers timers;
     uint64_t timer_ids;
-    void *body;       /* the language's state on this worker */
-    uint64_t spin_ns; /* adapts between none and the configured most */
+    void *body;             /* the language's state on this worker */
+    uint64_t spin_ns;       /* adapts between none and the configured most */
     _Atomic uint64_t turns; /* written here, read by any */
     bool strict; /* looks at the clock after every turn: who drives it by hand has little time */
     _Alignas(64) atomic_bool stuck; /* read by all who send to it, so on a line of its own */
@@ -358,7 +358,7 @@ struct gb_worker {
     _Atomic(const gb_sym *) beat_method;
     _Atomic(gb_act *) beat_act;
     _Atomic(gb_act *) looked_at; /* by the watch just now: it must not go */
-    _Atomic int64_t act_count; /* written here, read by placement */
+    _Atomic int64_t act_count;   /* written here, read by placement */
     gb_mailbox mailbox;
 };
 
@@ -423,9 +423,10 @@ struct gb_silo {
     gb_sym **syms;
     uint32_t sym_count, sym_room;
     const gb_sym *sym_activate, *sym_deactivate;
-    struct gb_far *far;  /* far.h; NULL: alone */
-    atomic_bool closing; /* no new calls */
-    atomic_bool ended;   /* gb_silo_stop */
+    struct gb_far *far;           /* far.h; NULL: alone */
+    _Atomic uint64_t turns_until; /* far.h */
+    atomic_bool closing;          /* no new calls */
+    atomic_bool ended;            /* gb_silo_stop */
 };
 
 int gb_silo_open(gb_silo **out, const gb_silo_config *config);

@@ -24,7 +24,7 @@ void gbi_acts_close(gb_worker *worker); /* the silo ends: instances and timers *
 gb_act *gbi_act_pick_stateless(gb_worker *worker, gb_type *type, gb_key key, bool *full);
 
 /* call.c */
-void gbi_call_free(gb_call *call); /* at its origin */
+void gbi_call_free(gb_call *call);                                /* at its origin */
 void gbi_call_print(char *out, size_t room, const gb_call *call); /* its target; at its origin */
 void gbi_call_answer(gb_worker *worker,
                      gb_call *call); /* a turn has ended, rc is set: done and freed, or home */
@@ -65,6 +65,13 @@ void gbi_wait_check(gb_worker *worker,
                     gb_call *suspect); /* queued behind turns: does it wait for itself? */
 
 void gbi_wait_parked(gb_call *turn); /* it has just parked on a call: does that close a circle? */
+
+/* far.h: no turn may begin now */
+static inline bool gbi_worker_paused(const gb_worker *worker)
+{
+    uint64_t until = atomic_load_explicit(&worker->silo->turns_until, memory_order_acquire);
+    return __builtin_expect(until != GB_FOREVER, 0) && gb_now(worker->silo->sys) >= until;
+}
 
 /* silo.c: no more grains: what is still in the mail is not looked at. Any thread. */
 static inline bool gbi_silo_ended(gb_silo *silo)

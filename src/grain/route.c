@@ -183,9 +183,15 @@ static bool ask_far(gb_worker *worker, gb_call *call)
     return true;
 }
 
-void gb_silo_set_far(gb_silo *silo, gb_far *far)
+void gb_silo_set_far(gb_silo *silo, gb_far *far, uint64_t hash_seed)
 {
     silo->far = far;
+    silo->hash_seed = hash_seed;
+}
+
+void gb_silo_set_turns_until(gb_silo *silo, uint64_t until)
+{
+    atomic_store_explicit(&silo->turns_until, until, memory_order_release);
 }
 
 void gb_far_here(gb_worker *worker, gb_call *call)

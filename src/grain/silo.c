@@ -57,6 +57,7 @@ int gb_silo_open(gb_silo **out, const gb_silo_config *config)
     if (!silo->config.call_timeout_ns) silo->config.call_timeout_ns = 30 * GB_SEC;
     if (!silo->config.stuck_ns) silo->config.stuck_ns = 5 * GB_SEC;
     silo->hash_seed = gb_random(silo->sys);
+    atomic_init(&silo->turns_until, GB_FOREVER);
     pthread_mutex_init(&silo->lock, NULL);
     pthread_mutex_init(&silo->types_lock, NULL);
     gb_map_init(&silo->sym_map, silo->mem);

@@ -5,6 +5,8 @@
 
 enum { MAIL_PER_PASS = 512, TIMERS_PER_LOOK = 16, SPINS_PER_LOOK = 32, PASSES_PER_IO = 16 };
 
+#define PAUSE_NS (10 * GB_MS) /* who is paused looks so often whether it still is */
+
 static inline void relax(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
@@ -65,7 +67,8 @@ bool gb_worker_pass(gb_worker *worker, uint64_t budget_ns)
         if (fired > 0) any = true;
         if (gb_now(worker->silo->sys) >= until) break;
     }
-    if (worker->run_head || worker->next_call) any |= gbi_turns_run(worker, until);
+    if ((worker->run_head || worker->next_call) && !gbi_worker_paused(worker))
+        any |= gbi_turns_run(worker, until);
     return any;
 }
 
@@ -76,10 +79,12 @@ uint64_t gb_worker_next(gb_worker *worker)
 
 static bool has_work(gb_worker *worker)
 {
-    return worker->run_head || worker->next_call || !gb_mailbox_empty(&worker->mailbox);
+    return ((worker->run_head || worker->next_call) && !gbi_worker_paused(worker)) ||
+           !gb_mailbox_empty(&worker->mailbox);
 }
 
-/* Spins until mail comes or the time is up: true when there is mail. */
+/* Spins until there is something to do or the time is up: false then. A look at the sockets costs
+ * as much as a hundred looks at the mailbox. */
 static bool spin(gb_worker *worker, uint64_t until)
 {
     const gb_silo_config *config = &worker->silo->config;
@@ -88,6 +93,10 @@ static bool spin(gb_worker *worker, uint64_t until)
         for (int i = 0; i < SPINS_PER_LOOK; i++) {
             if (!gb_mailbox_empty(&worker->mailbox)) return true;
             relax();
+        }
+        if (worker->loop->sockets) {
+            gb_loop_wait(worker->loop, 0);
+            if (has_work(worker)) return true;
         }
         if (gb_now(worker->silo->sys) >= until) return false;
     }
@@ -109,6 +118,7 @@ void gb_worker_wait(gb_worker *worker, uint64_t until)
     uint64_t slept = gb_now(sys), next = gb_worker_next(worker);
     if (next < until) until = next;
     if (until <= slept) return;
+    if (gbi_worker_paused(worker) && until - slept > PAUSE_NS) until = slept + PAUSE_NS;
     if (!gb_mailbox_doze(&worker->mailbox)) return;
     gb_loop_wait(worker->loop, until == GB_FOREVER ? GB_FOREVER : until - slept);
     gb_mailbox_awake(&worker->mailbox);
@@ -126,8 +136,8 @@ void gb_worker_loop(gb_worker *worker, atomic_bool *stop)
     for (unsigned busy = 0; !atomic_load_explicit(stop, memory_order_acquire);) {
         if (!gb_worker_pass(worker, GB_MS))
             gb_worker_wait(worker, GB_FOREVER);
-        else if (++busy % PASSES_PER_IO == 0) /* a worker that never waits serves its sockets too */
-            gb_loop_wait(worker->loop, 0);
+        else if (++busy % PASSES_PER_IO == 0 || worker->loop->sockets)
+            gb_loop_wait(worker->loop, 0); /* a worker that never waits serves its sockets too */
     }
 }
 

@@ -1,0 +1,73 @@
+/* A silo's place in a cluster: the thin I/O around the state machines (member.h, directory.h), and
+ * the listener. One thread runs all of it, and no turn ever runs there; a second one waits for the
+ * engine that keeps the membership table.
+ *
+ * Threads: functions say. Errors: those of table.h and sys/net.h.
+ */
+#ifndef GB_CLUSTER_CLUSTER_H
+#define GB_CLUSTER_CLUSTER_H
+
+#include "cluster/carry.h"
+#include "cluster/directory.h"
+#include "cluster/member.h"
+
+typedef struct gb_cluster gb_cluster;
+
+typedef struct gb_cluster_config {
+    gb_mem *mem;
+    gb_silo *silo;
+    const gb_log *log;
+    const char *url;           /* of the membership table */
+    const char *cluster;       /* its name */
+    const char *name;          /* of this silo */
+    const char *listen;        /* "127.0.0.1:0": any free port */
+    const char *advertise;     /* how others reach it; NULL: as it listens */
+    const char *labels;        /* "zone=a,role=gpu", sorted; NULL: none */
+    bool open;                 /* may listen on more than the loopback without TLS */
+    size_t bytes_max;          /* of one message between silos; 0: 64 MiB */
+    uint64_t table_timeout_ns; /* 0: 2 s */
+    gb_member_rules member;
+    gb_directory_rules directory;
+} gb_cluster_config;
+
+void gb_cluster_config_init(gb_cluster_config *config);
+
+/* Takes the port and opens the table (which connects to nothing yet). Before the worker threads of
+ * the silo start: it becomes the silo's door to others. GB_EDENIED: it would listen on more than
+ * the loopback without TLS. */
+int gb_cluster_open(gb_cluster **out, const gb_cluster_config *config);
+const char *gb_cluster_address(const gb_cluster *cluster); /* where it listens */
+
+/* Starts its threads and joins. types: the grain types that this silo hosts, sorted, separated by
+ * commas. The silo serves when gb_cluster_wait says so. */
+int gb_cluster_start(gb_cluster *cluster, const char *types);
+
+/* Blocks (never a worker) until it serves: 0; GB_ETIMEDOUT; or why it ended. */
+int gb_cluster_wait(gb_cluster *cluster, uint64_t timeout_ns);
+
+/* From now on no new grain comes here. */
+void gb_cluster_drain(gb_cluster *cluster);
+
+/* Leaves, and waits until the cluster knows. Activations should have ended (GB_DRAIN first). The
+ * worker threads still run. */
+void gb_cluster_leave(gb_cluster *cluster);
+
+/* On each worker's thread, before it ends. */
+void gb_cluster_stop_worker(gb_cluster *cluster, gb_worker *worker);
+
+/* After the worker threads have ended, before gb_silo_stop. */
+void gb_cluster_close(gb_cluster *cluster);
+
+/* ---- any thread ---- */
+
+gb_view *gb_cluster_view(gb_cluster *cluster); /* a reference; NULL: none yet */
+uint64_t gb_cluster_self(gb_cluster *cluster); /* 0: not in the table yet, or no more */
+
+typedef struct gb_cluster_stats {
+    gb_carry_stats calls;
+    gb_directory_stats directory;
+    int64_t messages_sent, messages_received, message_bytes;
+} gb_cluster_stats;
+void gb_cluster_get_stats(gb_cluster *cluster, gb_cluster_stats *out);
+
+#endif

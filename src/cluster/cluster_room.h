@@ -1,0 +1,125 @@
+/* What the files around the machines share: cluster.c (opening, the thread), cluster_step.c (what
+ * the machines ask for), cluster_wire.c (messages between silos), cluster_table.c (the table's
+ * thread). */
+#ifndef GB_CLUSTER_CLUSTER_ROOM_H
+#define GB_CLUSTER_CLUSTER_ROOM_H
+
+#include "cluster/cluster.h"
+
+#include <pthread.h>
+
+enum { GBI_FRAME_MESSAGE = 16, GBI_WAITING_BYTES = 1 << 20 };
+
+/* A link to one silo for messages (or, from: one over which its messages come). */
+typedef struct gbi_wire {
+    gb_list link;
+    gb_cluster *cluster;
+    uint64_t silo;
+    gb_link *wire;  /* NULL: not connected */
+    gb_buf waiting; /* messages for when it is ready: u32 size, bytes */
+} gbi_wire;
+
+/* What the table's thread is to do, and then what came of it. */
+typedef struct gbi_job {
+    gb_node node;
+    struct gbi_job *next;
+    gb_cluster *cluster;
+    gb_member_action_kind kind;
+    uint64_t version, silo;
+    int64_t wall_ns;
+    gb_row *row;
+    uint64_t *ids;
+    uint32_t id_count;
+    int rc;
+    uint64_t written;
+    gb_table_view view;
+    uint64_t life; /* of the machine that asked */
+    char detail[300];
+} gbi_job;
+
+typedef struct gbi_tables {
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    gbi_job *first, **last;
+    bool stop;
+} gbi_tables;
+
+struct gb_cluster {
+    gb_cluster_config config;
+    gb_mem *mem;
+    gb_sys *sys;
+    gb_table *table;
+    gb_loop *loop;
+    gb_mailbox mailbox;
+    gb_listener *listener;
+    gb_greeter *greeter;
+    gb_carry *carry;
+    uint64_t seed;
+    char *types;
+    char address[GB_MEMBER_ADDRESS_BYTES];
+    pthread_t thread;
+    bool started;
+    /* the cluster's thread */
+    gb_membership *member;
+    uint64_t life; /* counts the machines */
+    gb_member_actions actions;
+    gb_list outs, ins; /* gbi_wire */
+    bool draining, leaving, ended;
+    gbi_tables tables;
+    /* any thread */
+    pthread_mutex_t lock; /* directory, dir_actions' content, view */
+    gb_directory *directory;
+    gb_view *view;
+    pthread_mutex_t state_lock;
+    pthread_cond_t state_changed;
+    bool serving, over; /* over: the thread does nothing any more */
+    gb_member_why why;
+    _Atomic uint64_t self;
+    _Atomic int64_t sent, received, bytes;
+};
+
+/* ---- cluster_step.c ---- */
+
+gb_times gbi_times(const gb_cluster *cluster);
+
+/* Does what the machine has asked for; after every step of it. */
+void gbi_cluster_act(gb_cluster *cluster);
+int gbi_machines_open(gb_cluster *cluster, uint64_t epoch_min);
+void gbi_machines_close(gb_cluster *cluster);
+void gbi_job_done(gb_cluster *cluster, gbi_job *job);
+void gbi_cluster_say(const gb_cluster *cluster, gb_log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* A step of the directory: fn makes it under the lock; what it asks for is done outside. */
+typedef struct gbi_dir_step {
+    gb_directory_actions actions;
+    uint64_t now;
+} gbi_dir_step;
+void gbi_dir_begin(gb_cluster *cluster, gbi_dir_step *step);
+void gbi_dir_end(gb_cluster *cluster, gbi_dir_step *step);
+
+extern const gb_carry_config gbi_door_questions; /* but for what cluster.c fills in */
+
+/* ---- cluster_wire.c ---- */
+
+extern _Thread_local const gb_cluster *gbi_cluster_here; /* the one whose thread this is */
+
+/* any thread */
+void gbi_wire_send(gb_cluster *cluster, uint64_t silo, const gb_message *message);
+/* the cluster's thread */
+void gbi_wire_send_all(gb_cluster *cluster, const gb_message *message);
+void gbi_wire_keep(gb_cluster *cluster, uint64_t silo);
+void gbi_wire_forget(gb_cluster *cluster, uint64_t silo);
+void gbi_wire_accept(gb_cluster *cluster, const gb_hello *hello, int fd);
+void gbi_wires_close(gb_cluster *cluster);
+
+/* ---- cluster_table.c ---- */
+
+int gbi_tables_start(gb_cluster *cluster);
+void gbi_tables_put(gb_cluster *cluster, gbi_job *job);
+void gbi_tables_stop(gb_cluster *cluster);
+void gbi_job_free(gbi_job *job);
+
+#endif
