@@ -144,6 +144,19 @@ typedef struct gb_config {
     int staged_files;
     const char *direct_folder;
     int64_t cpu_bytes_max; /* device memory of each cpu device; 0: half of the machine's, shared */
+    /* A place in a cluster. cluster is the URL of its membership table (redis://, postgres://,
+     * etcd://, sqlite:FILE, memory:NAME); NULL: this silo is alone. It joins with gb_join. */
+    const char *cluster;
+    const char *cluster_name; /* several may share one table; NULL: "gpubridge" */
+    const char *silo_name;    /* unique in the cluster; NULL: made of the address */
+    const char *listen;       /* HOST:PORT, port 0: any free one; NULL: 127.0.0.1:0 */
+    const char *advertise;    /* how others reach it; NULL: as it listens */
+    const char *labels;       /* "zone=a,role=gpu"; NULL: none */
+    int cluster_open;         /* may listen on more than the loopback, without TLS */
+    /* Addresses of silos, "HOST:PORT,HOST:PORT": this host is their client, hosts no grains that
+     * others could call, and calls to types that it does not define go to them. NULL: it is none.
+     */
+    const char *connect;
     int64_t memory_pool_bytes; /* memory of freed buffers that each device may keep for the next
                                   ones; 0: 1 GB, at most a quarter of the device; -1: none; -2: on
                                   GPUs the driver's own pool keeps it */
@@ -151,6 +164,14 @@ typedef struct gb_config {
 
 /* Defaults: workers -1, everything else none or the default. */
 GB_API void gb_config_init(gb_config *config, size_t size);
+
+/* Of a host with config.cluster and workers > 0: loads the modules of the app folder, joins, and
+ * waits until this silo serves. GB_ETIMEDOUT: not within the time (it goes on trying);
+ * GB_ECLOSED: another silo has its name; or what a module says that cannot be loaded. */
+GB_API int gb_join(gb_host *host, int timeout_ms);
+
+/* Where it listens, "127.0.0.1:7001"; "" without config.cluster. Valid until gb_close. */
+GB_API const char *gb_address(gb_host *host);
 
 /* Starts a host: workers run when this returns. GB_EINVAL names the field; GB_ENOMEM: nothing is
  * left behind. *out is set on success alone. The configuration is copied, its texts are not: they

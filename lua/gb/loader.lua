@@ -181,4 +181,10 @@ function core.load_app()
   return #wrong > 0 and table.concat(wrong, "; ") or nil
 end
 
+--- For a silo that others call: all of it, or an error.
+function core.load_all()
+  local wrong = core.load_app()
+  if wrong then error(wrong, 0) end
+end
+
 return M

@@ -44,7 +44,7 @@ local function find_type(name)
   local id = core.type_id(name)
   if not id and core.load_app then
     not_loaded = core.load_app()
-    id = core.type_id(name)
+    id = core.type_id(name) or core.foreign_type(name)
   end
   return id
 end

@@ -449,7 +449,7 @@ int gb_carry_open(gb_carry **out, const gb_carry_config *config)
     gb_carry *carry = gb_mem_zalloc(config->mem, sizeof *carry);
     if (!carry) return GB_ENOMEM;
     carry->config = *config;
-    carry->far = (gb_far){door_known, door_place, door_ended};
+    carry->far = (gb_far){.known = door_known, .place = door_place, .ended = door_ended};
     int count = config->silo->worker_count, rc = 0;
     carry->carriers = gb_mem_zalloc(config->mem, (size_t)count * sizeof *carry->carriers);
     if (!carry->carriers) {

@@ -32,6 +32,7 @@ typedef struct gb_carry_config {
     const char *cluster;
     size_t bytes_max; /* of one message */
     uint64_t connect_ns, retry_ns;
+    uint32_t attempts_max; /* links that fail one after the other: then calls fail; 0: no bound */
     void *user;
     uint64_t (*self)(void *user); /* 0: not a member (any more) */
     /* gb_carry_answered follows, once: rc 0 and the silo that hosts it (find: 0 for none). */

@@ -115,6 +115,7 @@ static void lane_ready(void *user, const gb_hello *peer)
     gbi_carrier *c = lane->peer->carrier;
     gb_list *link;
     lane->peer->workers = peer->worker;
+    lane->failures = 0;
     while (lane->link && (link = gb_list_shift(&lane->waiting)))
         send_one(c, lane, GB_CONTAINER(link, gbi_pend, link));
 }
@@ -188,7 +189,8 @@ static void lane_closed(void *user, int rc, const char *why)
     gbi_lane *lane = user;
     gbi_carrier *c = lane->peer->carrier;
     gb_list *link;
-    (void)rc;
+    uint32_t most = c->carry->config.attempts_max;
+    bool hopeless = rc == GB_EDENIED || (most && ++lane->failures >= most);
     lane->link = NULL;
     gbi_count(&c->stats.links, -1);
     while ((link = gb_list_shift(&lane->sent))) {
@@ -196,8 +198,14 @@ static void lane_closed(void *user, int rc, const char *why)
         gbi_pend_fail(c, GB_CONTAINER(link, gbi_pend, link), GB_ELOST,
                       "the link to its silo was lost (%s): the call may have run", why);
     }
-    while ((link = gb_list_shift(&lane->waiting)))
-        gbi_pend_later(c, GB_CONTAINER(link, gbi_pend, link));
+    while ((link = gb_list_shift(&lane->waiting))) {
+        gbi_pend *pend = GB_CONTAINER(link, gbi_pend, link);
+        if (hopeless)
+            gbi_pend_fail(c, pend, rc == GB_EDENIED ? rc : GB_ELOST, "%s", why);
+        else
+            gbi_pend_later(c, pend);
+    }
+    if (hopeless) lane->failures = 0;
 }
 
 static const gb_link_events lane_events = {lane_ready, lane_message, NULL, lane_closed};
@@ -208,9 +216,10 @@ static int lane_connect(gbi_carrier *c, gbi_lane *lane)
     char address[GB_MEMBER_ADDRESS_BYTES];
     if (!config->address(config->user, lane->peer->silo, address))
         return gb_err_set(GB_ELOST, "the silo is gone");
+    uint64_t self = config->self(config->user);
     gb_hello hello = {.role = GB_LINK_CALLS,
-                      .silo = config->self(config->user),
-                      .to = lane->peer->silo,
+                      .silo = self,
+                      .to = self ? lane->peer->silo : 0, /* any gateway is right for a client */
                       .worker = lane->index};
     snprintf(hello.cluster, sizeof hello.cluster, "%s", config->cluster);
     int rc = gb_link_connect(&lane->link, config->mem, c->worker->loop, address, &hello,

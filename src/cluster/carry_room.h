@@ -39,7 +39,7 @@ struct gbi_lane {
     struct gbi_peer *peer;
     gb_link *link; /* NULL: none */
     gb_list waiting, sent;
-    uint32_t index;
+    uint32_t index, failures; /* in a row */
 };
 
 typedef struct gbi_peer {

@@ -200,6 +200,7 @@ int gb_cluster_open(gb_cluster **out, const gb_cluster_config *config)
     }
     snprintf(cluster->address, sizeof cluster->address, "%s",
              config->advertise ? config->advertise : gb_listener_address(cluster->listener));
+    if (!config->name) cluster->config.name = cluster->address;
     gb_silo_set_far(config->silo, gb_carry_far(cluster->carry), cluster->seed);
     *out = cluster;
     return 0;

@@ -19,7 +19,7 @@ typedef struct gb_cluster_config {
     const gb_log *log;
     const char *url;           /* of the membership table */
     const char *cluster;       /* its name */
-    const char *name;          /* of this silo */
+    const char *name;          /* of this silo; NULL: its address */
     const char *listen;        /* "127.0.0.1:0": any free port */
     const char *advertise;     /* how others reach it; NULL: as it listens */
     const char *labels;        /* "zone=a,role=gpu", sorted; NULL: none */

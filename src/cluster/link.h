@@ -19,7 +19,7 @@
 enum {
     GB_LINK_VERSION = 1,
     GB_LINK_HELLO_BYTES = 1024, /* at most, of a hello and a welcome */
-    GB_LINK_BLOCKS_MAX = 65536 /* of one message */
+    GB_LINK_BLOCKS_MAX = 65536  /* of one message */
 };
 
 typedef enum gb_link_role {

@@ -15,7 +15,7 @@
 enum {
     GBRUN_FAILED = 1,
     GBRUN_USAGE = 2,
-    GBRUN_SETTINGS = 24,
+    GBRUN_SETTINGS = 32,
     GBRUN_GIVEN_MAX = 64,
     GBRUN_REST_MAX = 8
 };
@@ -69,6 +69,9 @@ typedef struct gbrun_options {
         const char *flag, *value; /* value NULL: it takes none */
     } given[GBRUN_GIVEN_MAX];
 } gbrun_options;
+
+/* "250ms", "10m", or seconds: false when it is none. */
+bool gbrun_duration(const char *text, double *ms);
 
 /* The name of its environment variable. */
 void gbrun_setting_env(const gbrun_setting *setting, char *out, size_t room);
@@ -124,6 +127,7 @@ int gbrun_devices(gbrun_options *options);
 int gbrun_version(gbrun_options *options);
 int gbrun_help(gbrun_options *options);
 int gbrun_new(gbrun_options *options);
+int gbrun_silo(gbrun_options *options);
 
 const char *gbrun_commit(void);
 

@@ -60,6 +60,22 @@ const gbrun_setting gbrun_settings[GBRUN_SETTINGS] = {
      "kernels on the CPU under ASan and UBSan"},
     {"virtual_time", GBRUN_BOOL, AT(config.virtual_time), 0, 0, "virtual-time", NULL, "no",
      "time moves only when nothing is left to do"},
+    {"cluster", GBRUN_TEXT, AT(config.cluster), 0, 0, "cluster", "URL", "none",
+     "the membership table: redis://, postgres://, etcd://, sqlite:FILE"},
+    {"cluster_name", GBRUN_TEXT, AT(config.cluster_name), 0, 0, "cluster-name", "NAME", "gpubridge",
+     "several clusters may share one table"},
+    {"silo_name", GBRUN_TEXT, AT(config.silo_name), 0, 0, "name", "NAME", "its address",
+     "of this silo, unique in its cluster"},
+    {"listen", GBRUN_TEXT, AT(config.listen), 0, 0, "listen", "HOST:PORT", "127.0.0.1:0",
+     "where other silos and clients connect; port 0: any free one"},
+    {"advertise", GBRUN_TEXT, AT(config.advertise), 0, 0, "advertise", "HOST:PORT", "as it listens",
+     "how others reach this silo"},
+    {"labels", GBRUN_TEXT, AT(config.labels), 0, 0, "label", "K=V", "none",
+     "what grains may ask of a silo: zone=a,role=gpu"},
+    {"cluster_open", GBRUN_BOOL, AT(config.cluster_open), 0, 0, "cluster-open", NULL, "no",
+     "listen on more than the loopback, without TLS"},
+    {"connect", GBRUN_TEXT, AT(config.connect), 0, 0, "connect", "HOST:PORT", "none",
+     "run as a client of these silos (several: with commas)"},
     {"seed", GBRUN_SEED, AT(config.seed), 0, 0, "seed", "N", "1", "of virtual time's randomness"},
 };
 
@@ -119,6 +135,11 @@ static bool parse_duration(const char *text, double *out_ms)
     static const unit units[] = {{"", 1000},  {"s", 1000},   {"ms", 1}, {"us", 1e-3},
                                  {"m", 60e3}, {"h", 3600e3}, {NULL, 0}};
     return parse_unit(text, units, out_ms);
+}
+
+bool gbrun_duration(const char *text, double *ms)
+{
+    return parse_duration(text, ms);
 }
 
 static bool parse_bytes(const char *text, int64_t *out)

@@ -26,6 +26,7 @@ struct gb_far {
     /* An activation that place allowed has ended, or could not be made. Calls that waited for it
      * come to place next. */
     void (*ended)(gb_far *far, gb_worker *worker, gb_type *type, gb_key key);
+    bool any_type; /* a type that nobody here knows may be there: a client cannot tell */
 };
 
 /* Before any call is made. Silos that share a seed agree on the hashes of keys, and thereby on

@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "gpu/gpu.h"
+#include "host/cluster.h"
 #include "host/embed.h"
 #include "host/meter.h"
 #include "lua/keep.h"
@@ -131,6 +132,7 @@ static void *worker_main(void *argument)
     gb_worker *worker = start.host->silo->workers[start.index];
     if (open_state(start.host, start.index) < 0) return NULL;
     gb_worker_loop(worker, &start.host->stop);
+    gbi_cluster_stop_worker(start.host, worker);
     return NULL;
 }
 
@@ -198,6 +200,7 @@ static int open_rest(gb_host *host, int driven)
     };
     if ((rc = gb_gpu_open(&host->gpu, &gpu)) < 0 || (rc = open_silo(host)) < 0) return rc;
     if (!(host->keep = gbl_keep_new(&host->mem))) return GB_ENOMEM;
+    if ((rc = gbi_cluster_open(host)) < 0) return rc;
     int count = host->silo->worker_count;
     host->states = gb_mem_zalloc(&host->mem, (size_t)count * sizeof *host->states);
     host->threads = gb_mem_zalloc(&host->mem, (size_t)count * sizeof *host->threads);
@@ -424,6 +427,7 @@ static drain *wind_down(gb_host *host, int drain_ms)
 {
     gb_silo *silo = host->silo;
     drain *drains = NULL;
+    gbi_cluster_drain(host);
     if (host->states && atomic_load(&host->open_rc) == 0 && drain_ms > 0) {
         uint64_t until = real_now() + (uint64_t)drain_ms * GB_MS;
         drains = gb_mem_zalloc(&host->mem, (size_t)silo->worker_count * sizeof *drains);
@@ -433,7 +437,10 @@ static drain *wind_down(gb_host *host, int drain_ms)
             drain_all(host, until, drains);
         }
     }
+    gbi_cluster_leave(host);
     stop_threads(host);
+    for (int i = 0; i < host->thread_first; i++) gbi_cluster_stop_worker(host, silo->workers[i]);
+    gbi_cluster_close(host);
     for (int i = 0; drains && i < silo->worker_count; i++) {
         gb_timer_stop(&silo->workers[i]->timers, &drains[i].timer);
         drains[i].over = true;

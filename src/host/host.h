@@ -24,6 +24,8 @@ struct gb_host {
     gb_sys *sys;
     struct gb_gpu *gpu;
     struct gbl_keep *keep;
+    struct gb_cluster *cluster; /* a member, or */
+    struct gb_client *client;   /* a client, or neither */
     gb_silo *silo;
     gbl_state **states; /* by worker; opened on the worker's own thread */
     pthread_t *threads;

@@ -1,5 +1,6 @@
 /* Grain types from Lua, their loading on each worker, and what `self` and `gb` ask of the grain
  * room. */
+#include "grain/far.h"
 #include "lua/state.h"
 
 #include "base/check.h"
@@ -148,6 +149,18 @@ int gbl_load_type(gbl_state *state, gb_type *type)
     lua_pushstring(L, type->module);
     lua_pushstring(L, type->name->text);
     return gbl_spawn(state, L, 2, state->root, load_done, type) ? GB_OP_PENDING : GB_ENOMEM;
+}
+
+/* core.foreign_type(name): the number of a type that others may host, or nil. */
+static int core_foreign_type(lua_State *L)
+{
+    gb_silo *silo = gbl_of(L)->worker->silo;
+    gb_type *type;
+    if (!silo->far || !silo->far->any_type) return 0;
+    if (gb_type_foreign(&type, silo, luaL_checkstring(L, 1)) < 0)
+        return luaL_error(L, "%s", gb_err_detail());
+    lua_pushnumber(L, type->id);
+    return 1;
 }
 
 /* core.type_id(name): a type's number, or nil. */
@@ -506,6 +519,7 @@ void gbl_open_grain(lua_State *L)
                                          {"changed", core_changed},
                                          {"list_dir", core_list_dir},
                                          {"type_id", core_type_id},
+                                         {"foreign_type", core_foreign_type},
                                          {"type_names", core_type_names},
                                          {"self_key", core_self_key},
                                          {"self_deactivate", core_self_deactivate},

@@ -1,0 +1,96 @@
+/* gbrun silo: a silo of a cluster, until SIGTERM drains it. */
+#include "gbrun/gbrun.h"
+
+#include "cluster/cluster.h"
+
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { JOIN_MS = 30000, LOOK_MS = 500, CLOSE_S = 10 };
+
+static int fail(int rc)
+{
+    fprintf(stderr, "gbrun silo: %s (%s)\n", gb_err_detail(), gb_err_name(rc));
+    return GBRUN_FAILED;
+}
+
+/* Waits for a signal of the set; 0 when the silo is a member no more. */
+static int wait_for(const sigset_t *set, gb_host *host)
+{
+    for (;;) {
+        struct timespec moment = {0, LOOK_MS * 1000000L};
+        int got = sigtimedwait(set, NULL, &moment);
+        if (got > 0) return got;
+        if (errno != EAGAIN && errno != EINTR) return SIGTERM;
+        if (gb_cluster_wait(host->cluster, 0) == GB_ECLOSED) return 0;
+    }
+}
+
+/* A second signal, or hooks that do not end, end it at once. */
+static void on_alarm(int number)
+{
+    static const char text[] = "gbrun silo: what it runs does not end; it ends without that\n";
+    ssize_t written = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)number, (void)written;
+    _exit(GBRUN_FAILED);
+}
+
+static int serve(gb_host *host, const sigset_t *set, double wait_ms, double drain_ms)
+{
+    int rc = gb_join(host, (int)wait_ms);
+    if (rc < 0) {
+        fail(rc);
+        gb_close(host, 0);
+        return GBRUN_FAILED;
+    }
+    printf("ready %s\n", gb_address(host));
+    fflush(stdout);
+    int got = wait_for(set, host);
+    struct sigaction action = {.sa_handler = on_alarm};
+    sigaction(SIGALRM, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    sigprocmask(SIG_UNBLOCK, set, NULL);
+    alarm((unsigned)(drain_ms / 1000) + CLOSE_S);
+    gb_close(host, got ? (int)drain_ms : 0);
+    alarm(0);
+    return got ? 0 : GBRUN_FAILED;
+}
+
+int gbrun_silo(gbrun_options *options)
+{
+    gb_config config = options->config;
+    struct stat st;
+    double wait_ms = JOIN_MS;
+    const char *wait = gbrun_given(options, "--wait");
+    if (wait && !gbrun_duration(wait, &wait_ms)) {
+        fprintf(stderr, "gbrun silo: --wait takes a duration, \"30s\", not '%s'\n", wait);
+        return GBRUN_USAGE;
+    }
+    if (!config.cluster) {
+        fprintf(stderr, "gbrun silo: --cluster names the membership table; on one machine "
+                        "sqlite:./cluster.db needs nothing else\n");
+        return GBRUN_USAGE;
+    }
+    if (!config.app_dir && stat("app", &st) == 0 && S_ISDIR(st.st_mode)) config.app_dir = "app";
+    if (config.app_dir && (stat(config.app_dir, &st) != 0 || !S_ISDIR(st.st_mode))) {
+        fprintf(stderr, "gbrun silo: the app folder %s is not there\n", config.app_dir);
+        return GBRUN_FAILED;
+    }
+    if (config.workers == 0) config.workers = -1;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigprocmask(SIG_BLOCK, &set, NULL); /* threads inherit it: signals are this thread's */
+    gb_host *host;
+    int rc = gb_open(&host, &config);
+    if (rc < 0) return fail(rc);
+    return serve(host, &set, wait_ms, options->drain_ms);
+}
