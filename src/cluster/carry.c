@@ -358,6 +358,7 @@ static void note_run(gb_node *node, void *reader)
         gbi_peer_end(c, n->silo);
         break;
     case NOTE_DROP:
+        if (c->stopped) break;
         if (n->size)
             drop_one(worker, n->id, n->size);
         else

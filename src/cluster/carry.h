@@ -13,7 +13,7 @@
  * that has not left waits for another way, until its deadline.
  *
  * Threads: functions say. The questions of the config are asked on worker threads, and must not
- * block. Memory: closes after the worker threads have ended and before gb_silo_stop.
+ * block. Memory: closes after gb_silo_stop, which reads the last mail, and before gb_silo_close.
  */
 #ifndef GB_CLUSTER_CARRY_H
 #define GB_CLUSTER_CARRY_H

@@ -55,7 +55,7 @@ void gb_cluster_leave(gb_cluster *cluster);
 /* On each worker's thread, before it ends. */
 void gb_cluster_stop_worker(gb_cluster *cluster, gb_worker *worker);
 
-/* After the worker threads have ended, before gb_silo_stop. */
+/* After gb_silo_stop, before gb_silo_close. */
 void gb_cluster_close(gb_cluster *cluster);
 
 /* ---- any thread ---- */

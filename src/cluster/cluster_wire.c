@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* tidy: allowed because it is per thread */
 _Thread_local const gb_cluster *gbi_cluster_here;
 
 /* ---- sending ---- */

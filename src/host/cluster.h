@@ -11,6 +11,6 @@ int gbi_cluster_open(gb_host *host);
 void gbi_cluster_drain(gb_host *host);
 void gbi_cluster_leave(gb_host *host);                          /* workers run */
 void gbi_cluster_stop_worker(gb_host *host, gb_worker *worker); /* on its thread */
-void gbi_cluster_close(gb_host *host);                          /* no worker runs */
+void gbi_cluster_close(gb_host *host);                          /* after gb_silo_stop */
 
 #endif

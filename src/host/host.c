@@ -440,7 +440,6 @@ static drain *wind_down(gb_host *host, int drain_ms)
     gbi_cluster_leave(host);
     stop_threads(host);
     for (int i = 0; i < host->thread_first; i++) gbi_cluster_stop_worker(host, silo->workers[i]);
-    gbi_cluster_close(host);
     for (int i = 0; drains && i < silo->worker_count; i++) {
         gb_timer_stop(&silo->workers[i]->timers, &drains[i].timer);
         drains[i].over = true;
@@ -472,6 +471,7 @@ void gb_close(gb_host *host, int drain_ms)
                    "closed while a kernel still runs: its host's memory is kept");
         return;
     }
+    gbi_cluster_close(host);
     gb_mem_free(&host->mem, drains, silo ? (size_t)silo->worker_count * sizeof *drains : 0);
     gbi_embed_close(host);
     gbi_meter_close(host->meter);

@@ -284,7 +284,8 @@ static int kind_unpack(gb_call *call)
         gbl_co_close(state, co);
         return call->rc;
     }
-    call->bytes.size = 0;
+    call->bytes.size = 0; /* the results have bytes and blocks of their own */
+    while (call->block_count > 0) gb_block_unref(call->blocks[--call->block_count]);
     return 0;
 }
 

@@ -71,7 +71,8 @@ static void open_town(town *t, int workers, uint64_t seed)
     memset(t, 0, sizeof *t);
     for (int i = 0; i < SILOS; i++) {
         kit_open(&t->kit[i], workers, seed + (uint64_t)i);
-        t->door[i] = (door){.far = {.known = known, .place = place, .ended = ended}, .town = t, .index = i};
+        t->door[i] =
+            (door){.far = {.known = known, .place = place, .ended = ended}, .town = t, .index = i};
         gb_silo_set_far(t->kit[i].silo, &t->door[i].far, 7);
     }
     for (int key = 0; key < KIT_KEYS; key++) t->owner[key] = key % SILOS;
