@@ -11,4 +11,7 @@ if(TARGET gbrun)
            ${GB_RESILIENCE}/devices.lua)
   set_tests_properties(resilience.devices PROPERTIES TIMEOUT 120 LABELS resilience
                        ENVIRONMENT "GB_CPU_DEVICES=4;GB_CUDA_LIBRARY=/nowhere")
+  add_test(NAME resilience.balance COMMAND gbrun --workers 4 --log error ${GB_RESILIENCE}/balance.lua)
+  set_tests_properties(resilience.balance PROPERTIES TIMEOUT 120 LABELS resilience
+                       ENVIRONMENT "GB_CPU_DEVICES=4;GB_CUDA_LIBRARY=/nowhere")
 endif()

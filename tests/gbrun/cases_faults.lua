@@ -218,6 +218,44 @@ assert(easy:add(4) == 4)
 print("done")
 ]==]
 
+-- Calls of the driver fail at random, by a seed, while batches run; devices come back meanwhile.
+-- Every batch has its results, for there is always another device; only memory may be short.
+local storm = [==[
+local ffi = require "ffi"
+local gb = require "gb"
+local F = require "faults"
+ffi.cdef "void softcuda_fail(const char *text);"
+local driver = ffi.load(os.getenv("GB_CUDA_LIBRARY"))
+local seed = tonumber(os.getenv("GB_SEED") or "") or os.time() % 100000
+math.randomseed(seed)
+local rows = { "execute", "cuLaunchKernel", "cuMemcpyAsync", "cuEventRecord", "cuEventQuery",
+  "cuStreamCreate", "cuModuleLoadDataEx", "cuMemAlloc", "cuCtxSetCurrent" }
+local codes = { 214, 46, 719, 700, 701, 999 }
+local x = F.numbers(3000)
+local counts = { ok = 0 }
+for round = 1, 60 do
+  local row, code = rows[math.random(#rows)], codes[math.random(#codes)]
+  driver.softcuda_fail(("%s@%d=%d"):format(row, math.random(8), code))
+  local id = math.random(2) == 1 and "twice" or "plus"
+  local out, message, why = gb.batch(id):execute(x, { max_micro_batch = math.random(300, 3000) })
+  counts[why or "ok"] = (counts[why or "ok"] or 0) + 1
+  local where = ("seed %d, round %d, %s=%d: %s"):format(seed, round, row, code, tostring(message))
+  assert(out or why == "ENOMEM", where)
+  for i = 0, out and 2999 or -1 do
+    assert(x[i] == i and out[i] == (id == "twice" and 2 * i or i + 1), where)
+  end
+  if round % 10 == 0 then gb.sleep("1100ms") end   -- resets are tried once a second
+end
+driver.softcuda_fail("")
+assert(counts.ok >= 55, seed)
+local stop = gb.monotonic() + 60
+while F.lost() ~= "- - - -" do                       -- all of them come back
+  assert(gb.monotonic() < stop, F.lost())
+  gb.sleep("20ms")
+end
+print("done")
+]==]
+
 local settings = [==[
 local gb = require "gb"
 local core = require "gb.core"
@@ -238,7 +276,7 @@ assert(F.lost() == "bound -", F.lost())
 print("done")
 ]==]
 
-return {
+local cases = {
   case("settings", 3, "GB_SOFTCUDA_LEAKS=0 GB_MAX_DEVICES=1 GB_MAX_KERNELS=4 "
     .. "GB_KERNEL_BOUND=1500ms", settings),
   case("a batch moves on", 3, "GB_SOFTCUDA_FAIL=execute@4=214", batch),
@@ -259,3 +297,8 @@ return {
   case("said once", 2, "GB_LOG_LEVEL=warn", grains,
     { err = { "device 0 is lost: cuda device 0", "device 1 is lost: cuda device 1" } }),
 }
+-- Not a part of every run: it finds new things still (GB_STORM=1, GB_SEED=n).
+if os.getenv("GB_STORM") then
+  table.insert(cases, 1, case("a storm", 3, "", storm, { run = "--workers 2 a.lua" }))
+end
+return cases
