@@ -30,10 +30,10 @@
 typedef struct gb_directory_rules {
     uint64_t answer_wait_ns; /* 500 ms: then a question is asked again */
     uint64_t later_min_ns;   /* 10 ms, doubled to answer_wait: after "later" */
-    uint64_t sync_wait_ns;   /* 500 ms: a silo that has not answered is asked again */
-    uint64_t blind_ns;       /* 5 min; at most half of gb_member_rules.dead_keep_ns: who skipped
-                                views for longer asks all for everything */
-    uint32_t questions_max;  /* 65,536 at a time; more are refused (GB_EBUSY) */
+    uint64_t sync_wait_ns; /* 500 ms, doubled to 4 s: a silo that has not answered is asked again */
+    uint64_t blind_ns;     /* 5 min; at most half of gb_member_rules.dead_keep_ns: who skipped
+                              views for longer asks all for everything */
+    uint32_t questions_max; /* 65,536 at a time; more are refused (GB_EBUSY) */
 } gb_directory_rules;
 
 void gb_directory_rules_init(gb_directory_rules *rules);

@@ -60,7 +60,7 @@ typedef struct gb_round {
         uint32_t next;
     } * waiting;
     uint32_t waiting_count, waiting_room;
-    uint64_t ask_at; /* again */
+    uint64_t ask_at, wait_ns; /* again, and how long after that */
 } gb_round;
 
 /* A question of what is hosted here that came under a view which this silo has not yet. */

@@ -164,7 +164,11 @@ static bool hosts(const gb_member *row)
 static int begin_round(gb_directory *d, gb_arc *arcs, uint32_t count, uint64_t now,
                        gb_directory_actions *out)
 {
-    gb_round round = {.seq = ++d->seq, .arcs = arcs, .arc_count = count, .ask_at = now};
+    gb_round round = {.seq = ++d->seq,
+                      .arcs = arcs,
+                      .arc_count = count,
+                      .ask_at = now,
+                      .wait_ns = d->config.rules.sync_wait_ns};
     round.waiting_room = d->view->live;
     round.waiting = gb_mem_zalloc(d->mem, round.waiting_room * sizeof *round.waiting);
     if (!round.waiting) {
@@ -200,7 +204,8 @@ void gbi_dir_sync_again(gb_directory *d, uint64_t now, gb_directory_actions *out
     for (uint32_t i = 0; i < d->round_count; i++) {
         gb_round *round = &d->rounds[i];
         if (now < round->ask_at) continue;
-        round->ask_at = now + d->config.rules.sync_wait_ns;
+        round->ask_at = now + round->wait_ns;
+        if (round->wait_ns < 8 * d->config.rules.sync_wait_ns) round->wait_ns *= 2;
         for (uint32_t k = 0; k < round->waiting_count; k++)
             ask_silo(d, round, round->waiting[k].silo, out);
     }
@@ -212,18 +217,22 @@ void gbi_dir_sync_again(gb_directory *d, uint64_t now, gb_directory_actions *out
  * went since. */
 static int ring_between(gb_ring **out, const gb_directory *d, const gb_view *old)
 {
-    uint32_t count = 0;
-    uint64_t *ids = gb_mem_alloc(d->mem, (old->count + d->view->count) * sizeof *ids);
+    uint32_t count = 0, room = old->ring->silos + d->view->count;
+    uint64_t *ids = gb_mem_alloc(d->mem, room * sizeof *ids);
     if (!ids) return GB_ENOMEM;
-    for (uint32_t i = 0; i < old->ring->silos; i++) ids[count++] = old->ring->ids[i];
     for (uint32_t i = 0; i < d->view->count; i++) {
         const gb_member *row = &d->view->rows[i]->member;
+        if (row->state <= GB_SILO_ACTIVE) continue;
         const gb_member *before = gb_view_find(old, row->id);
-        if (row->state > GB_SILO_ACTIVE && (!before || before->state < GB_SILO_ACTIVE))
-            ids[count++] = row->id;
+        if (!before || before->state < GB_SILO_ACTIVE) ids[count++] = row->id;
     }
-    int rc = gb_ring_new(out, d->mem, old->ring->seed, ids, count, old->ring);
-    gb_mem_free(d->mem, ids, (old->count + d->view->count) * sizeof *ids);
+    int rc = 0;
+    if (count) {
+        for (uint32_t i = 0; i < old->ring->silos; i++) ids[count++] = old->ring->ids[i];
+        rc = gb_ring_new(out, d->mem, old->ring->seed, ids, count, old->ring);
+    } else
+        *out = gb_ring_ref(old->ring);
+    gb_mem_free(d->mem, ids, room * sizeof *ids);
     return rc;
 }
 
@@ -238,18 +247,19 @@ static int gained(gb_directory *d, const gb_view *old, uint64_t old_at, uint64_t
         (now - old_at > d->config.rules.blind_ns && old->id.version + 1 != d->view->id.version);
     int rc = blind ? gb_ring_new(&before, d->mem, d->view->ring->seed, NULL, 0, NULL)
                    : ring_between(&before, d, old);
-    if (rc == 0) rc = gb_ring_gained(out, count, d->mem, before, d->view->ring, d->silo);
+    if (rc == 0 && before != d->view->ring)
+        rc = gb_ring_gained(out, count, d->mem, before, d->view->ring, d->silo);
     gb_ring_unref(before);
     return rc;
 }
 
-static void forget_moved(gb_directory *d, const gb_arc *arcs, uint32_t count)
+static void forget_moved(gb_directory *d, const gb_arc *arcs, uint32_t count, bool ring)
 {
     for (uint32_t i = 0; i < d->part.used; i++) {
         gb_entry *entry = gbi_ids_at(&d->part, i);
         if (!entry) continue;
-        if (gb_ring_owner(d->view->ring, entry->node.hash) != d->silo ||
-            in_arcs(arcs, count, entry->node.hash) ||
+        if ((ring && (gb_ring_owner(d->view->ring, entry->node.hash) != d->silo ||
+                      in_arcs(arcs, count, entry->node.hash))) ||
             gb_view_state(d->view, entry->silo) == GB_SILO_DEAD)
             gbi_ids_remove(&d->part, entry);
     }
@@ -291,7 +301,8 @@ void gbi_dir_moved(gb_directory *d, gb_view *old, uint64_t old_at, uint64_t now,
     uint32_t count = 0;
     bool all = gained(d, old, old_at, now, &arcs, &count) < 0 || d->blind ||
                count > GB_MESSAGE_ARCS_MAX || (count && d->round_count == GB_ROUNDS_MAX);
-    forget_moved(d, all ? &whole : arcs, all ? 1 : count);
+    forget_moved(d, all ? &whole : arcs, all ? 1 : count,
+                 all || count || !old || old->ring != d->view->ring);
     forget_dead(d);
     tell_deferred(d, out);
     if (all && arcs) gb_mem_free(d->mem, arcs, count * sizeof *arcs);

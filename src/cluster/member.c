@@ -89,7 +89,9 @@ void gb_membership_close(gb_membership *m)
 
 const gb_member *gbi_member_own(const gb_membership *m, const gb_view *view)
 {
-    return view ? gb_view_find(view, m->id) : NULL;
+    if (!view) return NULL;
+    if (view == m->own_view) return m->own;
+    return gb_view_find(view, m->id);
 }
 
 void gbi_member_read_by(gb_membership *m, uint64_t at)
@@ -232,6 +234,9 @@ void gbi_member_table(gb_membership *m, gb_view *table, bool read, gb_member_act
     }
     gb_view_unref(m->table);
     m->table = table;
+    m->named = false;
+    m->own = gb_view_find(table, m->id);
+    m->own_view = table;
     const gb_member *own = gbi_member_own(m, table);
     if (name_taken(m, table)) {
         gbi_member_log(m, out, GB_LOG_ERROR, "another silo has taken the name '%s'", m->self.name);
@@ -315,7 +320,7 @@ void gb_membership_read(gb_membership *m, const gb_table_view *read, gb_times at
     end_op(m);
     m->failures = 0;
     bool doubt = m->regress_at || !m->view || gbi_member_own(m, m->view) == NULL;
-    for (uint32_t i = 0; i < m->target_count; i++) doubt |= m->targets[i].suspect;
+    doubt |= m->suspects > 0;
     m->read_at = at.now + (doubt ? m->config.rules.read_soon_ns : m->config.rules.read_period_ns);
     if (m->regress_at) gbi_member_read_by(m, at.now + m->config.rules.read_retry_ns);
     if (gb_view_read(&table, m->mem, m->config.ring_seed, read, m->table) < 0) {

@@ -102,12 +102,14 @@ static bool first_row(gb_membership *m, gb_member_actions *out)
 /* Older silos of this name are dead: their newest has come. */
 static bool fence_older(gb_membership *m, gb_member_actions *out)
 {
+    if (m->named) return false;
     for (uint32_t i = 0; i < m->table->count; i++) {
         const gb_member *row = &m->table->rows[i]->member;
         if (row->id == m->id || row->state == GB_SILO_DEAD || strcmp(row->name, m->self.name) != 0)
             continue;
         return write_dead(m, row, "its name has a newer silo", out);
     }
+    m->named = true;
     return false;
 }
 
@@ -224,6 +226,7 @@ static bool cut_off(const gb_membership *m)
 
 static bool plan_dead(gb_membership *m, gb_member_actions *out)
 {
+    if (!m->suspects) return false;
     bool may_vote = votes(gbi_member_own(m, m->table)) && !m->must_read && !cut_off(m);
     for (uint32_t i = 0; i < m->table->count; i++) {
         const gb_member *row = &m->table->rows[i]->member;

@@ -10,6 +10,14 @@ static uint64_t timeout_of(const gb_membership *m, const gb_target *target)
     return m->config.rules.probe_timeout_ns * (target->phase == 3 ? 2 : 1);
 }
 
+static void set_suspect(gb_membership *m, gb_target *target, bool suspect)
+{
+    if (target->suspect == suspect) return;
+    target->suspect = suspect;
+    m->suspects += suspect ? 1 : UINT32_MAX;
+    m->retarget = true;
+}
+
 static gb_target *find_target(const gb_membership *m, uint64_t silo)
 {
     for (uint32_t i = 0; i < m->target_count; i++) {
@@ -65,6 +73,8 @@ static void take_targets(gb_membership *m, const uint64_t *wanted, uint32_t coun
     if (m->targets) gb_mem_free(m->mem, m->targets, m->target_room * sizeof *targets);
     m->targets = targets;
     m->target_count = m->target_room = count;
+    m->suspects = 0;
+    for (uint32_t i = 0; i < count; i++) m->suspects += targets[i].suspect;
 }
 
 void gbi_member_targets(gb_membership *m)
@@ -87,6 +97,7 @@ void gbi_member_targets(gb_membership *m)
     bool same = count == m->target_count;
     for (uint32_t i = 0; same && i < count; i++) same = m->targets[i].silo == wanted[i];
     if (!same) take_targets(m, wanted, count);
+    m->retarget = false;
     gb_mem_free(m->mem, wanted, m->order_count * sizeof *wanted);
 }
 
@@ -140,7 +151,7 @@ static void miss(gb_membership *m, gb_target *target, gb_member_actions *out)
         return;
     }
     target->phase = 0;
-    target->suspect = true;
+    set_suspect(m, target, true);
     target->until = m->at.now + m->config.rules.probe_period_ns / 2;
     gbi_member_read_by(m, m->at.now + m->config.rules.read_soon_ns);
 }
@@ -149,7 +160,7 @@ static void answered(gb_membership *m, gb_target *target, bool directly)
 {
     uint64_t timeout = m->config.rules.probe_timeout_ns;
     target->phase = 0;
-    target->suspect = false;
+    set_suspect(m, target, false);
     target->answered |= directly;
     target->until =
         m->at.now + m->config.rules.probe_period_ns - gbi_member_random(m) % (timeout / 4 + 1);
@@ -200,7 +211,7 @@ void gbi_member_probe(gb_membership *m, gb_member_actions *out)
     for (uint32_t i = m->relay_count; i-- > 0;) {
         if (now >= m->relays[i].until) tell_asker(m, i, (uint32_t)-GB_ETIMEDOUT, out);
     }
-    gbi_member_targets(m);
+    if (m->retarget) gbi_member_targets(m);
 }
 
 /* This silo itself stood still: others' silence meanwhile means nothing. */
@@ -210,7 +221,7 @@ void gbi_member_probe_rest(gb_membership *m, uint64_t gap, bool slept)
         gb_target *target = &m->targets[i];
         target->until = slept ? m->at.now : target->until + gap;
         if (slept) target->phase = 0;
-        if (slept) target->suspect = false;
+        if (slept) set_suspect(m, target, false);
     }
     for (uint32_t i = 0; i < m->relay_count; i++) m->relays[i].until += gap;
 }

@@ -58,9 +58,11 @@ struct gb_membership {
     uint64_t last_step; /* 0: none yet */
     uint64_t started_at, stop_at;
 
-    gb_view *table; /* the newest contents known, also when not taken over */
-    gb_view *view;  /* taken over */
-    gb_seen *seen;  /* of table's rows, same order */
+    gb_view *table;          /* the newest contents known, also when not taken over */
+    gb_view *view;           /* taken over */
+    const gb_view *own_view; /* table, and the own row in it: looked at in each step */
+    const gb_member *own;
+    gb_seen *seen; /* of table's rows, same order */
     uint32_t seen_count;
     uint64_t confirmed;  /* when the read that gave the view began */
     uint64_t regress_at; /* since when table is not what view demands; 0: it is */
@@ -80,6 +82,9 @@ struct gb_membership {
 
     gb_target *targets;
     uint32_t target_count, target_room;
+    uint32_t suspects; /* of them */
+    bool retarget;     /* who is suspected has changed */
+    bool named;        /* older silos of this name are all dead in table */
     struct gb_order {
         uint64_t hash, silo;
     } * order; /* who is alive, in the order of probing */
