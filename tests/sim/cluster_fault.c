@@ -101,6 +101,17 @@ static void sleep_some(world *w)
     if (s) s->asleep_until = w->now + 100 * MS + below(w, spans[below(w, 5)]);
 }
 
+/* SIGSTOP: long enough to be declared dead. */
+static void freeze(world *w)
+{
+    slot *s = some_up(w);
+    if (!s || s->asleep_until > w->now) return;
+    s->asleep_until = w->now + 15 * SEC;
+    struct world_life *life = net_life_of(w, gb_membership_id(s->member));
+    if (life) life->died_at = w->now;
+    w->counts[N_FREEZE]++;
+}
+
 static void leave(world *w, bool gently)
 {
     slot *s = some_up(w);
@@ -124,6 +135,9 @@ static void begin(world *w, int kind)
     case N_SLEEP:
         sleep_some(w);
         break;
+    case N_FREEZE:
+        freeze(w);
+        return;
     case N_PARTITION:
         partition(w, true);
         break;
@@ -165,17 +179,20 @@ static void begin(world *w, int kind)
 
 void fault_begin(world *w)
 {
-    static const int kinds[] = {N_CRASH,      N_CRASH,      N_MASS_CRASH, N_SLEEP,
+    static const int kinds[] = {N_CRASH,      N_FREEZE,     N_MASS_CRASH, N_SLEEP,
                                 N_SLEEP,      N_PARTITION,  N_ONE_WAY,    N_PAIR,
                                 N_LOSS,       N_DELAY,      N_DUPLICATE,  N_TABLE_SLOW,
                                 N_TABLE_DOWN, N_TABLE_PART, N_TABLE_WIPE, N_TABLE_RESTORE,
                                 N_CLOCK,      N_DRAIN,      N_STOP,       N_TWIN};
     if (w->quiet) return;
-    int kind = kinds[below(w, sizeof kinds / sizeof kinds[0])];
-    if (w->verbose) printf("%10.3f fault %d\n", (double)w->now / 1e9, kind);
-    if (!w->fault_mask || (w->fault_mask >> kind & 1)) begin(w, kind);
+    int kind;
+    do kind = kinds[below(w, sizeof kinds / sizeof kinds[0])];
+    while (w->fault_mask && !(w->fault_mask >> kind & 1));
+    if (w->verbose) printf("%10.3f %s\n", (double)w->now / 1e9, count_text(kind));
+    begin(w, kind);
     if (below(w, 6) == 0) table_save(w);
     uint64_t gap = below(w, 3) ? below(w, 6 * SEC) : below(w, 30 * SEC);
+    if (w->fault_gap_ns) gap = w->fault_gap_ns + below(w, SEC);
     world_push(w, w->now + 100 * MS + gap, EVENT_FAULT, UINT32_MAX, 0, 0, NULL);
 }
 

@@ -61,12 +61,24 @@ static void count_state(world *w, int old, gb_silo_state now)
         world_broken(w, "a row went from state %d to %d", old, (int)now);
 }
 
+static void note_death(world *w, uint64_t silo)
+{
+    struct world_life *life = net_life_of(w, silo);
+    if (!life || !life->died_at) return;
+    uint64_t took = w->now - life->died_at;
+    life->died_at = 0;
+    w->detect_sum_ns += took;
+    w->detect_count++;
+    if (took > w->detect_max_ns) w->detect_max_ns = took;
+}
+
 static void insert(world *w, gb_row *row)
 {
     sim_table *t = &w->table;
     bool found;
     uint32_t at = find(t, row->member.id, &found);
     count_state(w, found ? (int)t->rows[at]->member.state : -1, row->member.state);
+    if (row->member.state == GB_SILO_DEAD) note_death(w, row->member.id);
     if (found) {
         gb_row_unref(t->rows[at]);
         t->rows[at] = gb_row_ref(row);

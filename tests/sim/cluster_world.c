@@ -5,11 +5,27 @@
 
 #include <stdarg.h>
 #include <string.h>
+#include <time.h>
+
+const char *count_text(int which)
+{
+    static const char *const texts[] = {
+#define COUNT_TEXT(name, text) text,
+        COUNTS(COUNT_TEXT)
+#undef COUNT_TEXT
+    };
+    return texts[which];
+}
 
 /* ---- chance, trace, what broke ---- */
 
 uint64_t world_below(world *w, uint64_t bound)
 {
+    if (w->plant == PLANTED_CHANCE) {
+        struct timespec real;
+        clock_gettime(CLOCK_MONOTONIC, &real);
+        w->random.state ^= (uint64_t)real.tv_nsec;
+    }
     return seed_below(&w->random, bound);
 }
 
@@ -124,6 +140,7 @@ void world_open(world *w, const world_config *config)
     w->table_loss = config->table_loss;
     w->call_gap_ns = config->call_gap_ns;
     w->fault_mask = config->fault_mask;
+    w->fault_gap_ns = config->fault_gap_ns;
     w->dead_keep_ns = (60 + world_below(w, 60)) * SEC;
     w->slots = gb_mem_zalloc(&w->mem, w->slot_count * sizeof *w->slots);
     w->grains = gb_mem_zalloc(&w->mem, w->grain_count * sizeof *w->grains);

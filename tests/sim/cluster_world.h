@@ -27,6 +27,7 @@ enum {
     X(CRASH, "fault crash")                                                                        \
     X(MASS_CRASH, "fault crash of many")                                                           \
     X(SLEEP, "fault sleep")                                                                        \
+    X(FREEZE, "fault sleep until dead")                                                            \
     X(RESTART, "restart under a new epoch")                                                        \
     X(PARTITION, "fault partition")                                                                \
     X(ONE_WAY, "fault one-way partition")                                                          \
@@ -219,7 +220,7 @@ typedef struct world {
     uint64_t trace, steps;
     planted plant;
     bool quiet, verbose, table_loss, in_directory, reached;
-    uint64_t fault_mask, next_fault, call_gap_ns, dead_keep_ns;
+    uint64_t fault_mask, fault_gap_ns, call_gap_ns, dead_keep_ns;
     uint32_t reach_ok, watched;
     event *heap;
     uint32_t heap_count, heap_room;
@@ -252,13 +253,15 @@ typedef struct world_config {
     uint32_t silos, grains;
     uint64_t duration_ns;
     bool faults, table_loss, verbose;
-    uint32_t watched;     /* a grain and one: what happens to it is printed */
-    uint64_t fault_mask;  /* of N_...; 0: all */
-    uint64_t call_gap_ns; /* between two calls of clients */
+    uint32_t watched;      /* a grain and one: what happens to it is printed */
+    uint64_t fault_gap_ns; /* between two faults; 0: by chance */
+    uint64_t fault_mask;   /* of N_...; 0: all */
+    uint64_t call_gap_ns;  /* between two calls of clients */
     planted plant;
 } world_config;
 
 /* cluster_world.c */
+const char *count_text(int which);
 void world_open(world *w, const world_config *config);
 void world_run(world *w);
 void world_close(world *w);
