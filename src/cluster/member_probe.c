@@ -43,6 +43,14 @@ static int compare_order(const void *a, const void *b)
 
 void gbi_member_order(gb_membership *m)
 {
+    uint64_t digest = 0;
+    for (uint32_t i = 0; i < m->view->count; i++) {
+        if (m->view->rows[i]->member.state != GB_SILO_DEAD)
+            digest += gb_hash_mix(m->view->rows[i]->member.id);
+    }
+    m->retarget = true; /* this silo may have joined */
+    if (m->order && digest == m->order_digest) return;
+    m->order_digest = digest;
     struct gb_order *order = gb_mem_alloc(m->mem, m->view->live * sizeof *order);
     if (!order) return; /* the old one: some of its silos are dead and do not answer */
     uint32_t count = 0;
@@ -55,7 +63,6 @@ void gbi_member_order(gb_membership *m)
     if (m->order) gb_mem_free(m->mem, m->order, m->order_count * sizeof *order);
     m->order = order;
     m->order_count = count;
-    gbi_member_targets(m);
 }
 
 /* A target that stays keeps what is known of it: wanted[] are in the order of the ring. */

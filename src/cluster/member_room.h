@@ -89,6 +89,7 @@ struct gb_membership {
         uint64_t hash, silo;
     } * order; /* who is alive, in the order of probing */
     uint32_t order_count;
+    uint64_t order_digest; /* of its silos */
     uint64_t seq;
     uint64_t last_ack; /* when any probe was answered */
     gb_relay relays[GB_RELAYS_MAX];

@@ -41,17 +41,35 @@ static gb_ring_place *new_places(gb_ring *ring, const gb_ring *from, uint32_t fr
         for (uint64_t place = 1; place <= GB_RING_PLACES; place++)
             *at++ = (gb_ring_place){gb_hash_mix(start + place * golden), ring->ids[i]};
     }
-    qsort(first, (size_t)(at - first), sizeof *first, compare_places);
+    if (at > first) qsort(first, (size_t)(at - first), sizeof *first, compare_places);
     return first;
 }
 
-static void merge(gb_ring *ring, const gb_ring *from, const gb_ring_place *added, bool less)
+/* Which silos of `from` the ring lacks: mostly none or one. */
+typedef struct gone {
+    uint32_t count;
+    uint64_t first;
+} gone;
+
+static gone find_gone(const gb_ring *ring, const gb_ring *from)
+{
+    gone none = {0, 0};
+    for (uint32_t i = 0; from && i < from->silos; i++) {
+        if (has(ring->ids, ring->silos, from->ids[i])) continue;
+        if (none.count++ == 0) none.first = from->ids[i];
+    }
+    return none;
+}
+
+static void merge(gb_ring *ring, const gb_ring *from, const gb_ring_place *added)
 {
     gb_ring_place *out = ring->places;
     const gb_ring_place *end = ring->places + ring->count;
+    gone lost = find_gone(ring, from);
     for (uint32_t i = 0; from && i < from->count; i++) {
         const gb_ring_place *old = &from->places[i];
-        if (less && !has(ring->ids, ring->silos, old->silo)) continue;
+        if (lost.count && old->silo == lost.first) continue;
+        if (lost.count > 1 && !has(ring->ids, ring->silos, old->silo)) continue;
         while (added < end && compare_places(added, old) < 0) *out++ = *added++;
         *out++ = *old;
     }
@@ -66,13 +84,14 @@ int gb_ring_new(gb_ring **out, gb_mem *mem, uint64_t seed, const uint64_t *silos
     *ring = (gb_ring){1, count * GB_RING_PLACES, count, seed, mem, NULL};
     ring->ids = (uint64_t *)(ring->places + ring->count);
     if (count) memcpy(ring->ids, silos, count * sizeof *silos);
-    qsort(ring->ids, count, sizeof *silos, compare_ids);
+    bool sorted = true;
+    for (uint32_t i = 1; i < count && sorted; i++) sorted = ring->ids[i - 1] < ring->ids[i];
+    if (!sorted) qsort(ring->ids, count, sizeof *silos, compare_ids);
     if (from && from->seed != seed) from = NULL;
     uint32_t fresh = 0;
     for (uint32_t i = 0; i < count; i++)
         fresh += !from || !has(from->ids, from->silos, ring->ids[i]);
-    bool less = from && from->silos + fresh > count;
-    merge(ring, from, new_places(ring, from, fresh), less);
+    merge(ring, from, new_places(ring, from, fresh));
     *out = ring;
     return 0;
 }

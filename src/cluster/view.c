@@ -58,9 +58,9 @@ static bool same_member(const gb_member *a, const gb_member *b)
 
 /* ---- views ---- */
 
-static size_t view_bytes(uint32_t count)
+static size_t view_bytes(uint32_t room)
 {
-    return sizeof(gb_view) + count * sizeof(gb_row *);
+    return sizeof(gb_view) + room * (sizeof(gb_row *) + sizeof(uint64_t));
 }
 
 static gb_view *view_new(gb_mem *mem, uint32_t count)
@@ -69,7 +69,8 @@ static gb_view *view_new(gb_mem *mem, uint32_t count)
     if (!view) return NULL;
     view->refs = 1;
     view->mem = mem;
-    view->count = count;
+    view->count = view->room = count;
+    view->ids = (uint64_t *)(view->rows + count);
     return view;
 }
 
@@ -84,7 +85,7 @@ void gb_view_unref(gb_view *view)
     if (!view || atomic_fetch_sub_explicit(&view->refs, 1, memory_order_acq_rel) != 1) return;
     for (uint32_t i = 0; i < view->count; i++) gb_row_unref(view->rows[i]);
     gb_ring_unref(view->ring);
-    gb_mem_free(view->mem, view, view_bytes(view->count));
+    gb_mem_free(view->mem, view, view_bytes(view->room));
 }
 
 static bool is_active(const gb_row *row)
@@ -109,6 +110,7 @@ static int complete(gb_view *view, uint64_t seed, const gb_view *from)
     uint32_t active = 0;
     for (uint32_t i = 0; i < view->count; i++) {
         const gb_member *member = &view->rows[i]->member;
+        view->ids[i] = member->id;
         if (member->generation > view->id.generation) view->id.generation = member->generation;
         view->id.digest += gb_hash_mix(
             member->id + gb_hash_mix(member->epoch * (GB_SILO_DEAD + 1) + (uint64_t)member->state));
@@ -134,12 +136,12 @@ static uint32_t find(const gb_view *view, uint64_t silo, bool *found)
     uint32_t low = 0, high = view ? view->count : 0;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (view->rows[middle]->member.id < silo)
+        if (view->ids[middle] < silo)
             low = middle + 1;
         else
             high = middle;
     }
-    *found = view && low < view->count && view->rows[low]->member.id == silo;
+    *found = view && low < view->count && view->ids[low] == silo;
     return low;
 }
 
@@ -200,11 +202,9 @@ int gb_view_write(gb_view **out, const gb_view *from, uint64_t version, gb_row *
         if (!listed(removed, removed_count, id)) view->rows[count++] = gb_row_ref(from->rows[i]);
     }
     if (!placed) view->rows[count++] = gb_row_ref(row);
-    gb_view *fitted = gb_mem_realloc(from->mem, view, view_bytes(view->count), view_bytes(count));
-    if (!fitted) return finished(out, view, GB_ENOMEM);
-    fitted->count = count;
-    fitted->id.version = version;
-    return finished(out, fitted, complete(fitted, from->ring->seed, from));
+    view->count = count;
+    view->id.version = version;
+    return finished(out, view, complete(view, from->ring->seed, from));
 }
 
 const gb_member *gb_view_find(const gb_view *view, uint64_t silo)

@@ -45,9 +45,10 @@ typedef struct gb_view {
     _Atomic uint32_t refs;
     gb_mem *mem;
     gb_view_id id;
-    uint32_t count;
+    uint32_t count, room;
     uint32_t live;  /* rows that are not dead */
     gb_ring *ring;  /* of the active silos */
+    uint64_t *ids;  /* of the rows: a search touches these alone */
     gb_row *rows[]; /* sorted by id, dead ones too */
 } gb_view;
 

@@ -192,7 +192,6 @@ void grain_arrived(world *w, slot *s, call *c)
         enqueue(a, c);
         run(w, s, c->grain);
     } else if (c->hops > GB_HOPS_MAX) {
-        w->counts[N_HOPS]++;
         answer_call(w, s, c, GB_EBUSY, 0);
     } else if (gb_membership_serves(s->member) &&
                gb_membership_state(s->member) == GB_SILO_ACTIVE && !s->draining) {

@@ -74,7 +74,6 @@ enum {
     X(TAKEN, "claim lost to another")                                                              \
     X(DROPPED, "second activation ended")                                                          \
     X(FORWARDED, "call forwarded")                                                                 \
-    X(HOPS, "call ended at the hop limit")                                                         \
     X(CALL_OK, "call ok")                                                                          \
     X(CALL_TIMEOUT, "call timed out")                                                              \
     X(CALL_LOST, "call lost with its silo")                                                        \

@@ -21,7 +21,7 @@ static world_config config_of(uint64_t number, uint32_t silos, uint64_t duration
                           .duration_ns = duration_ns,
                           .faults = true,
                           .table_loss = number % 4 == 0,
-                          .call_gap_ns = 40 * MS};
+                          .call_gap_ns = 60 * MS};
 }
 
 static bool one(const world_config *config, uint64_t counts[COUNTS_ALL], uint64_t *trace,
