@@ -2,6 +2,8 @@
 #include "base/err.h"
 #include "gpu/front.h"
 
+enum { PRESSURE_TRIES = 16, EMPTY_TRIES = 3 };
+
 static void keep(gb_buffer **out, gb_buffer *buffer, gb_device *device, size_t bytes,
                  gb_buffer_kind kind)
 {
@@ -93,7 +95,24 @@ static int open_exact(gb_buffer *buffer, gb_device *device, size_t bytes, gb_buf
     return device->backend->buffer_open(&buffer->memory, device->impl, bytes, kind);
 }
 
-/* New memory, zeroed. Where there is not enough for a whole block it may do for the bytes. */
+/* All that is kept goes, and it is tried again, for exactly the bytes: what the ledger promised is
+ * there then. One thread at a time, for what another one is just giving back is in no pool; and
+ * again while others put blocks into the pools and take them out meanwhile. */
+static int open_under_pressure(gb_buffer *buffer, gb_device *device, const gb_buffer_spec *spec)
+{
+    gb_gpu *gpu = device->gpu;
+    int rc = GB_ENOMEM;
+    buffer->class = GBI_POOL_NONE;
+    pthread_mutex_lock(&gpu->pressure);
+    for (int i = 0, empty = 0; i < PRESSURE_TRIES && empty < EMPTY_TRIES && rc == GB_ENOMEM; i++) {
+        if (drop_all(gpu) == 0) empty++;
+        rc = open_exact(buffer, device, spec->bytes, spec->kind);
+    }
+    pthread_mutex_unlock(&gpu->pressure);
+    return rc;
+}
+
+/* New memory, zeroed. */
 static int make(gb_buffer **out, gb_device *device, const gb_buffer_spec *spec, int class)
 {
     gb_gpu *gpu = device->gpu;
@@ -103,10 +122,7 @@ static int make(gb_buffer **out, gb_device *device, const gb_buffer_spec *spec, 
     if (!buffer) return GB_ENOMEM;
     buffer->class = (int8_t) class;
     int rc = open_exact(buffer, device, block, spec->kind);
-    if (rc == GB_ENOMEM && (drop_all(gpu) > 0 || block > spec->bytes)) {
-        buffer->class = GBI_POOL_NONE;
-        rc = open_exact(buffer, device, spec->bytes, spec->kind);
-    }
+    if (rc == GB_ENOMEM) rc = open_under_pressure(buffer, device, spec);
     if (rc < 0)
         gb_mem_free(&gpu->room, buffer, sizeof *buffer);
     else
@@ -147,17 +163,19 @@ static int rent(gb_buffer **out, gb_device *device, const gb_buffer_spec *spec)
     return 0;
 }
 
+/* The ledger is told last: whoever gets the bytes there finds the memory. */
 static void give_back(gb_buffer *buffer)
 {
     gb_device *device = buffer->device;
     const gb_backend *backend = device->backend;
+    gb_reservation reserved = buffer->reserved;
     gbi_mempool_closed(&device->pool, buffer);
-    free_reserved(device, buffer->reserved);
     bool kept =
         buffer->class >= 0 &&
         backend->buffer_idle(device->impl, &buffer->memory, buffer->block_bytes, buffer->kind) &&
         gbi_mempool_put(&device->pool, buffer);
     if (!kept) close_block(buffer);
+    free_reserved(device, reserved);
 }
 
 /* ---- opening ---- */

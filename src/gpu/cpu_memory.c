@@ -158,9 +158,10 @@ int gbi_cpu_buffer_wake(void *self, gbi_memory *memory, size_t block_bytes, gb_b
 static int reserve(gbi_cpu_device *device, size_t bytes, gb_buffer_kind kind)
 {
     if (kind == GB_BUFFER_PINNED) return 0;
-    int64_t used = atomic_fetch_add(&device->memory_used, (int64_t)bytes);
-    if (used + (int64_t)bytes <= device->memory_total) return 0;
-    atomic_fetch_sub(&device->memory_used, (int64_t)bytes);
+    int64_t used = atomic_load(&device->memory_used);
+    while ((int64_t)bytes <= device->memory_total - used) /* never more, not for a moment */
+        if (atomic_compare_exchange_weak(&device->memory_used, &used, used + (int64_t)bytes))
+            return 0;
     int64_t left = device->memory_total - used;
     return gb_err_set(
         GB_ENOMEM, "device memory: %zu bytes asked, %lld of %lld bytes free on cpu device %d",

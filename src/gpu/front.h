@@ -37,6 +37,7 @@ struct gb_gpu {
     } backends[GBI_BACKENDS_MAX];
     gb_device *devices;
     gb_ledger *ledger;              /* made with the devices */
+    pthread_mutex_t pressure;       /* held by who gives all pools back to open a buffer */
     _Atomic uint64_t maintained_ns; /* 0: not yet */
     gbi_jobs jobs, files;
     pthread_mutex_t idle_lock;

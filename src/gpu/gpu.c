@@ -21,6 +21,7 @@ static void free_gpu(gb_gpu *gpu, gb_mem *mem)
     if (gpu->config.compiler) gb_mem_strfree(&gpu->room, (char *)gpu->config.compiler);
     pthread_mutex_destroy(&gpu->lock);
     pthread_mutex_destroy(&gpu->idle_lock);
+    pthread_mutex_destroy(&gpu->pressure);
     pthread_cond_destroy(&gpu->idle);
     gb_mem_fini(&gpu->room);
     gb_mem_free(mem, gpu, sizeof *gpu);
@@ -35,6 +36,7 @@ int gb_gpu_open(gb_gpu **out, const gb_gpu_config *config)
     gpu->config = *config;
     pthread_mutex_init(&gpu->lock, NULL);
     pthread_mutex_init(&gpu->idle_lock, NULL);
+    pthread_mutex_init(&gpu->pressure, NULL);
     pthread_cond_init(&gpu->idle, NULL);
     gpu->config.cache_dir = config->cache_dir ? gb_mem_strdup(&gpu->room, config->cache_dir) : NULL;
     gpu->config.compiler = config->compiler ? gb_mem_strdup(&gpu->room, config->compiler) : NULL;

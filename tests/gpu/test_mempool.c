@@ -299,6 +299,38 @@ static void many_owners_at_once(void **unused)
     kit_engine_close(&kit);
 }
 
+/* Threads that together need just what the device has always find it. */
+static void *run_full(void *arg)
+{
+    runner *self = arg;
+    for (int i = 0; i < ROUNDS; i++) {
+        gb_buffer *buffer = NULL;
+        size_t bytes = (size_t)(i % 2 ? 64 : 48) << 10;
+        if (gb_buffer_open(&buffer, self->device, bytes, GB_BUFFER_DEVICE) < 0) self->wrong++;
+        gb_buffer_unref(buffer);
+    }
+    return NULL;
+}
+
+static void a_full_device_serves_all(void **unused)
+{
+    kit_engine kit;
+    pthread_t threads[THREADS];
+    runner runners[THREADS];
+    kit_engine_open(&kit, 1, 1, THREADS * (64 << 10));
+    for (int i = 0; i < THREADS; i++) {
+        runners[i] = (runner){kit.device, 0, 0};
+        assert_int_equal(pthread_create(&threads[i], NULL, run_full, &runners[i]), 0);
+    }
+    int wrong = 0;
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(threads[i], NULL);
+        wrong += runners[i].wrong;
+    }
+    assert_int_equal(wrong, 0);
+    kit_engine_close(&kit);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +344,7 @@ int main(void)
         cmocka_unit_test(blocks_of_all_sizes_are_cleared),
         cmocka_unit_test(failing_allocations),
         cmocka_unit_test(many_owners_at_once),
+        cmocka_unit_test(a_full_device_serves_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
