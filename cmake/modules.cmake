@@ -32,4 +32,8 @@ if(LIBCURL_FOUND AND JANSSON_FOUND)
   gb_module(table_etcd LIBRARIES PkgConfig::LIBCURL PkgConfig::JANSSON
             SOURCES ${dir}/table_etcd.c ${dir}/etcd_json.c)
 endif()
+pkg_check_modules(OPENSSL IMPORTED_TARGET openssl>=3.0)
+if(OPENSSL_FOUND)
+  gb_module(tls LIBRARIES PkgConfig::OPENSSL SOURCES ${dir}/tls.c ${dir}/tls_certs.c)
+endif()
 message(STATUS "modules: ${GB_MODULES}")

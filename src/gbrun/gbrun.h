@@ -128,6 +128,7 @@ int gbrun_version(gbrun_options *options);
 int gbrun_help(gbrun_options *options);
 int gbrun_new(gbrun_options *options);
 int gbrun_silo(gbrun_options *options);
+int gbrun_certs(gbrun_options *options);
 
 const char *gbrun_commit(void);
 

@@ -44,6 +44,14 @@ const gbrun_command gbrun_commands[] = {
      0,
      {{"--wait", "TIME", "for joining the cluster (default: 30s)"}}},
     {"new", "new DIR", "a starter app", gbrun_new, 1, 1, {{0}}},
+    {"certs",
+     "certs DIR [--host NAME]... [--days N]",
+     "certificates for development: a CA, a silo's, a client's",
+     gbrun_certs,
+     1,
+     1,
+     {{"--host", "NAME", "a name or address of silos, beside localhost, 127.0.0.1 and ::1"},
+      {"--days", "N", "how long they hold (default: 365)"}}},
     {"help", "help [COMMAND]", "this, or one command", gbrun_help, 0, 1, {{0}}},
     {"version", "version", "name, version, commit, backends", gbrun_version, 0, 0, {{0}}},
     {.name = "call"},
@@ -56,7 +64,6 @@ const gbrun_command gbrun_commands[] = {
     {.name = "undrain"},
     {.name = "reload"},
     {.name = "repl"},
-    {.name = "certs"},
     {.name = NULL}};
 
 const gbrun_command *gbrun_command_find(const char *name)
