@@ -298,6 +298,13 @@ return {
   { "a new app runs and passes its specs",
     run = "new shop && cd shop && \"$GBRUN\" main.lua && \"$GBRUN\" test .",
     has = { "counter\t5\t7\n", "saxpy\t2\t2\n", "4 passed, 0 failed\n" } },
+  { "certificates for development",
+    run = "certs keys --host node-1 --days 30 && ls keys && stat -c %a keys keys/silo.key",
+    has = { "ca.crt\nca.key\nclient.crt\nclient.key\nsilo.crt\nsilo.key\n", "for 30 days",
+      "700\n600" } },
+  { "certs does not touch what is there", files = { ["keys/ca.key"] = "" }, run = "certs keys",
+    code = 1, err = { "is there already; nothing was written" } },
+  wrong("certs for no time", "certs keys --days 0", "--days is a number from 1 to 36500"),
   { "new does not touch what is there", files = { ["shop/main.lua"] = "" }, run = "new shop",
     code = 1, err = { "shop is there already" } },
 }

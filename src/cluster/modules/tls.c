@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WHY_BYTES = 384, SUBJECT_BYTES = 160, RECORD_ALERT = 21, RECORD_HANDSHAKE = 22 };
+enum { WHY_BYTES = 512, SUBJECT_BYTES = 160, RECORD_ALERT = 21, RECORD_HANDSHAKE = 22 };
 
 typedef struct context {
     gbi_tls_error *error;
@@ -38,9 +38,9 @@ static const char *last_word(char out[WHY_BYTES])
     return out;
 }
 
-static void print_subject(char out[SUBJECT_BYTES], X509 *cert)
+static void print_name(char out[SUBJECT_BYTES], const X509_NAME *name)
 {
-    char *text = X509_NAME_oneline(X509_get_subject_name(cert), NULL, 0);
+    char *text = X509_NAME_oneline(name, NULL, 0);
     snprintf(out, SUBJECT_BYTES, "%s", text ? text : "without a name");
     for (char *c = out; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
@@ -54,17 +54,19 @@ static void print_time(char out[32], const ASN1_TIME *time)
         snprintf(out, 32, "an unknown day");
 }
 
-/* What X509 says of a certificate, with whose it is and how long it holds. */
+/* What X509 says of a certificate: whose it is, who signed it, and how long it holds. */
 static void explain(char out[WHY_BYTES], X509 *cert, int code)
 {
-    char subject[SUBJECT_BYTES] = "unknown", from[32] = "", until[32] = "";
+    char subject[SUBJECT_BYTES] = "unknown", issuer[SUBJECT_BYTES] = "unknown";
+    char from[32] = "", until[32] = "";
     if (cert) {
-        print_subject(subject, cert);
+        print_name(subject, X509_get_subject_name(cert));
+        print_name(issuer, X509_get_issuer_name(cert));
         print_time(from, X509_get0_notBefore(cert));
         print_time(until, X509_get0_notAfter(cert));
     }
-    snprintf(out, WHY_BYTES, "%s (%s, valid from %s until %s)", X509_verify_cert_error_string(code),
-             subject, from, until);
+    snprintf(out, WHY_BYTES, "%s (%s, signed by %s, valid from %s until %s)",
+             X509_verify_cert_error_string(code), subject, issuer, from, until);
 }
 
 static int on_verify(int fine, X509_STORE_CTX *store)
@@ -148,7 +150,7 @@ static int load(context *c, const gb_tls_config *config)
     SSL_CTX_set_options(c->ssl, SSL_OP_NO_TICKET);
     SSL_CTX_set_num_tickets(c->ssl, 0);
     SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_mode(c->ssl, SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_mode(c->ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
     SSL_CTX_set_default_passwd_cb(c->ssl, no_passphrase);
     if (SSL_CTX_load_verify_locations(c->ssl, config->ca_file, NULL) != 1)
         return c->error(GB_EINVAL, "no certificate of a CA in %s: %s", config->ca_file,
