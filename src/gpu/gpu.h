@@ -46,8 +46,8 @@ typedef struct gb_gpu_config {
     int devices_max;      /* so many GPUs are used, the first ones; 0: all */
     int64_t memory_pool_bytes; /* what each device may keep of freed memory, or GB_POOL_...; 0: 1
                                   GB, at most a quarter of the device */
-    int64_t storage_bytes; /* pinned memory of one load or save of a file; 0: 16 MB */
-    bool storage_staged;   /* files always through pinned memory, never by cuFile */
+    int64_t storage_bytes;     /* pinned memory of one load or save of a file; 0: 16 MB */
+    bool storage_staged;       /* files always through pinned memory, never by cuFile */
     const char *storage_mount; /* cuFile only for files below it; NULL: for all. Not copied */
     uint64_t bound_ns;         /* a launch that runs longer is a runaway; 0: 5 min */
     bool owns_devices; /* nobody else in this process uses the GPUs: a lost one is reset as soon as
@@ -163,8 +163,8 @@ typedef struct gb_buffer_spec {
 
 /* Bytes are zero, unless raw. GB_ENOMEM names what was asked and what is free, GB_EQUOTA the
  * tenant's cap. Count 1 for the caller. Memory comes out of the device's pool where that has some
- * of the size; where the device has none, all pools give back what they keep and it is tried once
- * more. Commands on any queue find the bytes as they should be; the host does in what it can see.
+ * of the size; where the device has none, all pools give back what they keep and it is tried
+ * again. Commands on any queue find the bytes as they should be; the host does in what it can see.
  */
 int gb_buffer_rent(gb_buffer **out, gb_device *device, const gb_buffer_spec *spec);
 /* The same for tenant 0, owner 0: the host itself. */
