@@ -275,6 +275,9 @@ function M.home()
   return M.usable(here) and here or instead_of(here, true) or here
 end
 
+--- Another device in order than that one; nil: there is none.
+function M.elsewhere(index) return instead_of(index, true) end
+
 -- ---- before a launch, while something is out of order ----
 
 -- A grain that was placed with gb.gpu takes the CPU unless it required a GPU.

@@ -437,7 +437,12 @@ function M.kernels(options)
     options = lists.options,
     include = include, instances = lists.instances, options_given = given }
   local module, message
-  module, message, code = ensure(state, faults.home())
+  local home = faults.home()
+  module, message, code = ensure(state, home)
+  if code == "ELOST" or code == "EDEVICE" then -- K belongs to no device: any tells what is in it
+    local other = faults.elsewhere(home)
+    if other then module, message, code = ensure(state, other) end
+  end
   if not module then return nil, message, code end
   local K = setmetatable({}, K_meta)
   states[K] = state
