@@ -10,7 +10,7 @@ local M = {}
 local listeners = {} -- by "Type/key", then topic: a list of subscribers; on the home worker
 local handlers = {}  -- by id: functions of this worker's subscribers
 local next_id = 0
-local here = core.place().worker
+local here, clustered = core.place().worker, core.place().clustered
 
 local function worker_ref(index) return ref.make("$worker" .. index, 0) end
 
@@ -130,6 +130,9 @@ function M.subscribe(target, topic, handler, level)
   end
   local type_name = getmetatable(target).__type
   if not ref.type_id(getmetatable(target)) then return ref.unknown_type(type_name) end
+  if clustered then -- the grain may be on another silo, and what it publishes stays there
+    return nil, "gb.subscribe: not in this version in a cluster", "ENOTYET"
+  end
   next_id = next_id + 1
   local number = here * 2 ^ 32 + next_id
   local id, home = target:id(), home_of(type_name, target[1])

@@ -107,6 +107,8 @@ static int fill(gbi_carrier *c, gb_call *call, const gb_call_frame *f, gb_block 
     type[f->type_size] = 0;
     call->type = gb_type_find(silo, type);
     if (!call->type) return gb_err_set(GB_ENOTYPE, "this silo knows no grain type '%s'", type);
+    if (!atomic_load(&call->type->foreign) && call->type->pinned >= 0) /* a worker's, a script's */
+        return gb_err_set(GB_ENOTYPE, "the grain type '%s' is of one silo alone", type);
     call->method = gb_sym_get(silo, f->method, f->method_size);
     if (!call->method) return GB_ENOMEM;
     int rc = gb_call_set_key(call, f->key);

@@ -466,6 +466,8 @@ static int core_place(lua_State *L)
     lua_setfield(L, -2, "app_dir");
     lua_pushstring(L, state->config.script_dir);
     lua_setfield(L, -2, "script_dir");
+    lua_pushboolean(L, state->worker->silo->far != NULL);
+    lua_setfield(L, -2, "clustered");
     lua_pushboolean(L, state->config.virtual_time);
     lua_setfield(L, -2, "virtual_time");
     lua_pushboolean(L, gbl_turn(state) && gbl_turn(state)->act == state->root);
