@@ -5,6 +5,7 @@
 #include "kit_state.h"
 
 #include "base/err.h"
+#include "lua/keep.h"
 #include "lua/script.h"
 
 #include <setjmp.h>
@@ -33,8 +34,8 @@ static void ended(void *user, int rc, const char *message, const char *traceback
         out->text = NULL;
 }
 
-/* fail_at(account, n): the nth allocation from now of "tenant", "lua", "host" or "gpu" fails; 0:
- * none. */
+/* fail_at(account, n): the nth allocation from now of "tenant", "lua", "host", "gpu" or "kept"
+ * fails; 0: none. */
 static int fail_at(lua_State *L)
 {
     kit_state *kit = lua_touserdata(L, lua_upvalueindex(1));
@@ -43,6 +44,7 @@ static int fail_at(lua_State *L)
     if (strcmp(name, "lua") == 0) mem = gbl_mem(L);
     if (strcmp(name, "host") == 0) mem = kit->mem.parent;
     if (strcmp(name, "gpu") == 0) mem = &kit->gpu->room;
+    if (strcmp(name, "kept") == 0) mem = gbl_keep_mem(kit->keep);
     int64_t old = mem->fail_at;
     mem->fail_at = luaL_checkinteger(L, 2);
     lua_pushboolean(L, old <= 0); /* it has been reached */

@@ -16,6 +16,10 @@ local K = assert(gb.kernels { name = "memory", source = source })
 local x, y = gb.array("float", 4), gb.array("float", 4)
 local d = assert(gb.buffer("float", 4))
 
+local path = os.tmpname()
+assert(d:save(path))
+gb.catalog.register("memory", { source = source, kernel = "saxpy", args = { a = 2 } })
+
 local work = {
   array = function() return gb.array("float", 100) end,
   pinned = function() return gb.array("float", 100, { kind = "pinned" }) end,
@@ -29,6 +33,10 @@ local work = {
   upload = function() return d:upload(x) end,
   download = function() return d:download() end,
   fill = function() return d:fill(1) end,
+  save = function() return d:save(path) end,
+  load = function() return d:load(path) end,
+  batch = function() return gb.batch("memory"):execute(x) end,
+  batch_once_more = function() return gb.batch("memory"):execute(x, { persistent = true }) end,
   queue = function() return gb.queue() end,
   queued = function()
     return K.saxpy:run({ threads = 4, queue = assert(gb.queue()) }, 1, x, y, 4)
@@ -63,5 +71,6 @@ for _, in_place in ipairs { true, false } do
   end
 end
 core.device_in_place(0, true)
+os.remove(path)
 print(failures .. " failures were met")
 spec.done()

@@ -33,6 +33,11 @@ static void test_launch_cost(void **unused)
     kit_run_spec("spec_launch_cost.lua", NULL);
 }
 
+static void test_resident_memory(void **unused)
+{
+    kit_run_spec("spec_resident_memory.lua", NULL);
+}
+
 static void test_no_memory(void **unused)
 {
     kit_run_spec("spec_no_memory.lua", NULL);
@@ -41,9 +46,10 @@ static void test_no_memory(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kernels),     cmocka_unit_test(test_arguments),
-        cmocka_unit_test(test_buffers),     cmocka_unit_test(test_two_devices),
-        cmocka_unit_test(test_launch_cost), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_kernels),         cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_buffers),         cmocka_unit_test(test_two_devices),
+        cmocka_unit_test(test_launch_cost),     cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_resident_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
