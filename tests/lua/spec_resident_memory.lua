@@ -1,5 +1,5 @@
--- Every allocation of a resident grain's life fails once, in turn: the call that met it says so, the
--- next one works, and no byte of the state is lost.
+-- Every allocation of a resident grain's life fails once, in turn: the call that met it says so,
+-- the next one works, and no byte of the state is lost.
 -- luacheck: globals fail_at
 local spec = require "spec"
 local gb = require "gb"
