@@ -358,21 +358,24 @@ end
 
 local moves = { ELOST = true, EDEVICE = true }
 
--- The index of the best device that was not tried: what the hints ask for, a GPU, the CPU.
+-- The index of the best device that was not tried: what the hints ask for, a GPU, the CPU. A score
+-- costs microseconds, so it is asked for only where two are equal otherwise.
 local function pick(hints, tried, cpu_only)
-  local here, best, best_score = core.device_here(), nil, nil
+  local wants_cpu = hints.prefer_gpu == false and not hints.required
+  local here, best, best_class, best_score = core.device_here(), nil, -1, nil
   for i = 0, core.device_count() - 1 do
     local cpu = cpu_at(i)
     local out = tried and tried[i] or cpu and hints.required or cpu_only and not cpu
-    local score = not out and M.usable(i) and score_of(i)
-    if score then
-      if hints.device == i then
-        score = score + 10000
-      elseif cpu == (hints.prefer_gpu == false and not hints.required) then
-        score = score + 1000
+    local class = hints.device == i and 4 or cpu == wants_cpu and 2 or 0
+    if cpu and i == here then class = class + 1 end
+    if not out and class >= best_class and not core.device_lost(i) and M.usable(i) then
+      if class > best_class then
+        best, best_class, best_score = i, class, nil
+      else
+        local score = score_of(i) or -1
+        best_score = best_score or score_of(best) or -1
+        if score > best_score then best, best_score = i, score end
       end
-      if cpu and i == here then score = score + 500 end
-      if not best or score > best_score then best, best_score = i, score end
     end
   end
   return best

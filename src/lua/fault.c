@@ -157,6 +157,13 @@ static int kernel_launches(lua_State *L)
     return push_sum(L, &room->kernels[number]);
 }
 
+/* device_lost(index); cheap */
+static int device_lost(lua_State *L)
+{
+    lua_pushboolean(L, gb_device_lost(check_device(L, gbl_devices_of(L), 1)->device));
+    return 1;
+}
+
 /* kernel_quiet(kernel): its launches are counted by whoever makes them. */
 static int kernel_quiet(lua_State *L)
 {
@@ -207,6 +214,7 @@ void gbl_open_fault(lua_State *L)
         {"device_claim", device_claim},
         {"device_launches", device_launches},
         {"kernel_launches", kernel_launches},
+        {"device_lost", device_lost},
         {"kernel_quiet", kernel_quiet},
         {"launches", launches},
         {"launch_where", launch_where},
