@@ -289,7 +289,8 @@ typedef struct note {
     gb_node node;
     gb_carry *carry;
     note_kind kind;
-    int rc, fd;
+    int rc;
+    gb_pipe_end end;
     uint64_t silo;
     uint32_t index, size;
     gb_hello hello;
@@ -352,7 +353,7 @@ static void note_run(gb_node *node, void *reader)
             ask_answered(c, c->asks[n->index], n->rc, n->silo);
         break;
     case NOTE_ACCEPT:
-        gbi_inlet_open(c, &n->hello, n->fd);
+        gbi_inlet_open(c, &n->hello, n->end);
         break;
     case NOTE_DEAD:
         gbi_peer_end(c, n->silo);
@@ -395,14 +396,14 @@ void gb_carry_answered(gb_carry *carry, uint64_t token, int rc, uint64_t silo)
     post(carry, (int)(token >> TOKEN_SHIFT), n);
 }
 
-void gb_carry_accept(gb_carry *carry, const gb_hello *hello, int fd)
+void gb_carry_accept(gb_carry *carry, const gb_hello *hello, gb_pipe_end end)
 {
     note *n = note_new(carry, NOTE_ACCEPT, NULL, 0);
     if (!n) {
-        gb_link_refuse(fd, GB_ENOMEM, "out of memory");
+        gb_link_refuse(end, carry->config.mem, "out of memory");
         return;
     }
-    n->fd = fd;
+    n->end = end;
     n->hello = *hello;
     post(carry, (int)(hello->worker % (uint32_t)carry->count), n);
 }

@@ -30,6 +30,7 @@ typedef struct gb_carry_config {
     gb_mem *mem;
     gb_silo *silo;
     const char *cluster;
+    gb_tls *tls;      /* NULL: none */
     size_t bytes_max; /* of one message */
     uint64_t connect_ns, retry_ns;
     uint32_t attempts_max; /* links that fail one after the other: then calls fail; 0: no bound */
@@ -56,8 +57,8 @@ void gb_carry_stop(gb_carry *carry, gb_worker *worker);
 
 void gb_carry_answered(gb_carry *carry, uint64_t token, int rc, uint64_t silo);
 
-/* A link for calls was greeted: takes fd over. */
-void gb_carry_accept(gb_carry *carry, const gb_hello *hello, int fd);
+/* A link for calls was greeted: takes end over. */
+void gb_carry_accept(gb_carry *carry, const gb_hello *hello, gb_pipe_end end);
 
 /* It is dead: links to it are closed. */
 void gb_carry_dead(gb_carry *carry, uint64_t silo);

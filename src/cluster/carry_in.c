@@ -193,17 +193,18 @@ static void inlet_closed(void *user, int rc, const char *why)
 
 static const gb_link_events inlet_events = {NULL, inlet_message, NULL, inlet_closed};
 
-void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, int fd)
+void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, gb_pipe_end end)
 {
     const gb_carry_config *config = &c->carry->config;
     uint64_t self = config->self(config->user);
     if (c->stopped || (hello->to && hello->to != self)) {
-        gb_link_refuse(fd, GB_ELOST, c->stopped ? "the silo is closing" : "another silo was here");
+        gb_link_refuse(end, config->mem,
+                       c->stopped ? "the silo is closing" : "another silo was here");
         return;
     }
     gbi_inlet *inlet = gb_mem_zalloc(config->mem, sizeof *inlet);
     if (!inlet) {
-        gb_link_refuse(fd, GB_ENOMEM, "out of memory");
+        gb_link_refuse(end, config->mem, "out of memory");
         return;
     }
     inlet->carrier = c;
@@ -217,7 +218,7 @@ void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, int fd)
                         .to = hello->silo,
                         .worker = (uint32_t)c->carry->count};
     snprintf(welcome.cluster, sizeof welcome.cluster, "%s", config->cluster);
-    int rc = gb_link_accept(&inlet->wire, config->mem, c->worker->loop, fd, &welcome,
+    int rc = gb_link_accept(&inlet->wire, config->mem, c->worker->loop, end, &welcome,
                             config->bytes_max, &inlet_events, inlet);
     if (rc < 0) inlet_free(inlet);
 }

@@ -222,8 +222,8 @@ static int lane_connect(gbi_carrier *c, gbi_lane *lane)
                       .to = self ? lane->peer->silo : 0, /* any gateway is right for a client */
                       .worker = lane->index};
     snprintf(hello.cluster, sizeof hello.cluster, "%s", config->cluster);
-    int rc = gb_link_connect(&lane->link, config->mem, c->worker->loop, address, &hello,
-                             config->bytes_max, config->connect_ns, &lane_events, lane);
+    int rc = gb_link_connect(&lane->link, config->mem, c->worker->loop, address, config->tls,
+                             &hello, config->bytes_max, config->connect_ns, &lane_events, lane);
     if (rc == 0) gbi_count(&c->stats.links, 1);
     return rc;
 }

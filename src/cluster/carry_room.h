@@ -122,7 +122,7 @@ void gbi_out_stop(gbi_carrier *c);
 
 /* ---- carry_in.c ---- */
 
-void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, int fd);
+void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, gb_pipe_end end);
 void gbi_in_stop(gbi_carrier *c);
 void gbi_served_close(gbi_carrier *c);
 

@@ -12,6 +12,7 @@ struct gb_client {
     gb_mem *mem;
     gb_silo *silo;
     gb_carry *carry;
+    gb_tls *tls;
     char cluster[GB_CLUSTER_NAME_BYTES];
     int count;
     _Atomic uint32_t turn; /* the next link goes to the next one */
@@ -97,8 +98,11 @@ int gb_client_open(gb_client **out, const gb_client_config *config)
                              .address = client_address};
     int rc = read_gateways(client, config->gateways);
     carry.attempts_max *= (uint32_t)client->count; /* each gateway twice */
+    if (rc == 0 && config->tls.ca_file) rc = gb_tls_open(&client->tls, &config->tls);
+    carry.tls = client->tls;
     if (rc == 0) rc = gb_carry_open(&client->carry, &carry);
     if (rc < 0) {
+        if (client->tls) gb_tls_close(client->tls);
         gb_mem_free(config->mem, client, sizeof *client);
         return rc;
     }
@@ -118,5 +122,6 @@ void gb_client_close(gb_client *client)
 {
     client->silo->far = NULL;
     gb_carry_close(client->carry);
+    if (client->tls) gb_tls_close(client->tls);
     gb_mem_free(client->mem, client, sizeof *client);
 }

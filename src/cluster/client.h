@@ -16,7 +16,8 @@ typedef struct gb_client_config {
     gb_silo *silo;
     const char *gateways; /* "HOST:PORT,HOST:PORT" */
     const char *cluster;
-    size_t bytes_max; /* 0: 64 MiB */
+    gb_tls_config tls; /* ca_file NULL: none */
+    size_t bytes_max;  /* 0: 64 MiB */
 } gb_client_config;
 
 /* Before the worker threads start. GB_EINVAL: an address that is none. */

@@ -109,13 +109,13 @@ static void on_accepted(void *user, int fd, const char *peer)
     gb_greeter_add(((gb_cluster *)user)->greeter, fd, peer);
 }
 
-static void on_greeted(void *user, int rc, const gb_hello *hello, int fd, const char *peer)
+static void on_greeted(void *user, int rc, const gb_hello *hello, gb_pipe_end end, const char *peer)
 {
     gb_cluster *cluster = user;
     if (rc == 0 && strcmp(hello->cluster, cluster->config.cluster) != 0) {
         rc = gb_err_set(GB_EDENIED, "it is of the cluster '%s', this is '%s'", hello->cluster,
                         cluster->config.cluster);
-        gb_link_refuse(fd, rc, gb_err_detail());
+        gb_link_refuse(end, cluster->mem, gb_err_detail());
     }
     if (rc < 0) {
         gbi_cluster_say(cluster, GB_LOG_WARN, "a connection from %s was refused: %s", peer,
@@ -123,9 +123,9 @@ static void on_greeted(void *user, int rc, const gb_hello *hello, int fd, const 
         return;
     }
     if (hello->role == GB_LINK_CONTROL)
-        gbi_wire_accept(cluster, hello, fd);
+        gbi_wire_accept(cluster, hello, end);
     else
-        gb_carry_accept(cluster->carry, hello, fd);
+        gb_carry_accept(cluster->carry, hello, end);
 }
 
 /* ---- opening ---- */
@@ -135,10 +135,11 @@ static int check_listen(const gb_cluster_config *config)
     char host[256];
     uint16_t port;
     int rc = gb_address_split(config->listen, true, host, sizeof host, &port);
-    if (rc < 0 || config->open || gb_address_is_loopback(host)) return rc;
+    if (rc < 0 || config->tls.ca_file || config->open || gb_address_is_loopback(host)) return rc;
     return gb_err_set(GB_EDENIED,
                       "%s is not the loopback: without TLS anyone who reaches it could call any "
-                      "grain. Listen on 127.0.0.1, or set `cluster_open = true` when the network "
+                      "grain. Configure TLS (gbrun certs DIR), listen on 127.0.0.1, or set "
+                      "`cluster_open = true` when the network "
                       "is yours alone",
                       config->listen);
 }
@@ -151,12 +152,14 @@ static int open_parts(gb_cluster *cluster)
                              .cluster = config->cluster,
                              .timeout_ns = config->table_timeout_ns};
     int rc = check_listen(config);
+    if (rc == 0 && config->tls.ca_file) rc = gb_tls_open(&cluster->tls, &config->tls);
     if (rc == 0) rc = gb_table_open(&cluster->table, &table);
     if (rc == 0) rc = cluster->sys->door->loop_open(&cluster->loop, cluster->sys);
     if (rc < 0) return rc;
     gb_mailbox_init(&cluster->mailbox, cluster->loop);
     gb_greeter_config greeter = {.mem = cluster->mem,
                                  .loop = cluster->loop,
+                                 .tls = cluster->tls,
                                  .timeout_ns = GREET_MS * GB_MS,
                                  .waiting_max = GUESTS_MAX,
                                  .greeted = on_greeted,
@@ -165,6 +168,7 @@ static int open_parts(gb_cluster *cluster)
     carry.mem = cluster->mem;
     carry.silo = config->silo;
     carry.cluster = config->cluster;
+    carry.tls = cluster->tls;
     carry.bytes_max = config->bytes_max;
     carry.connect_ns = CONNECT_MS * GB_MS;
     carry.retry_ns = RETRY_MS * GB_MS;
@@ -308,6 +312,7 @@ void gb_cluster_close(gb_cluster *cluster)
     }
     if (cluster->loop) cluster->sys->door->loop_close(cluster->loop);
     if (cluster->table) gb_table_close(cluster->table);
+    if (cluster->tls) gb_tls_close(cluster->tls);
     gb_mem_strfree(mem, cluster->types);
     pthread_mutex_destroy(&cluster->lock);
     pthread_mutex_destroy(&cluster->state_lock);

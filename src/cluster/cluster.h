@@ -23,6 +23,7 @@ typedef struct gb_cluster_config {
     const char *listen;        /* "127.0.0.1:0": any free port */
     const char *advertise;     /* how others reach it; NULL: as it listens */
     const char *labels;        /* "zone=a,role=gpu", sorted; NULL: none */
+    gb_tls_config tls;         /* ca_file NULL: none. Ours is a silo's (OU=silo) */
     bool open;                 /* may listen on more than the loopback without TLS */
     size_t bytes_max;          /* of one message between silos; 0: 64 MiB */
     uint64_t table_timeout_ns; /* 0: 2 s */

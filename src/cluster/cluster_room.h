@@ -51,6 +51,7 @@ struct gb_cluster {
     gb_mem *mem;
     gb_sys *sys;
     gb_table *table;
+    gb_tls *tls; /* NULL: none */
     gb_loop *loop;
     gb_mailbox mailbox;
     gb_listener *listener;
@@ -112,7 +113,7 @@ void gbi_wire_send(gb_cluster *cluster, uint64_t silo, const gb_message *message
 void gbi_wire_send_all(gb_cluster *cluster, const gb_message *message);
 void gbi_wire_keep(gb_cluster *cluster, uint64_t silo);
 void gbi_wire_forget(gb_cluster *cluster, uint64_t silo);
-void gbi_wire_accept(gb_cluster *cluster, const gb_hello *hello, int fd);
+void gbi_wire_accept(gb_cluster *cluster, const gb_hello *hello, gb_pipe_end end);
 void gbi_wires_close(gb_cluster *cluster);
 
 /* ---- cluster_table.c ---- */

@@ -168,7 +168,7 @@ static void connect_wire(gbi_wire *w)
     }
     gb_hello hello = {.role = GB_LINK_CONTROL, .silo = atomic_load(&cluster->self), .to = w->silo};
     snprintf(hello.cluster, sizeof hello.cluster, "%s", cluster->config.cluster);
-    if (gb_link_connect(&w->wire, cluster->mem, cluster->loop, row->address, &hello,
+    if (gb_link_connect(&w->wire, cluster->mem, cluster->loop, row->address, cluster->tls, &hello,
                         cluster->config.bytes_max, cluster->config.member.probe_timeout_ns,
                         &out_events, w) < 0)
         w->waiting.size = 0;
@@ -230,21 +230,21 @@ static void in_closed(void *user, int rc, const char *why)
 
 static const gb_link_events in_events = {NULL, in_message, NULL, in_closed};
 
-void gbi_wire_accept(gb_cluster *cluster, const gb_hello *hello, int fd)
+void gbi_wire_accept(gb_cluster *cluster, const gb_hello *hello, gb_pipe_end end)
 {
     uint64_t self = atomic_load(&cluster->self);
     if (cluster->ended || hello->silo == 0 || (hello->to && hello->to != self)) {
-        gb_link_refuse(fd, GB_ELOST, "another silo was here");
+        gb_link_refuse(end, cluster->mem, "another silo was here");
         return;
     }
     gbi_wire *w = wire_new(cluster, &cluster->ins, hello->silo);
     if (!w) {
-        gb_link_refuse(fd, GB_ENOMEM, "out of memory");
+        gb_link_refuse(end, cluster->mem, "out of memory");
         return;
     }
     gb_hello welcome = {.role = GB_LINK_CONTROL, .silo = self, .to = hello->silo};
     snprintf(welcome.cluster, sizeof welcome.cluster, "%s", cluster->config.cluster);
-    if (gb_link_accept(&w->wire, cluster->mem, cluster->loop, fd, &welcome,
+    if (gb_link_accept(&w->wire, cluster->mem, cluster->loop, end, &welcome,
                        cluster->config.bytes_max, &in_events, w) < 0)
         wire_free(w);
 }

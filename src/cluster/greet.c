@@ -5,13 +5,14 @@
 #include "base/err.h"
 #include "base/list.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 typedef struct guest {
     gb_list link; /* the oldest first */
     gb_greeter *greeter;
-    gb_socket *socket;
+    gb_pipe *pipe;
     uint64_t until;
     size_t have;
     char peer[GB_ADDRESS_BYTES];
@@ -31,20 +32,39 @@ static void guest_free(guest *g)
     gb_mem_free(g->greeter->config.mem, g, sizeof *g);
 }
 
-/* It is no guest any more: its descriptor is fd, or -1. */
-static void guest_ends(guest *g, int rc, const gb_hello *hello, int fd)
+static const gb_pipe_end no_end = {.fd = -1};
+
+/* It is no guest any more; end is what is left of it. */
+static void guest_ends(guest *g, int rc, const gb_hello *hello, gb_pipe_end end)
 {
     gb_greeter *greeter = g->greeter;
     char peer[GB_ADDRESS_BYTES];
     memcpy(peer, g->peer, sizeof peer);
     guest_free(g);
-    greeter->config.greeted(greeter->config.user, rc, hello, fd, peer);
+    greeter->config.greeted(greeter->config.user, rc, hello, end, peer);
 }
 
 static void guest_refused(guest *g, int rc)
 {
-    gb_link_refuse(gb_socket_take(g->socket), rc, gb_err_detail());
-    guest_ends(g, rc, NULL, -1);
+    char why[300];
+    snprintf(why, sizeof why, "%s", gb_err_detail());
+    if (gb_pipe_queued(g->pipe) == 0)
+        gb_link_refuse(gb_pipe_take(g->pipe), g->greeter->config.mem, why);
+    else
+        gb_pipe_close(g->pipe);
+    gb_err_set(rc, "%s", why);
+    guest_ends(g, rc, NULL, no_end);
+}
+
+/* With TLS a certificate tells who may be what. */
+static int may_join(const guest *g, const gb_hello *hello)
+{
+    gb_tls_peer who;
+    if (!gb_pipe_who(g->pipe, &who)) return 0;
+    if (!who.name[0]) return gb_err_set(GB_EDENIED, "it shows no certificate");
+    if (hello->silo == 0 || strcmp(who.role, "silo") == 0) return 0;
+    return gb_err_set(GB_EDENIED, "its certificate ('%s', OU=%s) is not that of a silo (OU=silo)",
+                      who.name, who.role);
 }
 
 static int on_room(void *user, uint8_t **at, size_t *room)
@@ -73,19 +93,22 @@ static void on_came(void *user, size_t bytes)
     if (rc == 0 && frame.kind != GBI_LINK_HELLO)
         rc = gb_err_set(GB_EINVAL, "no greeting but a frame of kind %d", frame.kind);
     if (rc == 0) rc = gb_hello_decode(&hello, frame.payload, frame.size);
+    if (rc == 0) rc = may_join(g, &hello);
+    if (rc == 0 && gb_pipe_queued(g->pipe) > 0)
+        rc = gb_err_set(GB_EINVAL, "it says something before it has listened");
     if (rc < 0)
         guest_refused(g, rc);
     else
-        guest_ends(g, 0, &hello, gb_socket_take(g->socket));
+        guest_ends(g, 0, &hello, gb_pipe_take(g->pipe));
 }
 
 static void on_closed(void *user, int rc, const char *why)
 {
-    gb_err_set(GB_ELOST, "%s", rc < 0 ? why : "it left without a greeting");
-    guest_ends(user, GB_ELOST, NULL, -1);
+    gb_err_set(rc < 0 ? rc : GB_ELOST, "%s", rc < 0 ? why : "it left without a greeting");
+    guest_ends(user, rc < 0 ? rc : GB_ELOST, NULL, no_end);
 }
 
-static const gb_socket_events guest_events = {NULL, on_room, on_came, NULL, on_closed};
+static const gb_socket_events guest_events = {NULL, on_room, on_came, NULL, NULL, on_closed};
 
 int gb_greeter_open(gb_greeter **out, const gb_greeter_config *config)
 {
@@ -111,7 +134,7 @@ void gb_greeter_add(gb_greeter *greeter, int fd, const char *peer)
     guest *g = gb_mem_zalloc(greeter->config.mem, sizeof *g);
     if (!g) {
         close(fd);
-        greeter->config.greeted(greeter->config.user, GB_ENOMEM, NULL, -1, peer);
+        greeter->config.greeted(greeter->config.user, GB_ENOMEM, NULL, no_end, peer);
         return;
     }
     g->greeter = greeter;
@@ -119,8 +142,9 @@ void gb_greeter_add(gb_greeter *greeter, int fd, const char *peer)
     strncpy(g->peer, peer, sizeof g->peer - 1);
     gb_list_push(&greeter->guests, &g->link);
     greeter->count++;
-    int rc = gb_socket_open(&g->socket, greeter->config.loop, fd, &guest_events, g);
-    if (rc < 0) guest_ends(g, rc, NULL, -1);
+    int rc = gb_pipe_accept(&g->pipe, greeter->config.mem, greeter->config.loop, fd,
+                            greeter->config.tls, &guest_events, g);
+    if (rc < 0) guest_ends(g, rc, NULL, no_end);
 }
 
 uint64_t gb_greeter_tick(gb_greeter *greeter)
@@ -137,7 +161,7 @@ void gb_greeter_close(gb_greeter *greeter)
 {
     while (greeter->count > 0) {
         guest *g = oldest(greeter);
-        gb_socket_close(g->socket);
+        gb_pipe_close(g->pipe);
         guest_free(g);
     }
     gb_mem_free(greeter->config.mem, greeter, sizeof *greeter);

@@ -6,8 +6,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 enum { FLAG_BLOCKS = 1 };
 
@@ -15,7 +13,7 @@ typedef enum link_state { SAYING, READY } link_state;
 
 struct gb_link {
     gb_mem *mem;
-    gb_socket *socket;
+    gb_pipe *pipe;
     const gb_link_events *events;
     void *user;
     link_state state;
@@ -94,7 +92,7 @@ int gbi_link_judge(const gb_hello *ours, const gb_hello *theirs)
 
 static int say(gb_link *link, uint8_t kind)
 {
-    gb_buf *out = gb_socket_out(link->socket);
+    gb_buf *out = gb_pipe_out(link->pipe);
     size_t mark;
     int rc = gb_frame_begin(out, &mark);
     if (rc < 0) return rc;
@@ -102,7 +100,7 @@ static int say(gb_link *link, uint8_t kind)
         gb_frame_drop(out, mark);
     else
         rc = gb_frame_end(out, mark, kind, 0);
-    if (rc == 0) gb_socket_put(link->socket);
+    if (rc == 0) gb_pipe_put(link->pipe);
     return rc;
 }
 
@@ -131,7 +129,7 @@ static void link_fail(gb_link *link, int rc, const char *why)
     void *user = link->user;
     char text[512];
     snprintf(text, sizeof text, "%s", why);
-    if (link->socket) gb_socket_close(link->socket);
+    if (link->pipe) gb_pipe_close(link->pipe);
     link_free(link);
     events->closed(user, rc, text);
 }
@@ -305,11 +303,14 @@ static void on_drained(void *user)
 static void on_closed(void *user, int rc, const char *why)
 {
     gb_link *link = user;
-    link->socket = NULL;
+    link->pipe = NULL;
+    if (rc == 0 && link->state == SAYING)
+        why = "it closed without a welcome: is TLS on at one end?";
     link_fail(link, rc < 0 ? rc : GB_ELOST, why);
 }
 
-static const gb_socket_events socket_events = {on_opened, on_room, on_came, on_drained, on_closed};
+static const gb_socket_events socket_events = {on_opened, on_room,    on_came,
+                                               NULL,      on_drained, on_closed};
 
 /* ---- opening and closing ---- */
 
@@ -328,13 +329,14 @@ static gb_link *link_new(gb_mem *mem, const gb_hello *hello, size_t bytes_max,
     return link;
 }
 
-int gb_link_connect(gb_link **out, gb_mem *mem, gb_loop *loop, const char *address,
+int gb_link_connect(gb_link **out, gb_mem *mem, gb_loop *loop, const char *address, gb_tls *tls,
                     const gb_hello *hello, size_t bytes_max, uint64_t timeout_ns,
                     const gb_link_events *events, void *user)
 {
     gb_link *link = link_new(mem, hello, bytes_max, events, user);
     if (!link) return GB_ENOMEM;
-    int rc = gb_socket_connect(&link->socket, loop, address, timeout_ns, &socket_events, link);
+    int rc =
+        gb_pipe_connect(&link->pipe, mem, loop, address, tls, timeout_ns, &socket_events, link);
     if (rc < 0) {
         link_free(link);
         return rc;
@@ -343,16 +345,17 @@ int gb_link_connect(gb_link **out, gb_mem *mem, gb_loop *loop, const char *addre
     return 0;
 }
 
-int gb_link_accept(gb_link **out, gb_mem *mem, gb_loop *loop, int fd, const gb_hello *welcome,
-                   size_t bytes_max, const gb_link_events *events, void *user)
+int gb_link_accept(gb_link **out, gb_mem *mem, gb_loop *loop, gb_pipe_end end,
+                   const gb_hello *welcome, size_t bytes_max, const gb_link_events *events,
+                   void *user)
 {
     gb_link *link = link_new(mem, welcome, bytes_max, events, user);
     if (!link) {
-        close(fd);
+        gb_pipe_end_close(&end);
         return GB_ENOMEM;
     }
-    int rc = gb_socket_open(&link->socket, loop, fd, &socket_events, link);
-    if (rc == 0 && (rc = say(link, GBI_LINK_WELCOME)) < 0) gb_socket_close(link->socket);
+    int rc = gb_pipe_open(&link->pipe, mem, loop, end, &socket_events, link);
+    if (rc == 0 && (rc = say(link, GBI_LINK_WELCOME)) < 0) gb_pipe_close(link->pipe);
     if (rc < 0) {
         link_free(link);
         return rc;
@@ -363,23 +366,20 @@ int gb_link_accept(gb_link **out, gb_mem *mem, gb_loop *loop, int fd, const gb_h
     return 0;
 }
 
-void gb_link_refuse(int fd, int rc, const char *why)
+void gb_link_refuse(gb_pipe_end end, gb_mem *mem, const char *why)
 {
     uint8_t bytes[GB_FRAME_HEADER_BYTES + 256];
     size_t size = strlen(why);
     if (size > 256) size = 256;
-    (void)rc;
     memcpy(bytes + GB_FRAME_HEADER_BYTES, why, size);
     gb_frame_header(bytes, GBI_LINK_REFUSED, 0, why, size);
-    /* Its buffer is empty as yet; who does not listen misses nothing that matters. */
-    ssize_t sent = send(fd, bytes, GB_FRAME_HEADER_BYTES + size, MSG_NOSIGNAL | MSG_DONTWAIT);
-    (void)sent;
-    close(fd);
+    gb_pipe_end_say(&end, mem, bytes, GB_FRAME_HEADER_BYTES + size);
+    gb_pipe_end_close(&end);
 }
 
 void gb_link_close(gb_link *link)
 {
-    gb_socket_close(link->socket);
+    gb_pipe_close(link->pipe);
     link_free(link);
 }
 
@@ -387,7 +387,7 @@ void gb_link_close(gb_link *link)
 
 gb_buf *gb_link_begin(gb_link *link, gb_block *const *blocks, uint32_t count)
 {
-    gb_buf *out = gb_socket_out(link->socket);
+    gb_buf *out = gb_pipe_out(link->pipe);
     if (gb_frame_begin(out, &link->mark) < 0) return NULL;
     if (count == 0) return out;
     int rc = gb_buf_put(out, &count, sizeof count);
@@ -403,7 +403,7 @@ gb_buf *gb_link_begin(gb_link *link, gb_block *const *blocks, uint32_t count)
 int gb_link_end(gb_link *link, uint8_t kind, gb_block *const *blocks, uint32_t count)
 {
     GB_CHECK(kind >= GB_LINK_KINDS && link->state == READY);
-    gb_buf *out = gb_socket_out(link->socket);
+    gb_buf *out = gb_pipe_out(link->pipe);
     size_t all = out->size - link->mark;
     for (uint32_t i = 0; i < count; i++) all += blocks[i]->bytes;
     if (all > link->bytes_max || count > GB_LINK_BLOCKS_MAX) {
@@ -414,18 +414,18 @@ int gb_link_end(gb_link *link, uint8_t kind, gb_block *const *blocks, uint32_t c
     int rc = gb_frame_end(out, link->mark, kind, count ? FLAG_BLOCKS : 0);
     if (rc < 0) return rc;
     for (uint32_t i = 0; i < count; i++)
-        if (gb_socket_put_block(link->socket, blocks[i], 0, blocks[i]->bytes) < 0) {
+        if (gb_pipe_put_block(link->pipe, blocks[i], 0, blocks[i]->bytes) < 0) {
             /* Half a message stands in the way of all others. */
             link_fail(link, GB_ENOMEM, "out of memory in the middle of a message");
             return GB_ENOMEM;
         }
-    gb_socket_put(link->socket);
+    gb_pipe_put(link->pipe);
     return 0;
 }
 
 void gb_link_drop(gb_link *link)
 {
-    gb_frame_drop(gb_socket_out(link->socket), link->mark);
+    gb_frame_drop(gb_pipe_out(link->pipe), link->mark);
 }
 
 bool gb_link_is_ready(const gb_link *link)
@@ -435,10 +435,10 @@ bool gb_link_is_ready(const gb_link *link)
 
 size_t gb_link_queued(const gb_link *link)
 {
-    return gb_socket_queued(link->socket);
+    return gb_pipe_queued(link->pipe);
 }
 
 const char *gb_link_peer(const gb_link *link)
 {
-    return gb_socket_peer(link->socket);
+    return gb_pipe_peer(link->pipe);
 }

@@ -13,8 +13,8 @@
 #ifndef GB_CLUSTER_LINK_H
 #define GB_CLUSTER_LINK_H
 
+#include "cluster/pipe.h"
 #include "cluster/table.h"
-#include "sys/net.h"
 
 enum {
     GB_LINK_VERSION = 1,
@@ -50,17 +50,18 @@ typedef struct gb_link_events {
 } gb_link_events;
 
 /* Connects and says hello; `ready` or `closed` tells how it went. bytes_max: of one message. */
-int gb_link_connect(gb_link **out, gb_mem *mem, gb_loop *loop, const char *address,
+int gb_link_connect(gb_link **out, gb_mem *mem, gb_loop *loop, const char *address, gb_tls *tls,
                     const gb_hello *hello, size_t bytes_max, uint64_t timeout_ns,
                     const gb_link_events *events, void *user);
 
-/* The accepted side, on the loop where the link is to stay: takes fd over (also when it fails) and
+/* The accepted side, on the loop where the link is to stay: takes end over (also when it fails) and
  * welcomes the peer. */
-int gb_link_accept(gb_link **out, gb_mem *mem, gb_loop *loop, int fd, const gb_hello *welcome,
-                   size_t bytes_max, const gb_link_events *events, void *user);
+int gb_link_accept(gb_link **out, gb_mem *mem, gb_loop *loop, gb_pipe_end end,
+                   const gb_hello *welcome, size_t bytes_max, const gb_link_events *events,
+                   void *user);
 
 /* Tells a peer on a fresh connection why it is not welcome, if it listens, and closes that. */
-void gb_link_refuse(int fd, int rc, const char *why);
+void gb_link_refuse(gb_pipe_end end, gb_mem *mem, const char *why);
 
 void gb_link_close(gb_link *link);
 
@@ -79,7 +80,7 @@ const char *gb_link_peer(const gb_link *link);
 /* ---- before a link: the hello of who connected ---- */
 
 /* Reads it from a fresh connection on the loop that listens. done runs once: rc 0 with the hello
- * and the descriptor (now the receiver's), or an error (the connection is closed). */
+ * and the connection (now the receiver's), or an error (the connection is closed). */
 typedef struct gb_greeter gb_greeter;
 
 typedef struct gb_greeter_config {
@@ -87,7 +88,8 @@ typedef struct gb_greeter_config {
     gb_loop *loop;
     uint64_t timeout_ns;  /* who says nothing for so long is gone */
     uint32_t waiting_max; /* more at once: the oldest goes */
-    void (*greeted)(void *user, int rc, const gb_hello *hello, int fd, const char *peer);
+    gb_tls *tls;          /* NULL: none */
+    void (*greeted)(void *user, int rc, const gb_hello *hello, gb_pipe_end end, const char *peer);
     void *user;
 } gb_greeter_config;
 

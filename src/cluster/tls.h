@@ -58,7 +58,7 @@ void gb_tls_session_close(gb_tls_session *session);
 int gb_tls_take(gb_tls_session *session, const void *bytes, size_t size);
 
 /* Plain bytes: how many, 0: none now, GB_ECLOSED: the other end said goodbye. Makes the handshake
- * go on, so it is also called first, with a room of any size. */
+ * go on, so it is also called first; with no room it does only that. */
 int64_t gb_tls_read(gb_tls_session *session, void *at, size_t room);
 
 /* Is the handshake over? */

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { JOIN_MS = 30000, LOOK_MS = 500, CLOSE_S = 10 };
+enum { JOIN_MS = 30000, LOOK_MS = 500, TWIN_MS = 50, CLOSE_S = 10 };
 
 static int fail(int rc)
 {
@@ -52,6 +52,8 @@ static int serve(gb_host *host, const sigset_t *set, double wait_ms, double drai
     printf("ready %s\n", gb_address(host));
     fflush(stdout);
     int got = wait_for(set, host);
+    struct timespec moment = {0, TWIN_MS * 1000000L};
+    if (got) sigtimedwait(set, NULL, &moment); /* timeout(1) says it to the group once more */
     struct sigaction action = {.sa_handler = on_alarm};
     sigaction(SIGALRM, &action, NULL);
     sigaction(SIGTERM, &action, NULL);

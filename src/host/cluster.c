@@ -14,10 +14,19 @@ static const char *cluster_name(const gb_host *host)
     return host->config.cluster_name ? host->config.cluster_name : "gpubridge";
 }
 
+static gb_tls_config tls_of(gb_host *host)
+{
+    return (gb_tls_config){.mem = &host->mem,
+                           .ca_file = host->config.tls_ca,
+                           .cert_file = host->config.tls_cert,
+                           .key_file = host->config.tls_key};
+}
+
 static int open_client(gb_host *host)
 {
     gb_client_config config = {.mem = &host->mem,
                                .silo = host->silo,
+                               .tls = tls_of(host),
                                .gateways = host->config.connect,
                                .cluster = cluster_name(host)};
     return gb_client_open(&host->client, &config);
@@ -30,6 +39,8 @@ int gbi_cluster_open(gb_host *host)
         return gb_err_set(GB_EINVAL, "cluster and connect: a silo is a member or a client");
     if ((given->cluster || given->connect) && given->virtual_time)
         return gb_err_set(GB_EINVAL, "cluster and connect need real time, not virtual_time");
+    if (given->tls_ca ? !given->tls_cert || !given->tls_key : given->tls_cert || given->tls_key)
+        return gb_err_set(GB_EINVAL, "TLS needs tls_ca, tls_cert and tls_key together");
     if (given->connect) return open_client(host);
     if (!given->cluster) {
         if (!given->listen && !given->advertise && !given->silo_name) return 0;
@@ -48,6 +59,7 @@ int gbi_cluster_open(gb_host *host)
     config.advertise = given->advertise;
     config.labels = given->labels;
     config.open = given->cluster_open != 0;
+    config.tls = tls_of(host);
     return gb_cluster_open(&host->cluster, &config);
 }
 

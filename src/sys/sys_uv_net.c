@@ -156,7 +156,8 @@ static void count_queued(gb_socket *socket)
 void gb_socket_put(gb_socket *socket)
 {
     count_queued(socket);
-    if (socket->queued == 0 || !socket->watch || socket->search || socket->blocked) return;
+    if (!socket->watch || socket->search || socket->blocked) return;
+    if (socket->queued == 0 && !socket->events->leaving) return;
     gb_list_unlink(&socket->dirty);
     gb_list_push(&socket->loop->dirty, &socket->dirty);
 }
@@ -257,6 +258,13 @@ static int write_out(gb_socket *socket)
 
 static void flush(gb_socket *socket)
 {
+    if (socket->events->leaving) {
+        watch *w = socket->watch;
+        socket->events->leaving(socket->user);
+        if (!w->socket) return;
+        gb_list_unlink(&socket->dirty); /* what it has put leaves now */
+        count_queued(socket);
+    }
     int error = write_out(socket);
     if (error) {
         socket_fail(socket, GB_ELOST, strerror(error));

@@ -89,7 +89,7 @@ static void on_closed(void *user, int rc, const char *why)
     snprintf(e->why, sizeof e->why, "%s", why ? why : "");
 }
 
-static const gb_socket_events events = {on_opened, on_room, on_came, on_drained, on_closed};
+static const gb_socket_events events = {on_opened, on_room, on_came, NULL, on_drained, on_closed};
 
 static void on_accepted(void *user, int fd, const char *peer)
 {

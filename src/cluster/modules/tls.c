@@ -274,7 +274,7 @@ static int64_t session_read(void *state, void *at, size_t room)
     size_t came = 0;
     if (s->has_ended) return s->of->error(GB_ECLOSED, "the TLS session is over");
     ERR_clear_error();
-    int fine = SSL_read_ex(s->ssl, at, room, &came);
+    int fine = room > 0 ? SSL_read_ex(s->ssl, at, room, &came) : SSL_do_handshake(s->ssl) == 1;
     if (fine) return (int64_t)came;
     int code = SSL_get_error(s->ssl, fine);
     if (code == SSL_ERROR_WANT_READ || code == SSL_ERROR_WANT_WRITE) return 0;
