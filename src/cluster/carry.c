@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ID_BYTES = GB_CALL_TYPE_BYTES + GB_CALL_KEY_BYTES + 2, DIRECT = GB_CALL_DOOR_1 };
-enum { CHOSEN = GB_CALL_DOOR_2, TOKEN_SHIFT = 32 };
+enum { ID_BYTES = GB_CALL_TYPE_BYTES + GB_CALL_KEY_BYTES + 2, DIRECT = GB_WAY_DOOR_1 };
+enum { CHOSEN = GB_WAY_DOOR_2, TOKEN_SHIFT = 32 };
 
 /* ---- the cache: where grains were last seen ---- */
 
@@ -241,7 +241,7 @@ void gbi_pend_place(gbi_carrier *c, gbi_pend *pend)
     }
     gb_list_unlink(&pend->link);
     gb_list_push(&ask->calls, &pend->link);
-    if (fresh) ask_send(c, ask, call->flags & CHOSEN);
+    if (fresh) ask_send(c, ask, call->way & CHOSEN);
 }
 
 /* ---- the door ---- */

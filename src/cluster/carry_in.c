@@ -125,8 +125,8 @@ static int fill(gbi_carrier *c, gb_call *call, const gb_call_frame *f, gb_block 
     uint64_t now = gb_now(silo->sys);
     call->deadline = f->left_ns < GB_FOREVER - now ? now + f->left_ns : GB_FOREVER;
     call->priority = f->priority;
-    call->flags =
-        GB_CALL_AFAR | (f->oneway ? GB_CALL_ONEWAY : 0) | (f->placed ? GB_CALL_DOOR_2 : 0);
+    call->flags = f->oneway ? GB_CALL_ONEWAY : 0;
+    call->way = GB_WAY_AFAR | (f->placed ? GB_WAY_DOOR_2 : 0);
     return 0;
 }
 
@@ -141,7 +141,7 @@ static int serve(gbi_inlet *inlet, const gb_call_frame *f, gb_block **blocks, ui
     }
     int rc = fill(c, call, f, blocks, count);
     if (rc == 0) {
-        if (!inlet->client) call->flags |= GB_CALL_DOOR_1;
+        if (!inlet->client) call->way |= GB_WAY_DOOR_1;
         call->done = call_done;
         call->user = s;
         rc = gb_call_send(call);

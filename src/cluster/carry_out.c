@@ -326,11 +326,11 @@ void gbi_pend_go(gbi_carrier *c, gbi_pend *pend, uint64_t silo, bool chosen)
     gb_list_unlink(&pend->link);
     if (silo == config->self(config->user) && silo) { /* others think that it is to be here */
         gbi_cache_put(c, gb_key_hash(call->type, call->key), 0);
-        if (chosen) call->flags |= GB_CALL_DOOR_2;
+        if (chosen) call->way |= GB_WAY_DOOR_2;
         gb_far_again(c->worker, gbi_pend_free(c, pend));
         return;
     }
-    if (call->flags & GB_CALL_DOOR_1) {
+    if (call->way & GB_WAY_DOOR_1) {
         tell_moved(c, pend, silo, chosen);
         return;
     }

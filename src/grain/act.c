@@ -277,7 +277,7 @@ static void detach(gb_worker *worker, gb_act *act, gb_call *call)
     call->state &= (uint8_t) ~(GB_AT_QUEUED | GB_AT_ROOM);
     call->act = NULL;
     call->hops = 0;
-    call->flags &= (uint8_t)~GB_CALL_PLACED;
+    call->way &= (uint8_t)~GB_WAY_PLACED;
     gb_key key = gb_act_key(act); /* the twin of a one-way call has none of its own */
     if (call->flags & GB_CALL_TICK)
         gb_call_fail(call, GB_ECANCELED, "its grain was deactivated");

@@ -90,7 +90,7 @@ void gbi_call_free(gb_call *call)
     call->answered = call->away = call->watched = call->look = false;
     call->rc = 0;
     call->priority = 0;
-    call->hops = call->turned = 0;
+    call->hops = call->way = call->turned = 0;
     call->caller = NULL;
     call->waits = NULL;
     call->body = NULL;

@@ -195,17 +195,21 @@ void gb_act_each(gb_worker *worker, gb_type *type, void (*fn)(gb_act *act, void 
 
 /* ---- calls ---- */
 
-/* What a call is; fixed once it is sent, but for the last two. */
+/* What a call is; fixed once it is sent. */
 enum {
     GB_CALL_ONEWAY =
         1,            /* a tell: answered when it is queued (or refused), its result goes nowhere */
     GB_CALL_HOOK = 2, /* on_activate, on_deactivate */
     GB_CALL_DETACHED = 4, /* a spawned turn: it shares its activation with other turns */
-    GB_CALL_TICK = 8,     /* a timer's: does not keep the activation alive */
-    GB_CALL_AFAR = 16,    /* its bytes came from another process: trust nothing */
-    GB_CALL_PLACED = 32,  /* far.h: it was decided that its grain is to be here */
-    GB_CALL_DOOR_1 = 64,  /* two of the door's own; they change nothing here */
-    GB_CALL_DOOR_2 = 128
+    GB_CALL_TICK = 8      /* a timer's: does not keep the activation alive */
+};
+
+/* How it goes to and comes from other silos (far.h); belongs to the worker that it is at. */
+enum {
+    GB_WAY_AFAR = 1,   /* its bytes came from another process: trust nothing */
+    GB_WAY_PLACED = 2, /* it was decided that its grain is to be here */
+    GB_WAY_DOOR_1 = 4, /* two of the door's own; they change nothing here */
+    GB_WAY_DOOR_2 = 8
 };
 
 /* Where it is; belongs to the worker that it is at. */
@@ -242,6 +246,7 @@ struct gb_call { /* whole cache lines: neighbours in memory may be at different 
     int rc;
     int8_t priority;
     uint8_t hops;           /* between workers, on the way to its activation */
+    uint8_t way;            /* GB_WAY_...; as hops, it goes with the call */
     uint8_t turned;         /* away, by activations that ended before it could begin */
     atomic_uchar cancelled; /* written at origin: the caller is gone; read by the turn */
     gb_call *

@@ -167,10 +167,10 @@ void gbi_far_ended(gb_worker *worker, gb_type *type, gb_key key)
 static bool ask_far(gb_worker *worker, gb_call *call)
 {
     gb_far *far = worker->silo->far;
-    if (!far || call->flags & GB_CALL_PLACED) return false;
+    if (!far || call->way & GB_WAY_PLACED) return false;
     int rc = far->place(far, worker, call);
     if (rc == GB_OP_READY) {
-        call->flags |= GB_CALL_PLACED;
+        call->way |= GB_WAY_PLACED;
         return false;
     }
     if (rc < 0) {
@@ -196,19 +196,19 @@ void gb_silo_set_turns_until(gb_silo *silo, uint64_t until)
 
 void gb_far_here(gb_worker *worker, gb_call *call)
 {
-    call->flags |= GB_CALL_PLACED;
+    call->way |= GB_WAY_PLACED;
     gbi_call_arrive(worker, call);
 }
 
 void gb_far_again(gb_worker *worker, gb_call *call)
 {
-    call->flags &= (uint8_t)~GB_CALL_PLACED;
+    call->way &= (uint8_t)~GB_WAY_PLACED;
     send_to(worker, route(worker, call), call);
 }
 
 void gb_far_answer(gb_call *call)
 {
-    call->flags |= GB_CALL_AFAR;
+    call->way |= GB_WAY_AFAR;
     gbi_call_return(call);
 }
 
@@ -293,7 +293,7 @@ gb_act *gb_act_make(gb_worker *worker, gb_type *type, gb_key key)
 static bool known_far(gb_worker *worker, gb_call *call)
 {
     gb_far *far = worker->silo->far;
-    if (!far || call->flags & GB_CALL_AFAR) return false;
+    if (!far || call->way & GB_WAY_AFAR) return false;
     if (!atomic_load_explicit(&call->type->foreign, memory_order_acquire) &&
         !gbi_far_asks(call->type))
         return false;

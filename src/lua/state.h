@@ -75,6 +75,7 @@ struct gbl_state {
     struct gbl_waiter *spare_waiters; /* future.c */
     int spare_waiter_count;
     gb_list pending, sleepers, op_waits, idlers; /* what is under way */
+    atomic_int posting; /* threads that tell the end of an op just now: the worker must stay */
     uint64_t random[2];
     uint64_t clock, clock_pass, clock_ticks; /* gbl_now: last read, in the pass of, at */
 };
@@ -236,7 +237,7 @@ int gbl_caller_push(lua_State *L, const void *bytes, size_t size);
 typedef enum { GBL_FROM_HERE, GBL_FROM_AFAR } gbl_from;
 static inline gbl_from gbl_from_of(const gb_call *call)
 {
-    return call->flags & GB_CALL_AFAR ? GBL_FROM_AFAR : GBL_FROM_HERE;
+    return call->way & GB_WAY_AFAR ? GBL_FROM_AFAR : GBL_FROM_HERE;
 }
 
 /* Pushes the values: how many, or negative with the stack as it was. Never trusts the bytes. Blocks

@@ -90,12 +90,15 @@ static void op_ended(gb_node *node, void *reader)
 static void op_done(gb_op *op, int rc)
 {
     op_wait *w = GB_CONTAINER(op, op_wait, pub.op);
-    gb_worker *worker = w->state->worker;
+    gbl_state *state = w->state;
+    gb_worker *worker = state->worker;
+    atomic_fetch_add(&state->posting, 1); /* from the push on the wait may be gone */
     w->rc = rc;
     w->node.run = op_ended;
     gb_worker_post(worker, &w->node);
     if (gb_sys_is_sim(worker->silo->sys))
         gb_loop_wake(worker->loop); /* it never dozes there: post wakes nobody */
+    atomic_fetch_sub(&state->posting, 1);
 }
 
 static void op_late(gb_timer *timer)

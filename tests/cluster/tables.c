@@ -433,6 +433,8 @@ static void test_stopped_and_killed(void **state)
     uint64_t version = 0;
     if (gb_table_touch(hasty, 1, 3) == 0 && strcmp(eng.name, "postgres") != 0) {
         kill(eng.pid, SIGSTOP);
+        int status; /* all its threads have stopped */
+        assert_true(waitpid(eng.pid, &status, WUNTRACED) == eng.pid && WIFSTOPPED(status));
         assert_int_equal(read_fails(hasty), GB_ETIMEDOUT);
         kill(eng.pid, SIGCONT);
     }

@@ -109,7 +109,8 @@ static void carry(kit *to, gb_call *call)
     assert_int_equal(gb_call_set_key(remote, call->key), 0);
     assert_int_equal(gb_buf_put(&remote->bytes, call->bytes.data, call->bytes.size), 0);
     remote->deadline = call->deadline;
-    remote->flags = (call->flags & GB_CALL_ONEWAY) | GB_CALL_AFAR;
+    remote->flags = call->flags & GB_CALL_ONEWAY;
+    remote->way = GB_WAY_AFAR;
     remote->done = answered;
     remote->user = call;
     int rc = gb_call_send(remote);
