@@ -49,6 +49,7 @@ int gb_membership_open(gb_membership **out, const gb_membership_config *config)
     while (m->id == 0);
     self.id = m->id;
     m->want = GB_SILO_ACTIVE;
+    m->hint_at = UINT64_MAX;
     int rc = gb_member_copy(&m->self, m->mem, &self);
     if (rc == 0 && (named < 1 || named >= (int)sizeof self.name || addressed < 1 ||
                     addressed >= (int)sizeof self.address))
@@ -75,6 +76,7 @@ static void end_op(gb_membership *m)
 void gb_membership_close(gb_membership *m)
 {
     end_op(m);
+    gbi_member_hear_close(m);
     gb_view_unref(m->table);
     gb_view_unref(m->view);
     gb_mem *mem = m->mem;
@@ -420,67 +422,6 @@ void gb_membership_touched(gb_membership *m, int rc, gb_times at, gb_member_acti
 
 /* ---- messages ---- */
 
-static void heard_change(gb_membership *m, const gb_message *message, gb_member_actions *out)
-{
-    gb_view *table;
-    gb_row *row = NULL;
-    if (!m->table || gb_view_id_order(message->from, m->table->id) != 0 ||
-        gb_view_id_order(message->view, m->table->id) <= 0)
-        return;
-    if (message->row && gb_row_new(&row, m->mem, message->row) < 0) return;
-    if (gb_view_write(&table, m->table, message->view.version, row, message->ids, message->count) ==
-        0) {
-        if (gb_view_id_order(table->id, message->view) == 0)
-            gbi_member_table(m, table, false, out);
-        else
-            gb_view_unref(table);
-    }
-    gb_row_unref(row);
-}
-
-/* A peer's whole view: as good as the table, while that is out of reach. */
-static void heard_view(gb_membership *m, const gb_message *message, gb_member_actions *out)
-{
-    gb_view_id known = gbi_member_known(m);
-    if (gb_view_id_order(message->view, known) <= 0 || m->regress_at) return;
-    gb_view *table;
-    gb_table_view read = {.version = message->view.version, .count = message->count};
-    size_t bytes = message->count * sizeof *read.rows;
-    read.rows = gb_mem_alloc(m->mem, bytes);
-    if (!read.rows) return;
-    for (uint32_t i = 0; i < message->count; i++) read.rows[i] = message->rows[i]->member;
-    int rc = gb_view_read(&table, m->mem, m->config.ring_seed, &read, m->table);
-    gb_mem_free(m->mem, read.rows, bytes);
-    if (rc < 0) return;
-    if (gb_view_id_order(table->id, message->view) == 0 &&
-        (!m->view || gbi_member_covers(m, table)))
-        gbi_member_table(m, table, false, out);
-    else
-        gb_view_unref(table);
-}
-
-static void tell_view(gb_membership *m, uint64_t to, gb_member_actions *out)
-{
-    if (!m->view || m->view != m->table) return;
-    gb_message *answer = gbi_member_send(m, out, to, GB_MSG_VIEW);
-    if (!answer) return;
-    out->items[out->count - 1].view = gb_view_ref(m->view);
-    answer->rows = m->view->rows;
-    answer->count = m->view->count;
-}
-
-static void hint(gb_membership *m, uint64_t from, gb_view_id view)
-{
-    if (gb_view_id_order(view, m->hint) > 0) {
-        m->hint = view;
-        m->hint_from = from;
-    } else if (gb_view_id_order(view, m->hint) == 0)
-        m->hint_from = from;
-    if (gb_view_id_order(view, gbi_member_known(m)) <= 0 || m->failures || m->regress_at) return;
-    if (m->op == GB_OP_READ) return;
-    gbi_member_read_by(m, m->at.now + gbi_member_random(m) % (m->config.rules.hint_spread_ns + 1));
-}
-
 bool gb_membership_message(gb_membership *m, uint64_t from, const gb_message *message, gb_times at,
                            gb_member_actions *out)
 {
@@ -488,7 +429,7 @@ bool gb_membership_message(gb_membership *m, uint64_t from, const gb_message *me
     const gb_member *sender = m->view ? gb_view_find(m->view, from) : NULL;
     if (sender && sender->state == GB_SILO_DEAD) {
         if (message->kind == GB_MSG_VIEW_ASK)
-            tell_view(m, from, out);
+            gbi_member_tell_view(m, from, out);
         else if (message->kind != GB_MSG_FENCE)
             gbi_member_send(m, out, from, GB_MSG_FENCE);
         finish(m, out);
@@ -496,13 +437,13 @@ bool gb_membership_message(gb_membership *m, uint64_t from, const gb_message *me
     }
     switch (message->kind) {
     case GB_MSG_CHANGE:
-        heard_change(m, message, out);
+        gbi_member_heard_change(m, message, out);
         break;
     case GB_MSG_VIEW:
-        heard_view(m, message, out);
+        gbi_member_heard_view(m, message, out);
         break;
     case GB_MSG_VIEW_ASK:
-        tell_view(m, from, out);
+        gbi_member_tell_view(m, from, out);
         break;
     case GB_MSG_FENCE:
         if (!m->must_read && gb_view_id_order(message->view, gbi_member_known(m)) > 0)
@@ -511,7 +452,7 @@ bool gb_membership_message(gb_membership *m, uint64_t from, const gb_message *me
     default:
         gbi_member_probe_message(m, from, message, out);
     }
-    if (!m->ended) hint(m, from, message->view);
+    if (!m->ended) gbi_member_hint(m, from, message->view);
     finish(m, out);
     return false;
 }

@@ -33,6 +33,7 @@ static void read_table(gb_membership *m, gb_member_actions *out)
     if (!gbi_member_do(m, out, GB_DO_READ)) return;
     begin(m, GB_OP_READ);
     m->read_at = UINT64_MAX;
+    m->hint_at = UINT64_MAX;
 }
 
 /* Writes a row as it is to be; true: it is on its way. */
@@ -299,7 +300,11 @@ void gbi_member_plan(gb_membership *m, gb_member_actions *out)
         gbi_member_end(m, GB_WHY_STOPPED, out); /* the others will find out */
         return;
     }
+    /* What was told of has come by itself, mostly. */
+    if (m->hint_at != UINT64_MAX && gb_view_id_order(m->hint, gbi_member_known(m)) <= 0)
+        m->hint_at = UINT64_MAX;
     if (m->op != GB_OP_NONE) return;
+    if (m->at.now >= m->hint_at && !m->failures && !m->regress_at) gbi_member_read_by(m, m->at.now);
     if (m->at.now >= m->read_at || !m->table) {
         if (m->at.now >= m->read_at) read_table(m, out);
         return;
@@ -317,6 +322,7 @@ uint64_t gbi_member_plan_next(const gb_membership *m)
     uint64_t next = m->want == GB_SILO_DEAD ? m->stop_at : UINT64_MAX;
     if (m->op != GB_OP_NONE) return next;
     if (m->read_at < next) next = m->read_at;
+    if (m->hint_at < next && !m->failures && !m->regress_at) next = m->hint_at;
     if (m->write_at > m->at.now && m->write_at < next) next = m->write_at;
     return m->table && m->touch_at > m->at.now && m->touch_at < next ? m->touch_at : next;
 }

@@ -5,7 +5,7 @@
 #include "base/err.h"
 #include "cluster/member.h"
 
-enum { GB_RELAYS_MAX = 64, GB_VOTES_SEEN = GB_MEMBER_VOTES_MAX };
+enum { GB_RELAYS_MAX = 64, GB_EARLY_MAX = 8, GB_VOTES_SEEN = GB_MEMBER_VOTES_MAX };
 
 typedef enum gb_table_op {
     GB_OP_NONE,
@@ -44,6 +44,14 @@ typedef struct gb_relay {
     uint64_t asker, asker_seq, silo, seq, until;
 } gb_relay;
 
+/* A change that came before the one that it follows. */
+typedef struct gb_early {
+    gb_view_id from, to;
+    gb_row *row;
+    uint64_t *ids;
+    uint32_t count;
+} gb_early;
+
 struct gb_membership {
     gb_mem *mem;
     gb_membership_config config; /* its texts are `self`'s */
@@ -79,6 +87,9 @@ struct gb_membership {
     uint32_t conflicts, failures; /* in a row */
     gb_view_id hint;              /* the newest view that somebody told of */
     uint64_t hint_from;
+    uint64_t hint_at; /* when the table is read for it, if it is not here by then */
+    gb_early early[GB_EARLY_MAX];
+    uint32_t early_count;
 
     gb_target *targets;
     uint32_t target_count, target_room;
@@ -95,6 +106,13 @@ struct gb_membership {
     gb_relay relays[GB_RELAYS_MAX];
     uint32_t relay_count;
 };
+
+/* member_hear.c: what others tell of the table */
+void gbi_member_heard_change(gb_membership *m, const gb_message *message, gb_member_actions *out);
+void gbi_member_heard_view(gb_membership *m, const gb_message *message, gb_member_actions *out);
+void gbi_member_hint(gb_membership *m, uint64_t from, gb_view_id view);
+void gbi_member_tell_view(gb_membership *m, uint64_t to, gb_member_actions *out);
+void gbi_member_hear_close(gb_membership *m);
 
 /* member.c */
 uint64_t gbi_member_random(gb_membership *m);

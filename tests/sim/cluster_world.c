@@ -260,17 +260,9 @@ static void run_event(world *w, event *e)
     }
 }
 
-void world_run(world *w)
+void world_advance(world *w, uint64_t until)
 {
-    bool ended = false;
-    while (w->heap_count && !w->broken[0]) {
-        if (w->heap[0].at > w->until) {
-            if (ended) break;
-            w->now = w->until;
-            check_end(w);
-            ended = true;
-            break;
-        }
+    while (w->heap_count && !w->broken[0] && w->heap[0].at <= until) {
         event e = take(w);
         w->now = e.at;
         if (!w->quiet && w->now >= w->faults_until) {
@@ -283,4 +275,11 @@ void world_run(world *w)
         run_event(w, &e);
         if (w->steps % 64 == 0) check_twice(w);
     }
+    if (!w->broken[0]) w->now = until;
+}
+
+void world_run(world *w)
+{
+    world_advance(w, w->until);
+    if (!w->broken[0]) check_end(w);
 }

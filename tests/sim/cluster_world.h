@@ -262,7 +262,8 @@ typedef struct world_config {
 /* cluster_world.c */
 const char *count_text(int which);
 void world_open(world *w, const world_config *config);
-void world_run(world *w);
+void world_advance(world *w, uint64_t until);
+void world_run(world *w); /* to the end, and the last checks */
 void world_close(world *w);
 void world_push(world *w, uint64_t at, event_kind kind, uint32_t index, uint64_t a, uint64_t b,
                 void *ptr);

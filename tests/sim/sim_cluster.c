@@ -7,6 +7,7 @@
  * SIM_VERBOSE=1 prints what a run's silos say, SIM_GRAIN=N what happens to one grain. */
 #include "cluster_world.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -201,18 +202,120 @@ static int detect(void)
     return count < 50 || longest > 5 * SEC;
 }
 
+/* ---- what a large cluster costs ---- */
+
+static double agree(world *w, const char *what)
+{
+    uint64_t start = w->now;
+    while (w->now < start + 120 * SEC) {
+        world_advance(w, w->now + 20 * MS);
+        if (w->broken[0]) printf("BROKEN %s\n", w->broken);
+        if (w->broken[0]) return -1;
+        if (check_agreed(w)) break;
+    }
+    double took = (double)(w->now - start) / 1e9;
+    printf("%s: all agree after %.2f s\n", what, took);
+    return took;
+}
+
+static void reset(world *w)
+{
+    memset(w->messages, 0, sizeof w->messages);
+    memset(w->bytes, 0, sizeof w->bytes);
+    w->table_reads = w->table_writes = w->table_touches = 0;
+}
+
+/* What was sent since the last reset, for each silo; seconds 0: in all. */
+static void costs(world *w, double seconds)
+{
+    double per = w->silos * (seconds > 0 ? seconds : 1);
+    for (int i = 1; i < GB_MSG_KINDS; i++) {
+        if (!w->messages[i]) continue;
+        printf("  %-10s %9.3f messages %10.1f bytes\n", gb_message_kind_name((gb_message_kind)i),
+               (double)w->messages[i] / per, (double)w->bytes[i] / per);
+    }
+    printf("  table      %9.4f reads, %.4f touches, %.4f writes\n", (double)w->table_reads / per,
+           (double)w->table_touches / per, (double)w->table_writes / per);
+    reset(w);
+}
+
+static void capacity_costs(world *w)
+{
+    gb_message m = {.kind = GB_MSG_CAPACITY,
+                    .view = {0, 5000, UINT64_MAX / 3},
+                    .has_capacity = true,
+                    .activations = 100000,
+                    .capacity = {8, 12, 640000, 300000, 70000, "cuda", 1000000}};
+    w->scratch.size = 0;
+    if (gb_message_encode(&w->scratch, &m) < 0) return;
+    printf("  capacity   %9.3f messages %10.1f bytes (each to all, every 30 s)\n",
+           (double)(w->silos - 1) / 30, (double)(w->silos - 1) / 30 * (double)w->scratch.size);
+}
+
+static void balance(world *w)
+{
+    const gb_ring *ring = w->slots[0].view->ring;
+    double most = 0, least = 1, squares = 0, mean = 1.0 / ring->silos;
+    for (uint32_t i = 0; i < ring->silos; i++) {
+        double share = gb_ring_share(ring, ring->ids[i]);
+        if (share > most) most = share;
+        if (share < least) least = share;
+        squares += (share - mean) * (share - mean);
+    }
+    printf("directory parts: %.2f to %.2f of the mean, deviation %.3f\n", least / mean, most / mean,
+           sqrt(squares / ring->silos) / mean);
+}
+
+static int scale(uint32_t silos)
+{
+    world *w = malloc(sizeof *w);
+    if (!w) return 1;
+    world_config config = config_of(1, silos, 3600 * SEC);
+    config.faults = false;
+    config.grains = 1000;
+    config.call_gap_ns = SEC; /* the calls are not what is measured */
+    world_open(w, &config);
+    bool good = agree(w, "start of all") >= 0;
+    if (good) {
+        balance(w);
+        world_advance(w, w->now + 30 * SEC);
+        reset(w);
+        world_advance(w, w->now + 120 * SEC);
+        printf("at rest, for each silo and second:\n");
+        costs(w, 120);
+        capacity_costs(w);
+        w->slots[0].wants_up = false;
+        silo_kill(w, 0);
+        good = agree(w, "a crash") >= 0;
+        world_advance(w, w->now + 5 * SEC);
+        printf("until 5 s later, for each silo, in all:\n");
+        costs(w, 0);
+        w->slots[0].wants_up = true;
+        world_push(w, w->now, EVENT_START, 0, 0, 0, NULL);
+        good &= agree(w, "a join") >= 0;
+        world_advance(w, w->now + 5 * SEC);
+        printf("until 5 s later, for each silo, in all:\n");
+        costs(w, 0);
+    }
+    world_close(w);
+    free(w);
+    return !good;
+}
+
 int main(int count, char **words)
 {
     if (count < 2) {
         fprintf(stderr,
                 "usage: %s SEED [SILOS [HOURS]] | all [SEEDS [SILOS [MINUTES [JOBS]]]] | planted | "
-                "detect\n",
+                "detect | scale [SILOS]\n",
                 words[0]);
         return 2;
     }
     if (strcmp(words[1], "all") == 0) return many(count, words);
     if (strcmp(words[1], "planted") == 0) return planted_all();
     if (strcmp(words[1], "detect") == 0) return detect();
+    if (strcmp(words[1], "scale") == 0)
+        return scale(count > 2 ? (uint32_t)strtoul(words[2], NULL, 0) : 1000);
     uint64_t counts[COUNTS_ALL] = {0};
     double hours = count > 3 ? strtod(words[3], NULL) : 1.0 / 6;
     world_config config = config_of(strtoull(words[1], NULL, 0),
