@@ -9,6 +9,7 @@
  * - The truth about activations is with their hosts. Who gains an arc of the ring asks every silo
  *   that is not dead what it hosts there, and gives nothing of the arc away before all have
  *   answered under a view that is no older. What is known already is found meanwhile.
+ *   A silo that appears without having been joining is asked for all, for the same reason.
  * - A claim's answer that is of an older view than its host's is thrown away and claimed again, so
  *   after its answer to such a question a host gets nothing that the new owner does not know.
  * - An owner that is asked under a newer view than its own answers "later", as does one that does

@@ -160,9 +160,17 @@ static bool hosts(const gb_member *row)
            row->state == GB_SILO_STOPPING;
 }
 
-/* Asks all for what they host on some arcs, which it takes. */
-static int begin_round(gb_directory *d, gb_arc *arcs, uint32_t count, uint64_t now,
-                       gb_directory_actions *out)
+/* May it host what this silo does not know of? Who was joining in the view before hosts nothing but
+ * what he claimed since; who was not there at all was perhaps left out by a table that lost rows.
+ */
+static bool appeared(const gb_view *old, const gb_member *row)
+{
+    return old && hosts(row) && !gb_view_find(old, row->id);
+}
+
+/* Asks all for what they host on some arcs, which it takes; with `old` only who appeared. */
+static int begin_round(gb_directory *d, gb_arc *arcs, uint32_t count, const gb_view *old,
+                       uint64_t now, gb_directory_actions *out)
 {
     gb_round round = {.seq = ++d->seq,
                       .arcs = arcs,
@@ -181,7 +189,7 @@ static int begin_round(gb_directory *d, gb_arc *arcs, uint32_t count, uint64_t n
     }
     d->stats.syncs++;
     d->rounds[d->round_count++] = round;
-    learn_own(d, arcs, count, out);
+    if (!old) learn_own(d, arcs, count, out);
     if (round.waiting_count == 0) free_round(d, d->round_count - 1);
     return 0;
 }
@@ -192,7 +200,7 @@ static void begin_whole(gb_directory *d, uint64_t now, gb_directory_actions *out
     while (d->round_count) free_round(d, 0);
     gb_arc *arcs = gb_mem_alloc(d->mem, sizeof *arcs);
     if (arcs) *arcs = whole;
-    d->blind = !arcs || begin_round(d, arcs, 1, now, out) < 0;
+    d->blind = !arcs || begin_round(d, arcs, 1, NULL, now, out) < 0;
 }
 
 void gbi_dir_sync_again(gb_directory *d, uint64_t now, gb_directory_actions *out)
@@ -294,6 +302,22 @@ static void tell_deferred(gb_directory *d, gb_directory_actions *out)
     }
 }
 
+/* Who is there all at once is asked for whatever it hosts of this silo's part. */
+static void ask_appeared(gb_directory *d, const gb_view *old, uint64_t now,
+                         gb_directory_actions *out)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < d->view->count && !any; i++)
+        any = d->view->ids[i] != d->silo && appeared(old, &d->view->rows[i]->member);
+    if (!any || gb_view_state(d->view, d->silo) != GB_SILO_ACTIVE) return;
+    gb_arc *arcs = d->round_count < GB_ROUNDS_MAX ? gb_mem_alloc(d->mem, sizeof *arcs) : NULL;
+    if (arcs) *arcs = whole;
+    if (d->round_count == GB_ROUNDS_MAX)
+        begin_whole(d, now, out);
+    else if (!arcs || begin_round(d, arcs, 1, old, now, out) < 0)
+        d->blind = true;
+}
+
 void gbi_dir_moved(gb_directory *d, gb_view *old, uint64_t old_at, uint64_t now,
                    gb_directory_actions *out)
 {
@@ -308,8 +332,9 @@ void gbi_dir_moved(gb_directory *d, gb_view *old, uint64_t old_at, uint64_t now,
     if (all && arcs) gb_mem_free(d->mem, arcs, count * sizeof *arcs);
     if (all)
         begin_whole(d, now, out);
-    else if (arcs && begin_round(d, arcs, count, now, out) < 0)
+    else if (arcs && begin_round(d, arcs, count, NULL, now, out) < 0)
         d->blind = true;
+    if (!all) ask_appeared(d, old, now, out);
     gbi_dir_sync_again(d, now, out);
 }
 

@@ -331,6 +331,7 @@ void gb_membership_read(gb_membership *m, const gb_table_view *read, gb_times at
     } else if (m->table && gb_view_id_order(table->id, m->table->id) < 0 &&
                gb_view_id_order(table->id, m->op_floor) >= 0) {
         gb_view_unref(table); /* a change came while the read was under way */
+        if (m->must_read) m->read_at = at.now;
     } else {
         gbi_member_table(m, table, true, out);
         if (m->view == m->table) m->confirmed = began;

@@ -33,13 +33,17 @@ static void check_pair(world *w, uint32_t index, const struct holder *a, const s
     /* Who was answered under a view that is still on its way to him is looked at when he has it. */
     if (gb_view_id_order(a->view, x->view->id) > 0 || gb_view_id_order(b->view, y->view->id) > 0)
         return;
+    if (!alive_in(x, y) || !alive_in(y, x)) return;
     bool lost = w->table.lost_at && w->now < w->table.lost_at + 2 * grace_ns;
-    if (alive_in(x, y) && alive_in(y, x) && !lost)
-        world_broken(w,
-                     "grain %u is active on %s (view %llu) and %s (view %llu), which see "
-                     "each other alive",
-                     index, x->name, (unsigned long long)a->view.version, y->name,
-                     (unsigned long long)b->view.version);
+    grain *g = &w->grains[index];
+    if (!g->twice_since) g->twice_since = w->now;
+    if (!lost || w->now > g->twice_since + grace_ns / 4)
+        world_broken(
+            w,
+            "grain %u is active on %s (view %llu) and %s (view %llu), which see each other "
+            "alive",
+            index, x->name, (unsigned long long)a->view.version, y->name,
+            (unsigned long long)b->view.version);
 }
 
 static void check_grain(world *w, uint32_t index)
@@ -60,7 +64,6 @@ void check_held(world *w, slot *s, uint32_t index, gb_view_id view)
     }
     g->holders[g->holder_count++] = (struct holder){s->index, s->life, view, w->now};
     s->held++;
-    if (g->holder_count == 2) g->twice_since = w->now;
     w->counts[N_OVERLAP] += g->holder_count > 1;
     check_grain(w, index);
 }
@@ -72,6 +75,7 @@ void check_released(world *w, slot *s, uint32_t index)
     for (uint32_t i = 0; i < g->holder_count; i++) {
         if (g->holders[i].slot != s->index || g->holders[i].life != s->life) continue;
         g->holders[i] = g->holders[--g->holder_count];
+        g->twice_since = 0;
         s->held--;
         return;
     }

@@ -316,6 +316,9 @@ void grain_replied(world *w, slot *s, const reply *r)
                      (unsigned long long)r->value, (unsigned long long)g->value);
     if (!end_pending(w, s, r->id, &p)) return;
     w->counts[r->rc == 0 ? N_CALL_OK : r->rc == GB_ETIMEDOUT ? N_CALL_TIMEOUT : N_CALL_FAILED]++;
+    if (r->rc < 0 && (r->id & reach_bit) && w->verbose)
+        printf("%10.3f grain %u was not reached: %s\n", (double)w->now / 1e9, r->grain,
+               gb_err_name(r->rc));
     if (r->rc == 0) g->acked++;
     if (r->rc == 0 && (r->id & reach_bit)) w->reach_ok++;
 }
@@ -325,6 +328,9 @@ void grain_late(world *w, slot *s, uint64_t id)
     pending p;
     if (!end_pending(w, s, id, &p)) return;
     w->counts[N_CALL_TIMEOUT]++;
+    if ((id & reach_bit) && w->verbose)
+        printf("%10.3f grain %u was not reached in time from %s\n", (double)w->now / 1e9, p.grain,
+               s->name);
     gb_dir_cache_put(&s->cache, grain_hash(p.grain), 0);
 }
 

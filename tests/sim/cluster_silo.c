@@ -50,10 +50,8 @@ static void open_machines(world *w, slot *s)
     GB_CHECK(rc == 0);
 }
 
-void silo_start(world *w, uint32_t index)
+static void come_up(world *w, slot *s)
 {
-    slot *s = &w->slots[index];
-    if (s->up || !s->wants_up) return;
     s->life++;
     s->up = true;
     s->draining = s->stalled = false;
@@ -62,8 +60,35 @@ void silo_start(world *w, uint32_t index)
     open_machines(w, s);
     remember_life(w, s);
     w->counts[N_RESTART] += s->life > 1;
+}
+
+void silo_start(world *w, uint32_t index)
+{
+    slot *s = &w->slots[index];
+    if (s->up || !s->wants_up) return;
+    come_up(w, s);
     gb_membership_start(s->member, silo_times(w, s), &w->actions);
     silo_after(w, s);
+}
+
+void silo_start_all(world *w)
+{
+    for (uint32_t i = 0; i < w->silos; i++) {
+        slot *s = &w->slots[i];
+        come_up(w, s);
+        gb_member row = {.id = gb_membership_id(s->member),
+                         .state = GB_SILO_ACTIVE,
+                         .labels = (char *)"",
+                         .types = (char *)""};
+        snprintf(row.name, sizeof row.name, "%s", s->name);
+        snprintf(row.address, sizeof row.address, "%s", s->address);
+        table_put(w, &row);
+    }
+    for (uint32_t i = 0; i < w->silos; i++) {
+        slot *s = &w->slots[i];
+        gb_membership_start(s->member, silo_times(w, s), &w->actions);
+        silo_after(w, s);
+    }
 }
 
 /* The process is gone, as with SIGKILL. */

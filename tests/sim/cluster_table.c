@@ -50,7 +50,7 @@ static void count_state(world *w, int old, gb_silo_state now)
         [GB_SILO_ACTIVE] = {0, 0, N_ACTIVE_DRAINING, N_ACTIVE_STOPPING, N_ACTIVE_DEAD},
         [GB_SILO_DRAINING] = {0, 0, 0, N_DRAINING_STOPPING, N_DRAINING_DEAD},
         [GB_SILO_STOPPING] = {0, 0, 0, 0, N_STOPPING_DEAD},
-        [5] = {N_NEW_JOINING, N_HEALED, N_HEALED, N_HEALED, N_HEALED},
+        [5] = {N_NEW_JOINING, N_HEALED, N_HEALED, N_HEALED, N_HEALED}, /* no row before */
     };
     if (old == (int)now) return;
     int which = transitions[old < 0 ? 5 : old][now];
@@ -94,6 +94,16 @@ static void insert(world *w, gb_row *row)
     memmove(&t->rows[at + 1], &t->rows[at], (t->count - at) * sizeof *t->rows);
     t->rows[at] = gb_row_ref(row);
     t->count++;
+}
+
+void table_put(world *w, const gb_member *member)
+{
+    gb_row *row;
+    int rc = gb_row_new(&row, &w->mem, member);
+    GB_CHECK(rc == 0);
+    insert(w, row);
+    gb_row_unref(row);
+    w->table.version++;
 }
 
 static void remove_row(world *w, uint64_t id)

@@ -288,6 +288,7 @@ slot *net_slot_of(world *w, uint64_t silo); /* NULL: no process with that id is 
 void table_op(world *w, slot *s, const gb_member_action *action);
 void table_done(world *w, const event *e);
 void table_free(event *e);
+void table_put(world *w, const gb_member *member);
 void table_save(world *w);
 void table_wipe(world *w);
 void table_restore(world *w);
@@ -295,6 +296,7 @@ void table_close(world *w);
 
 /* cluster_silo.c */
 void silo_start(world *w, uint32_t index);
+void silo_start_all(world *w); /* as if they had run for long */
 void silo_kill(world *w, uint32_t index);
 void silo_wake(world *w, const event *e);
 void silo_message(world *w, slot *s, uint64_t from, const gb_message *message);

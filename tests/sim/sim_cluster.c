@@ -275,14 +275,15 @@ static int scale(uint32_t silos)
     config.grains = 1000;
     config.call_gap_ns = SEC; /* the calls are not what is measured */
     world_open(w, &config);
-    bool good = agree(w, "start of all") >= 0;
+    silo_start_all(w);
+    bool good = agree(w, "a start with a full table") >= 0;
     if (good) {
         balance(w);
-        world_advance(w, w->now + 30 * SEC);
+        world_advance(w, w->now + 10 * SEC);
         reset(w);
-        world_advance(w, w->now + 120 * SEC);
+        world_advance(w, w->now + 60 * SEC);
         printf("at rest, for each silo and second:\n");
-        costs(w, 120);
+        costs(w, 60);
         capacity_costs(w);
         w->slots[0].wants_up = false;
         silo_kill(w, 0);
