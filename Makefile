@@ -4,7 +4,7 @@
 #   make test                   every test, under the sanitizers too; ends with "N passed, N failed"
 #   make build                  the release build: build/release/gbrun and libgpubridge
 #   make bench                  every number we publish, and the machine's cores
-#   make sim SEED=7 STEPS=100000    the simulated worlds, for longer
+#   make sim SEED=7 STEPS=100000 SILOS=50 HOURS=1    the simulated worlds, for longer
 #   make fuzz SECONDS=60        each fuzzer for so long
 #   make device-pack            build/device-pack: a folder that tests and measures another machine
 #   make device-pack-test       builds it, and runs a copy in a fresh folder
@@ -18,6 +18,8 @@
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SEED ?= 1
 STEPS ?= 100000
+SILOS ?= 50
+HOURS ?= 1
 SECONDS ?= 60
 
 export GB_JOBS = $(JOBS)
@@ -44,7 +46,7 @@ bench: build
 
 sim:
 	@scripts/packages.sh build test
-	@scripts/sim.sh '$(SEED)' '$(STEPS)'
+	@scripts/sim.sh '$(SEED)' '$(STEPS)' '$(SILOS)' '$(HOURS)'
 
 fuzz:
 	@scripts/packages.sh build test

@@ -1,12 +1,14 @@
 #!/bin/sh
-# sim.sh SEED STEPS: every simulator program (sim_*), from one seed. The same seed replays a run.
+# sim.sh SEED STEPS SILOS HOURS: every simulator program, from one seed. The same seed replays a run.
+#   sim_grain    the room grain: STEPS steps
+#   sim_cluster  a cluster of SILOS silos for HOURS simulated hours
 set -eu
 cd "$(dirname "$0")/.."
-seed=$1 steps=$2
+seed=$1 steps=$2 silos=$3 hours=$4
 scripts/build.sh dev
 code=0
-for program in $(find build/dev/tests -maxdepth 1 -name 'sim_*' -type f -perm -u+x | sort); do
-    echo "== $(basename "$program") seed $seed steps $steps"
-    "$program" "$seed" "$steps" </dev/null || code=1
-done
+echo "== sim_grain seed $seed steps $steps"
+build/dev/tests/sim_grain "$seed" "$steps" </dev/null || code=1
+echo "== sim_cluster seed $seed silos $silos hours $hours"
+build/dev/tests/sim_cluster "$seed" "$silos" "$hours" </dev/null || code=1
 exit "$code"
