@@ -259,6 +259,7 @@ static bool remove_dead(gb_membership *m, gb_member_actions *out)
             if (m->table->rows[i]->member.generation == m->table->id.generation &&
                 gbi_member_own(m, m->table)->generation < m->table->id.generation)
                 return write_own(m, GB_SILO_ACTIVE, out);
+            if (count == GB_TABLE_REMOVE_MAX) break; /* the rest comes after */
             if (pass) m->op_ids[count] = m->seen[i].silo;
             count++;
         }

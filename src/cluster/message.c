@@ -149,7 +149,7 @@ static int put_field(gb_buf *out, const gb_message *m, uint32_t field)
     case F_ROWS:
         return put_rows(out, m);
     case F_ARCS:
-        return put_numbers(out, &m->arcs->first, 2 * m->count);
+        return put_numbers(out, (const uint64_t *)m->arcs, 2 * m->count);
     case F_PART:
         rc = gb_cbor_put_uint(out, m->part);
         return rc < 0 ? rc : gb_cbor_put_bool(out, m->last);

@@ -121,28 +121,35 @@ static bool labelled(const choice *c, const gb_book_entry *entry)
 }
 
 /* The record as it will be once what was placed there shows. */
-static gb_capacity expected(const gb_book_entry *entry)
+static const gb_capacity *expected(const gb_book_entry *entry, gb_capacity *room)
 {
-    gb_capacity capacity = entry->capacity;
-    capacity.available_mb -= entry->placed_mb;
-    capacity.largest_mb -= entry->placed_mb;
-    int64_t queue = (int64_t)capacity.queue_depth + entry->placed;
-    capacity.queue_depth = queue > INT32_MAX ? INT32_MAX : (int32_t)queue;
-    return capacity;
+    if (!entry->placed) return &entry->capacity;
+    *room = entry->capacity;
+    room->available_mb -= entry->placed_mb;
+    room->largest_mb -= entry->placed_mb;
+    int64_t queue = (int64_t)room->queue_depth + entry->placed;
+    room->queue_depth = queue > INT32_MAX ? INT32_MAX : (int32_t)queue;
+    return room;
+}
+
+static bool fits(const choice *c, const gb_capacity *capacity)
+{
+    return !gb_capacity_stale(capacity, c->now) && gb_capacity_has(capacity) &&
+           gb_capacity_fits(capacity, c->query->minimum_mb);
 }
 
 static bool gpu_fits(const choice *c, const gb_book_entry *entry)
 {
-    gb_capacity capacity = expected(entry);
-    return entry->told && !gb_capacity_stale(&capacity, c->now) && gb_capacity_has(&capacity) &&
-           gb_capacity_fits(&capacity, c->query->minimum_mb);
+    gb_capacity room;
+    return entry->told && fits(c, expected(entry, &room));
 }
 
 static bool better(const choice *c, const gb_book_entry *a, const gb_book_entry *b)
 {
-    gb_capacity x = expected(a), y = expected(b);
-    double left = gb_capacity_score(&x, c->now), right = gb_capacity_score(&y, c->now);
-    return left != right ? left > right : x.queue_depth < y.queue_depth;
+    gb_capacity room, other;
+    const gb_capacity *x = expected(a, &room), *y = expected(b, &other);
+    double left = gb_capacity_score(x, c->now), right = gb_capacity_score(y, c->now);
+    return left != right ? left > right : x->queue_depth < y->queue_depth;
 }
 
 /* Rendezvous hashing (Thaler and Ravishankar 1996): the highest of the mixed hashes. */
@@ -196,10 +203,20 @@ static gb_book_entry *highest(const choice *c, bool gpu)
 static gb_book_entry *best_gpu(const choice *c)
 {
     gb_book_entry *best = NULL;
+    double best_score = 0;
+    int32_t best_queue = 0;
     for (uint32_t i = 0; i < c->type->count; i++) {
         gb_book_entry *entry = entry_at(c, i);
-        if (labelled(c, entry) && gpu_fits(c, entry) && (!best || better(c, entry, best)))
-            best = entry;
+        gb_capacity room;
+        const gb_capacity *capacity = expected(entry, &room);
+        if (!entry->told || !fits(c, capacity) || !labelled(c, entry)) continue;
+        double score = gb_capacity_score(capacity, c->now);
+        if (best &&
+            (score < best_score || (score == best_score && capacity->queue_depth >= best_queue)))
+            continue;
+        best = entry;
+        best_score = score;
+        best_queue = capacity->queue_depth;
     }
     return best;
 }
@@ -234,8 +251,9 @@ static gb_book_entry *balanced(const choice *c)
     gb_book_entry *a = random_of(c, true, c->query->random);
     gb_book_entry *b = random_of(c, true, gb_hash_mix(c->query->random + 1));
     if (!a || a == b) return a;
-    gb_capacity x = expected(a), y = expected(b);
-    if (x.queue_depth != y.queue_depth) return x.queue_depth < y.queue_depth ? a : b;
+    gb_capacity room, other;
+    int32_t x = expected(a, &room)->queue_depth, y = expected(b, &other)->queue_depth;
+    if (x != y) return x < y ? a : b;
     return better(c, b, a) ? b : a;
 }
 
