@@ -163,6 +163,8 @@ typedef struct gb_config {
     int64_t memory_pool_bytes; /* memory of freed buffers that each device may keep for the next
                                   ones; 0: 1 GB, at most a quarter of the device; -1: none; -2: on
                                   GPUs the driver's own pool keeps it */
+    int pretend_gpus; /* cpu devices count as GPUs where grains are placed: for tests and examples
+                         on machines without one */
 } gb_config;
 
 /* Defaults: workers -1, everything else none or the default. */

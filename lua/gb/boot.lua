@@ -36,5 +36,6 @@ end
 
 core.make_ref = ref.make
 function core.run_specs(...) return require("gb.spec").run(...) end
+function core.operate(...) return require("gb.operate")(...) end
 require "gb.worker"
 require "gb.host"

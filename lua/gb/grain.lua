@@ -164,11 +164,14 @@ local function digest(name, options, level)
   near.check_options("gb.grain", options, known_options)
   local placement = options.placement
   if placement == nil then placement = "random" end
+  local site = {}
   if placement_of.is(placement) then
+    site = placement_of.site(placement)
     placement = "random" -- among the workers; the device is chosen at activation
   elseif not placements[placement] then
     local known = near.keys(placements)
     known[#known + 1] = "gb.gpu{ ... }"
+    known[#known + 1] = "gb.label{ ... }"
     error(near.unknown("placement", placement, known), level + 1)
   end
   if options.kernels ~= nil and type(options.kernels) ~= "string" then
@@ -197,9 +200,10 @@ local function digest(name, options, level)
     error("resident: the activations of a stateless grain share no state", level + 1)
   end
   local idle = units.seconds(options.idle or "10m", "idle", level + 1)
-  return { placement_code = placements[placement], reentrant_code = reentrancies[reentrant],
-    keep_alive = options.keep_alive or false, idle_s = idle,
-    max_queue = queue, stateless_max = most }
+  site.placement_code, site.reentrant_code = placements[placement], reentrancies[reentrant]
+  site.keep_alive, site.idle_s = options.keep_alive or false, idle
+  site.max_queue, site.stateless_max = queue, most
+  return site
 end
 
 local NAME_MAX = 200
@@ -279,7 +283,7 @@ function core.complete(meta)
   local methods, options = meta.__gb_methods, meta.__gb_options
   local activate, deactivate = rawget(methods, "on_activate"), rawget(methods, "on_deactivate")
   local resident = meta.__gb_resident
-  if options.kernels or resident or placement_of.is(options.placement) then
+  if options.kernels or resident or placement_of.has_device(options.placement) then
     local user, leave = activate, deactivate
     local function prepare(self)
       if options.kernels then
@@ -299,7 +303,7 @@ function core.complete(meta)
       placement_of.release(self)
       error(why, 0)
     end
-    if placement_of.is(options.placement) then
+    if placement_of.has_device(options.placement) then
       function deactivate(self, reason)
         placement_of.release(self)
         if leave then return leave(self, reason) end

@@ -99,8 +99,12 @@ function gb.context()
     caller = type_name and type_name .. "/" .. ref.key_text(key) }
 end
 
+local member = core.export("$self") -- of a silo in a cluster
+
 function gb.silo()
-  return { name = place.silo or "local", worker = place.worker, workers = place.workers }
+  local silo = member and member() or { name = "local" }
+  silo.worker, silo.workers = place.worker, place.workers
+  return silo
 end
 
 -- ---- values ----
@@ -128,6 +132,8 @@ local parts = {
   device = function() return require("gb.kernels").device end,
   devices = function() return require("gb.kernels").devices end,
   gpu = function() return require("gb.placement").gpu end,
+  label = function() return require("gb.placement").label end,
+  capacity = function() return require "gb.capacity" end,
   test = function() return require "gb.test" end,
   host = function() return require "gb.host" end,
   lib = function() return require "gb.lib" end,
@@ -146,12 +152,6 @@ local parts = {
   bucket = function() return require("gb.limits").bucket end,
   levels = function() return require("gb.levels").new end,
 }
-
-parts.label = function()
-  return function() -- raises, since nil for a placement would be any placement
-    error("gb.label (placement by label) is not in this version yet (ENOTYET)", 2)
-  end
-end
 
 setmetatable(gb, { __index = function(t, name)
   local part = parts[name]

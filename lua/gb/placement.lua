@@ -1,5 +1,6 @@
--- gb.gpu{ ... }: grains that want a device with room for them. The device is chosen when the grain
--- activates.
+-- gb.gpu{ ... }: grains that want a device with room for them; gb.label{ ... }: silos with labels.
+-- In a cluster the silo is chosen first (src/cluster/place.h); the device is chosen when the grain
+-- activates there.
 local core = require "gb.core"
 local faults = require "gb.faults"
 local near = require "gb.near"
@@ -8,13 +9,54 @@ local units = require "gb.units"
 local M = {}
 
 local meta = { __gb = "placement" }
-local known = { memory = true, device = true, prefer_local = true, policy = true, required = true }
+local pretend = core.place().pretend_gpus -- cpu devices count as GPUs
+local known = { label = true, memory = true, device = true, prefer_local = true, policy = true,
+  required = true }
 local policies = { score = true, affinity = true, balanced = true }
+
+-- "role=gpu,zone=a", as silos tell theirs.
+local function labels_of(labels, what, level)
+  if type(labels) ~= "table" or next(labels) == nil then
+    error(what .. " takes a table of labels: { zone = \"a\" }", level + 1)
+  end
+  local list = {}
+  for name, value in pairs(labels) do
+    local good = type(name) == "string" and name:find("^[%w_.%-]+$")
+      and (type(value) == "string" or type(value) == "number")
+      and tostring(value):find("^[%w_.%-]+$")
+    if not good then
+      error(("%s: a label is a name and a value of letters, digits and _ . -, got %s = %s"):format(
+        what, tostring(name), tostring(value)), level + 1)
+    end
+    list[#list + 1] = name .. "=" .. value
+  end
+  table.sort(list)
+  return table.concat(list, ",")
+end
+
+--- A placement: any silo that has all of these labels.
+function M.label(labels)
+  return setmetatable({ labels = labels_of(labels, "gb.label", 2), any_device = true }, meta)
+end
+
+local sites = { score = 1, affinity = 2, balanced = 3 }
+
+--- What the C half has to know of a placement to choose a silo.
+function M.site(placement)
+  if placement.any_device then return { labels = placement.labels } end
+  return { site_code = sites[placement.policy], labels = placement.labels,
+    prefer_local = placement.prefer_local, demand_gpu = placement.required,
+    minimum_mb = math.ceil(placement.memory / 2 ^ 20) }
+end
+
+--- Does it want a device, or only a silo?
+function M.has_device(value) return M.is(value) and not value.any_device end
 
 function M.is(value) return type(value) == "table" and getmetatable(value) == meta end
 
 --- A placement: memory (bytes or "512MB") that must be free, device (an index), policy "score" |
---- "affinity" | "balanced", required (no CPU instead of a GPU: ENOGPU), prefer_local.
+--- "affinity" | "balanced", required (no CPU instead of a GPU: ENOGPU); in a cluster: prefer_local
+--- (the caller's silo when it has the room), label = { zone = "a" }.
 function M.gpu(options)
   options = options or {}
   near.check_options("gb.gpu", options, known, 2)
@@ -33,6 +75,7 @@ function M.gpu(options)
     memory = options.memory and units.bytes(options.memory, "memory", 2) or 0,
     device = device, policy = policy, required = options.required or false,
     prefer_local = options.prefer_local or false,
+    labels = options.label ~= nil and labels_of(options.label, "gb.gpu: label", 2) or nil,
   }, meta)
 end
 
@@ -92,12 +135,13 @@ local function fail(...) return require("gb.fail").raise(...) end
 
 -- What the placement allows and is in order, GPUs and all; raises what is missing.
 local function usable_devices(self, placement, all)
+  local function is_gpu(device) return pretend or device.backend ~= "cpu" end
   local gpus, usable, lost = {}, {}, false
   for _, device in ipairs(all) do
     if faults.usable(device.index) and not device.lost then
       usable[#usable + 1] = device
-      if device.backend ~= "cpu" then gpus[#gpus + 1] = device end
-    elseif device.backend ~= "cpu" then
+      if is_gpu(device) then gpus[#gpus + 1] = device end
+    elseif is_gpu(device) then
       lost = true
     end
   end
@@ -121,7 +165,7 @@ end
 --- The device for a grain that activates. Fails the activation with ENOGPU, EDEVICE, ELOST or
 --- ENOMEM.
 function M.choose(self, placement)
-  if not M.is(placement) then return core.device_info() end
+  if not M.has_device(placement) then return core.device_info() end
   local buffer = require "gb.buffer"
   local all = buffer.list(true)
   if placement.device then

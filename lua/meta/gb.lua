@@ -7,6 +7,7 @@
 ---@field config table The configuration; users' own settings are under `app`.
 ---@field log gb.Log Structured lines on the log.
 ---@field catalog gb.Catalog kernels by name
+---@field capacity gb.CapacityApi the GPUs of a cluster
 ---@field resident gb.ResidentRoom State that grains have on devices.
 ---@field lib gb.Lib Kernels that every program needs: see gb_lib.lua.
 ---@field resilience gb.Resilience Devices and kernels that fail: docs/resilience.md.
@@ -99,6 +100,7 @@ function ResidentRoom.forget(ref) end
 ---@field policy? "score"|"affinity"|"balanced" "score" by default.
 ---@field prefer_local? boolean
 ---@field required? boolean No CPU instead of a GPU: ENOGPU.
+---@field label? table<string, string|integer> In a cluster: only silos with these labels.
 
 ---A placement for grains that want a device with room for them. It is chosen when the grain is
 ---activated.
@@ -337,6 +339,11 @@ function gb.context() end
 
 ---@class gb.Silo
 ---@field name string
+---@field address? string In a cluster: where it listens.
+---@field id? string In a cluster: of this life of it.
+---@field state? string In a cluster: "active", ...
+---@field cluster? string Its name.
+---@field members? integer How many silos are active.
 ---@field worker integer The worker that runs this, from 0.
 ---@field workers integer
 
@@ -427,9 +434,80 @@ function Test.silos(count) end
 ---@return true
 function Test.near(array, expected, tolerance) end
 
--- ---- not in this version yet ----
+-- ---- placement in a cluster ----
 
----Raises.
+---A placement: any silo that has all of these labels (`gbrun silo --label zone=a`).
+---@param labels table<string, string|integer>
+---@return gb.Placement
 function gb.label(labels) end
+
+---What a silo told of its GPUs. Sizes are bytes.
+---@class gb.Capacity
+---@field silo string
+---@field devices integer
+---@field memory_total number
+---@field memory_free number
+---@field memory_largest number The most that is free on one device.
+---@field queue_depth integer
+---@field backend string "cuda"; "" without a GPU.
+---@field grains integer Active there.
+---@field score number 0 to 100.
+---@field age number Seconds since it was measured.
+---@field stale boolean Older than two minutes: no grain is placed there for its GPUs.
+
+---@class gb.CapacityFigures
+---@field devices? integer
+---@field memory_total? number|string Bytes, or "16GB".
+---@field memory_free? number|string
+---@field memory_largest? number|string
+---@field queue_depth? integer
+---@field backend? string
+
+---@class gb.CapacityApi
+local Capacity = {}
+
+---The silos with a GPU, by name; with all = true also those without one and stale ones.
+---@param options? { all?: boolean }
+---@return gb.Capacity[]|nil, string? message, gb.Code? code
+function Capacity.list(options) end
+
+---@param silo string
+---@return gb.Capacity|nil, string? message, gb.Code? code
+function Capacity.get(silo) end
+
+---The silo with the highest score of those with so much memory free on one GPU; ENOENT: none.
+---@param options? { memory?: number|string }
+---@return gb.Capacity|nil, string? message, gb.Code? code
+function Capacity.best(options) end
+
+---Of the whole cluster. queue_depth is the mean of silos with GPUs.
+---@class gb.CapacityStats
+---@field silos integer
+---@field gpu_silos integer
+---@field stale integer
+---@field memory_total number
+---@field memory_free number
+---@field memory_largest number
+---@field queue_depth number
+
+---@return gb.CapacityStats|nil, string? message, gb.Code? code
+function Capacity.stats() end
+
+---Figures told by hand instead of the measured ones, for five minutes.
+---@param silo string
+---@param figures gb.CapacityFigures
+---@return true|nil, string? message, gb.Code? code
+function Capacity.update(silo, figures) end
+
+---The same; without figures the measured ones are told again.
+---@param silo string
+---@param figures? gb.CapacityFigures
+---@return true|nil, string? message, gb.Code? code
+function Capacity.register(silo, figures) end
+
+---The silo has no GPU, as far as others are concerned.
+---@param silo string
+---@return true|nil, string? message, gb.Code? code
+function Capacity.unregister(silo) end
 
 return gb

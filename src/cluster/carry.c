@@ -172,8 +172,7 @@ static bool choose(gbi_carrier *c, gbi_ask *ask, uint64_t *silo)
 {
     const gb_carry_config *config = &c->carry->config;
     gbi_pend *first = GB_CONTAINER(ask->calls.next, gbi_pend, link);
-    uint64_t hash = gb_key_hash(first->call->type, first->call->key);
-    int rc = config->choose(config->user, first->call->type, hash, silo);
+    int rc = config->choose(config->user, first->call->type, first->call->key, silo);
     if (rc == 0) return true;
     char why[400];
     snprintf(why, sizeof why, "%s", gb_err_detail());
@@ -197,8 +196,9 @@ static void ask_answered(gbi_carrier *c, gbi_ask *ask, int rc, uint64_t silo)
     uint64_t self = config->self(config->user);
     bool chosen = false;
     if (rc == 0 && !ask->claim && silo == 0) {
+        gb_type *type = GB_CONTAINER(ask->calls.next, gbi_pend, link)->call->type;
         if (!choose(c, ask, &silo)) return;
-        chosen = true;
+        chosen = !atomic_load(&type->foreign); /* else who hosts the type chooses: it knows how */
     }
     if (rc == 0 && silo == self && !ask->claim && self) {
         ask_send(c, ask, true);

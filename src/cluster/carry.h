@@ -40,7 +40,7 @@ typedef struct gb_carry_config {
     void (*find)(void *user, uint64_t token, const char *id, uint32_t size, uint64_t deadline);
     void (*claim)(void *user, uint64_t token, const char *id, uint32_t size, uint64_t deadline);
     void (*release)(void *user, const char *id, uint32_t size);
-    int (*choose)(void *user, const gb_type *type, uint64_t hash, uint64_t *silo);
+    int (*choose)(void *user, const gb_type *type, gb_key key, uint64_t *silo);
     /* false: it is dead, or unknown */
     bool (*address)(void *user, uint64_t silo, char out[GB_MEMBER_ADDRESS_BYTES]);
 } gb_carry_config;

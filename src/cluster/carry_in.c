@@ -1,5 +1,6 @@
 /* Calls that came over links from other silos and clients. */
 #include "base/err.h"
+#include "base/nearest.h"
 #include "cluster/carry_room.h"
 #include "grain/kind.h"
 
@@ -98,17 +99,53 @@ static void call_done(gb_call *call)
 
 /* ---- calls ---- */
 
-static int fill(gbi_carrier *c, gb_call *call, const gb_call_frame *f, gb_block **blocks,
+typedef struct names {
+    const char *at[GB_TYPES_MAX];
+    int count;
+} names;
+
+static const char *name_at(const void *list, int index)
+{
+    return ((const names *)list)->at[index];
+}
+
+static int unknown_type(gb_silo *silo, const char *type)
+{
+    names *all = calloc(1, sizeof *all);
+    if (!all) return GB_ENOMEM;
+    for (uint32_t i = 0; i < gb_type_count(silo); i++) {
+        const char *name = gb_type_at(silo, i)->name->text;
+        if (name[0] != '$') all->at[all->count++] = name;
+    }
+    const char *near = gb_nearest(type, name_at, all, all->count);
+    int rc =
+        gb_err_set(GB_ENOTYPE, "unknown grain type '%s'%s%s%s: no silo of the cluster hosts it",
+                   type, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    free(all);
+    return rc;
+}
+
+/* The house's own types are of one worker or one silo, but for those that clusters are operated
+ * with. */
+static bool for_all(const char *type)
+{
+    return strcmp(type, "$silo") == 0 || strcmp(type, "$cluster") == 0;
+}
+
+static int fill(gbi_inlet *inlet, gb_call *call, const gb_call_frame *f, gb_block **blocks,
                 uint32_t count)
 {
+    gbi_carrier *c = inlet->carrier;
     gb_silo *silo = c->worker->silo;
     char type[GB_CALL_TYPE_BYTES + 1];
     memcpy(type, f->type, f->type_size);
     type[f->type_size] = 0;
     call->type = gb_type_find(silo, type);
-    if (!call->type) return gb_err_set(GB_ENOTYPE, "this silo knows no grain type '%s'", type);
+    if (!call->type || (type[0] == '$' && !for_all(type))) return unknown_type(silo, type);
     if (!atomic_load(&call->type->foreign) && call->type->pinned >= 0) /* a worker's, a script's */
         return gb_err_set(GB_ENOTYPE, "the grain type '%s' is of one silo alone", type);
+    if (type[0] == '$' && inlet->stranger)
+        return gb_err_set(GB_EDENIED, "silos are operated by clients on their own machine alone");
     call->method = gb_sym_get(silo, f->method, f->method_size);
     if (!call->method) return GB_ENOMEM;
     int rc = gb_call_set_key(call, f->key);
@@ -139,7 +176,7 @@ static int serve(gbi_inlet *inlet, const gb_call_frame *f, gb_block **blocks, ui
         if (call) gb_call_drop(call);
         return gb_err_set(GB_EBUSY, "too many calls are under way");
     }
-    int rc = fill(c, call, f, blocks, count);
+    int rc = fill(inlet, call, f, blocks, count);
     if (rc == 0) {
         if (!inlet->client) call->way |= GB_WAY_DOOR_1;
         call->done = call_done;
@@ -209,6 +246,7 @@ void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, gb_pipe_end end)
     }
     inlet->carrier = c;
     inlet->client = hello->silo == 0;
+    inlet->stranger = inlet->client && !gb_peer_is_loopback(end.fd);
     gb_list_init(&inlet->served);
     gb_list_init(&inlet->link);
     gb_list_push(&c->inlets, &inlet->link);

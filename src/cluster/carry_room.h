@@ -55,6 +55,7 @@ typedef struct gbi_inlet {
     gbi_carrier *carrier;
     gb_link *wire;
     bool client;
+    bool stranger; /* a client that is not on this machine */
 } gbi_inlet;
 
 /* One worker's part. */

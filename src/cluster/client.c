@@ -38,9 +38,9 @@ static void client_release(void *user, const char *id, uint32_t size)
     (void)user, (void)id, (void)size;
 }
 
-static int client_choose(void *user, const gb_type *type, uint64_t hash, uint64_t *silo)
+static int client_choose(void *user, const gb_type *type, gb_key key, uint64_t *silo)
 {
-    (void)user, (void)type, (void)hash;
+    (void)user, (void)type, (void)key;
     *silo = 0;
     return 0;
 }

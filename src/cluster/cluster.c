@@ -66,6 +66,7 @@ static void one_round(gb_cluster *cluster)
     gb_directory_tick(cluster->directory, step.now, &step.actions);
     uint64_t directory = gb_directory_next(cluster->directory);
     gbi_dir_end(cluster, &step);
+    gbi_capacity_tick(cluster);
     uint64_t next = gb_membership_next(cluster->member), guests = gb_greeter_tick(cluster->greeter);
     uint64_t now = gb_now(cluster->sys);
     if (directory < next) next = directory;
@@ -113,8 +114,8 @@ static void on_greeted(void *user, int rc, const gb_hello *hello, gb_pipe_end en
 {
     gb_cluster *cluster = user;
     if (rc == 0 && strcmp(hello->cluster, cluster->config.cluster) != 0) {
-        rc = gb_err_set(GB_EDENIED, "it is of the cluster '%s', this is '%s'", hello->cluster,
-                        cluster->config.cluster);
+        rc = gb_err_set(GB_EDENIED, "this is the cluster '%s', not '%s' (cluster_name)",
+                        cluster->config.cluster, hello->cluster);
         gb_link_refuse(end, cluster->mem, gb_err_detail());
     }
     if (rc < 0) {
@@ -191,6 +192,8 @@ int gb_cluster_open(gb_cluster **out, const gb_cluster_config *config)
     cluster->seed = gb_hash_bytes(config->cluster, strlen(config->cluster), 0);
     gb_list_init(&cluster->outs);
     gb_list_init(&cluster->ins);
+    gb_book_init(&cluster->book, cluster->mem);
+    gb_place_init(&cluster->place, cluster->mem, &cluster->book);
     cluster->tables.last = &cluster->tables.first;
     pthread_mutex_init(&cluster->lock, NULL);
     pthread_mutex_init(&cluster->state_lock, NULL);
@@ -213,6 +216,11 @@ int gb_cluster_open(gb_cluster **out, const gb_cluster_config *config)
 const char *gb_cluster_address(const gb_cluster *cluster)
 {
     return cluster->address;
+}
+
+const char *gb_cluster_name(const gb_cluster *cluster)
+{
+    return cluster->config.name;
 }
 
 int gb_cluster_start(gb_cluster *cluster, const char *types)

@@ -7,6 +7,7 @@
 #ifndef GB_CLUSTER_CLUSTER_H
 #define GB_CLUSTER_CLUSTER_H
 
+#include "cluster/capacity_book.h"
 #include "cluster/carry.h"
 #include "cluster/directory.h"
 #include "cluster/member.h"
@@ -38,6 +39,7 @@ void gb_cluster_config_init(gb_cluster_config *config);
  * the loopback without TLS. */
 int gb_cluster_open(gb_cluster **out, const gb_cluster_config *config);
 const char *gb_cluster_address(const gb_cluster *cluster); /* where it listens */
+const char *gb_cluster_name(const gb_cluster *cluster);    /* of this silo */
 
 /* Starts its threads and joins. types: the grain types that this silo hosts, sorted, separated by
  * commas. The silo serves when gb_cluster_wait says so. */
@@ -63,6 +65,20 @@ void gb_cluster_close(gb_cluster *cluster);
 
 gb_view *gb_cluster_view(gb_cluster *cluster); /* a reference; NULL: none yet */
 uint64_t gb_cluster_self(gb_cluster *cluster); /* 0: not in the table yet, or no more */
+
+/* What this silo has, as of capacity->updated_ns of its clock. The others hear of it when it is
+ * much other than what they know (or at_once), and every 30 s. A silo that does not say it any more
+ * is stale after 2 minutes. */
+void gb_cluster_tell(gb_cluster *cluster, const gb_capacity *capacity, uint64_t activations,
+                     bool at_once);
+
+/* What is known of a silo. GB_ENOENT: nothing, or it is older than 5 minutes. */
+int gb_cluster_capacity(gb_cluster *cluster, uint64_t silo, gb_capacity *out,
+                        uint64_t *activations);
+
+/* The best silo with so much free on one GPU; GB_ENOENT: none. */
+int gb_cluster_best(gb_cluster *cluster, int64_t minimum_mb, uint64_t *silo);
+void gb_cluster_capacity_stats(gb_cluster *cluster, gb_book_stats *out);
 
 typedef struct gb_cluster_stats {
     gb_carry_stats calls;

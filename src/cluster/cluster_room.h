@@ -1,10 +1,12 @@
 /* What the files around the machines share: cluster.c (opening, the thread), cluster_step.c (what
- * the machines ask for), cluster_wire.c (messages between silos), cluster_table.c (the table's
- * thread). */
+ * the machines ask for), cluster_place.c (on which silo a grain is
+ * to be, and who has which capacity), cluster_wire.c (messages between silos), cluster_table.c (the
+ * table's thread). */
 #ifndef GB_CLUSTER_CLUSTER_ROOM_H
 #define GB_CLUSTER_CLUSTER_ROOM_H
 
 #include "cluster/cluster.h"
+#include "cluster/place.h"
 
 #include <pthread.h>
 
@@ -68,11 +70,18 @@ struct gb_cluster {
     gb_member_actions actions;
     gb_list outs, ins; /* gbi_wire */
     bool draining, leaving, ended;
+    uint64_t capacity_next; /* when all hear of the capacity again */
     gbi_tables tables;
     /* any thread */
     pthread_mutex_t lock; /* directory, dir_actions' content, view */
     gb_directory *directory;
     gb_view *view;
+    gb_book book;
+    gb_place place;
+    gb_capacity told; /* by gb_cluster_tell, and how many activations */
+    uint64_t told_activations;
+    bool has_told;
+    bool tell_now; /* it is new: the others are to hear of it */
     pthread_mutex_t state_lock;
     pthread_cond_t state_changed;
     bool serving, over; /* over: the thread does nothing any more */
@@ -102,6 +111,17 @@ void gbi_dir_begin(gb_cluster *cluster, gbi_dir_step *step);
 void gbi_dir_end(gb_cluster *cluster, gbi_dir_step *step);
 
 extern const gb_carry_config gbi_door_questions; /* but for what cluster.c fills in */
+
+/* ---- cluster_place.c ---- */
+
+int gbi_door_choose(void *user, const gb_type *type, gb_key key, uint64_t *silo);
+
+/* The cluster's thread. Tells one silo (0: all) what this one has, or nothing when it does not know
+ * it yet. */
+void gbi_capacity_send(gb_cluster *cluster, uint64_t silo);
+void gbi_capacity_fill(gb_cluster *cluster, gb_message *message);
+void gbi_capacity_heard(gb_cluster *cluster, uint64_t silo, const gb_message *message);
+void gbi_capacity_tick(gb_cluster *cluster);
 
 /* ---- cluster_wire.c ---- */
 

@@ -112,41 +112,6 @@ static bool door_address(void *user, uint64_t silo, char out[GB_MEMBER_ADDRESS_B
     return there;
 }
 
-static bool lists(const char *list, const char *word)
-{
-    size_t size = strlen(word);
-    for (const char *at = list; at; at = strchr(at, ',')) {
-        if (*at == ',') at++;
-        if (strncmp(at, word, size) == 0 && (at[size] == ',' || at[size] == 0)) return true;
-    }
-    return false;
-}
-
-static int door_choose(void *user, const gb_type *type, uint64_t hash, uint64_t *silo)
-{
-    gb_cluster *cluster = user;
-    gb_view *view = gb_cluster_view(cluster);
-    uint64_t self = door_self(user), found = 0, pick = 0;
-    bool here = false;
-    for (uint32_t i = 0; view && i < view->count; i++) {
-        const gb_member *row = &view->rows[i]->member;
-        if (row->state != GB_SILO_ACTIVE || !lists(row->types, type->name->text)) continue;
-        found++;
-        here |= row->id == self;
-    }
-    gb_placement placement = type->options.placement;
-    if (found > 0) pick = (placement == GB_PLACE_HASH ? hash : gb_random(cluster->sys)) % found;
-    for (uint32_t i = 0; found > 0 && i < view->count; i++) {
-        const gb_member *row = &view->rows[i]->member;
-        if (row->state != GB_SILO_ACTIVE || !lists(row->types, type->name->text)) continue;
-        if (pick-- == 0) *silo = row->id;
-    }
-    if (here && placement == GB_PLACE_LOCAL) *silo = self;
-    gb_view_unref(view);
-    if (found > 0) return 0;
-    return gb_err_set(GB_ENOTYPE, "no active silo hosts the grain type '%s'", type->name->text);
-}
-
 /* ---- the machines ---- */
 
 static void open_types(gb_cluster *cluster, const gb_member *row)
@@ -186,8 +151,16 @@ static void take_view(gb_cluster *cluster)
     gbi_dir_step step;
     gbi_dir_begin(cluster, &step);
     cluster->view = view;
+    int rc = gb_book_view(&cluster->book, view);
     gb_directory_view(cluster->directory, view, step.now, &step.actions);
     gbi_dir_end(cluster, &step);
+    if (rc < 0) gbi_cluster_say(cluster, GB_LOG_ERROR, "out of memory: the capacity of silos");
+    for (uint32_t i = 0; i < view->count; i++) {
+        const gb_member *row = &view->rows[i]->member;
+        if (row->id != self && row->state == GB_SILO_ACTIVE &&
+            (!before || gb_view_state(before, row->id) != GB_SILO_ACTIVE))
+            gbi_capacity_send(cluster, row->id);
+    }
     gb_view_unref(before);
 }
 
@@ -249,6 +222,8 @@ static void act_on(gb_cluster *cluster, gb_member_action *a)
         put_job(cluster, a);
         break;
     case GB_DO_SEND:
+        if (a->message.kind == GB_MSG_PROBE || a->message.kind == GB_MSG_PROBE_ACK)
+            gbi_capacity_fill(cluster, &a->message);
         gbi_wire_send(cluster, a->silo, &a->message);
         break;
     case GB_DO_SEND_ALL:
@@ -265,6 +240,7 @@ static void act_on(gb_cluster *cluster, gb_member_action *a)
         break;
     case GB_DO_SERVE:
         set_serving(cluster, true);
+        cluster->capacity_next = 0; /* all hear of it */
         break;
     case GB_DO_PAUSE:
         set_serving(cluster, false);
@@ -339,6 +315,8 @@ void gbi_machines_close(gb_cluster *cluster)
     cluster->directory = NULL;
     gb_view *view = cluster->view;
     cluster->view = NULL;
+    gb_place_fini(&cluster->place);
+    gb_book_fini(&cluster->book);
     pthread_mutex_unlock(&cluster->lock);
     gb_view_unref(view);
     if (cluster->member) gb_membership_close(cluster->member);
@@ -351,6 +329,6 @@ const gb_carry_config gbi_door_questions = {
     .find = door_find,
     .claim = door_claim,
     .release = door_release,
-    .choose = door_choose,
+    .choose = gbi_door_choose,
     .address = door_address,
 };

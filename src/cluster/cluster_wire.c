@@ -209,6 +209,7 @@ static int in_message(void *user, uint8_t kind, const void *body, size_t size, g
     bool dead = gb_membership_message(cluster->member, from, &message, gbi_times(cluster),
                                       &cluster->actions);
     gbi_cluster_act(cluster);
+    if (!dead && message.has_capacity) gbi_capacity_heard(cluster, from, &message);
     if (!dead && !cluster->ended && message.kind >= GB_MSG_FIND && message.kind <= GB_MSG_DROP) {
         gbi_dir_step step;
         gbi_dir_begin(cluster, &step);

@@ -117,7 +117,16 @@ static gb_book_entry *entry_at(const choice *c, uint32_t i)
 
 static bool labelled(const choice *c, const gb_book_entry *entry)
 {
-    return !c->query->label || gb_place_lists(entry->row->member.labels, c->query->label);
+    for (const char *at = c->query->label; at && *at; at += *at == ',') {
+        char word[GB_MEMBER_LABELS_BYTES];
+        size_t size = strcspn(at, ",");
+        if (size >= sizeof word) return false;
+        memcpy(word, at, size);
+        word[size] = 0;
+        if (!gb_place_lists(entry->row->member.labels, word)) return false;
+        at += size;
+    }
+    return true;
 }
 
 /* The record as it will be once what was placed there shows. */

@@ -27,7 +27,7 @@ typedef enum gb_place_strategy {
 typedef struct gb_place_query {
     const char *type;
     gb_place_strategy strategy;
-    const char *label;  /* "zone=a", or NULL */
+    const char *label;  /* "role=gpu,zone=a": all of them; or NULL */
     uint64_t here;      /* the caller's silo */
     bool prefer_local;  /* GPU strategies: here, if its fresh record has the memory */
     bool demand_gpu;    /* else a random compatible silo is the fallback */

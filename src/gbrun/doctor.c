@@ -68,6 +68,7 @@ static void print_device(gb_gpu *gpu, int index, const char *before)
 
 int gbrun_devices(gbrun_options *options)
 {
+    if (options->config.connect) return gbrun_operate(options);
     gb_gpu *gpu;
     int rc = open_devices(options, &gpu);
     if (rc < 0) {

@@ -15,9 +15,9 @@
 enum {
     GBRUN_FAILED = 1,
     GBRUN_USAGE = 2,
-    GBRUN_SETTINGS = 35,
+    GBRUN_SETTINGS = 36,
     GBRUN_GIVEN_MAX = 64,
-    GBRUN_REST_MAX = 8
+    GBRUN_REST_MAX = 32
 };
 
 /* ---- settings: one table drives parsing, `gbrun config` and --help (settings.c) ---- */
@@ -128,6 +128,7 @@ int gbrun_version(gbrun_options *options);
 int gbrun_help(gbrun_options *options);
 int gbrun_new(gbrun_options *options);
 int gbrun_silo(gbrun_options *options);
+int gbrun_operate(gbrun_options *options); /* call, status, grains, drain; devices of a cluster */
 int gbrun_certs(gbrun_options *options);
 
 const char *gbrun_commit(void);

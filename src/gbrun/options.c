@@ -1,6 +1,7 @@
 /* The command line: flags over environment over configuration file over defaults. */
 #include "gbrun/gbrun.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -183,7 +184,7 @@ static int walk(line *l)
         } else if (flags && !options->command &&
                    (strcmp(text, "--version") == 0 || strcmp(text, "-v") == 0)) {
             options->command = gbrun_command_find("version");
-        } else if (flags && text[0] == '-' && text[1]) {
+        } else if (flags && text[0] == '-' && text[1] && !isdigit((unsigned char)text[1])) {
             code = flag(l);
         } else if (!options->command) {
             code = first_word(l, text);

@@ -1,7 +1,7 @@
 /* All settings: what they are called, and how their text becomes a field of the options. */
 #include "gbrun/gbrun.h"
 
-#include "gpu/front.h"
+#include "base/nearest.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -81,6 +81,8 @@ const gbrun_setting gbrun_settings[GBRUN_SETTINGS] = {
     {"tls_key", GBRUN_TEXT, AT(config.tls_key), 0, 0, "key", "FILE", "none", "PEM: its key"},
     {"connect", GBRUN_TEXT, AT(config.connect), 0, 0, "connect", "HOST:PORT", "none",
      "run as a client of these silos (several: with commas)"},
+    {"pretend_gpus", GBRUN_BOOL, AT(config.pretend_gpus), 0, 0, "pretend-gpus", NULL, "no",
+     "cpu devices count as GPUs where grains are placed (tests, examples)"},
     {"seed", GBRUN_SEED, AT(config.seed), 0, 0, "seed", "N", "1", "of virtual time's randomness"},
 };
 
@@ -106,7 +108,7 @@ int gbrun_unknown(const char *what, const char *prefix, const char *name, const 
 {
     int count = 0;
     while (names[count]) count++;
-    const char *near = gbi_nearest(name, name_at, names, count);
+    const char *near = gb_nearest(name, name_at, names, count);
     fprintf(stderr, "gbrun: unknown %s '%s%s'", what, prefix, name);
     if (near) fprintf(stderr, "; did you mean '%s%s'?", prefix, near);
     fputs("\n", stderr);

@@ -158,10 +158,6 @@ void gbi_event_unref(gb_event *event);
 int gbi_module_adopt(gb_module **out, gb_device *device, const char *name,
                      const gbi_module_desc *desc);
 
-/* The name of the list that is nearest to `name`, for messages; NULL when none is near. */
-const char *gbi_nearest(const char *name, const char *(*at)(const void *list, int index),
-                        const void *list, int count);
-
 /* ---- queue.c, for graphs: the same checks and the same way in ---- */
 
 /* Room for one parameter in a launch's blob. */

@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "base/err.h"
 #include "base/hash.h"
+#include "base/nearest.h"
 #include "gpu/cpu_compile.h"
 #include "gpu/cuda_compile.h"
 #include "gpu/front.h"
@@ -435,7 +436,7 @@ gb_kernel *gb_module_kernel(const gb_module *module, const char *name)
     const gbi_module_desc *desc = &module->desc;
     for (int i = 0; i < desc->kernel_count; i++)
         if (strcmp(desc->kernels[i].name, name) == 0) return &module->kernels[i];
-    const char *near = gbi_nearest(name, kernel_name_at, desc->kernels, desc->kernel_count);
+    const char *near = gb_nearest(name, kernel_name_at, desc->kernels, desc->kernel_count);
     gb_err_set(GB_ENOENT, "module '%s' has no kernel '%s'%s%s%s", module->spec.name, name,
                near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     return NULL;
@@ -488,7 +489,7 @@ int gb_module_global(gb_module *module, const char *name, gb_buffer **out, gb_pa
         if (type) *type = desc->globals[i].type;
         return 0;
     }
-    const char *near = gbi_nearest(name, global_name_at, desc->globals, desc->global_count);
+    const char *near = gb_nearest(name, global_name_at, desc->globals, desc->global_count);
     return gb_err_set(GB_ENOENT, "module '%s' has no variable '%s'%s%s%s", module->spec.name, name,
                       near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }

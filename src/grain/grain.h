@@ -82,10 +82,28 @@ typedef enum {
                           bound */
 } gb_placement;
 
+/* On which silo of a cluster a grain is activated (cluster/place.h); nothing to one that is alone.
+ */
+typedef enum {
+    GB_SITE_PLACEMENT, /* as its placement says */
+    GB_SITE_GPU,       /* the most free memory, then the shortest queue */
+    GB_SITE_AFFINE,    /* GPU silos, by the key */
+    GB_SITE_BALANCED,  /* of two GPU silos the one with less to do */
+    GB_SITE_NAMED      /* the key is the name of the silo */
+} gb_site_rule;
+
+typedef struct gb_site {
+    gb_site_rule rule;
+    bool prefer_local, demand_gpu; /* of rules with GPUs */
+    int64_t minimum_mb;            /* ... on one device */
+    const gb_sym *labels;          /* "role=gpu,zone=a": silos with all of them; NULL: all silos */
+} gb_site;
+
 typedef enum { GB_REENTRANT_NO, GB_REENTRANT_YES, GB_REENTRANT_CHAIN } gb_reentrancy;
 
 typedef struct gb_type_options {
     gb_placement placement;
+    gb_site site;
     gb_reentrancy reentrant;
     bool keep_alive;
     uint64_t idle_ns;       /* deactivate after so long without a turn */
@@ -123,8 +141,9 @@ struct gb_type {
 enum { GB_TYPE_UNLOADED, GB_TYPE_LOADING, GB_TYPE_LOADED };
 
 /* Any thread. Defines a type, or finds the one that the same module defined before (on another
- * worker, or an older version: options are then the new ones, but for the placement, which stays).
- * GB_ECONFLICT: two modules define one name; the detail names both. GB_EINVAL: a bound of 0. */
+ * worker, or an older version: options are then the new ones, but for placement and site, which
+ * stay). GB_ECONFLICT: two modules define one name; the detail names both. GB_EINVAL: a bound of 0.
+ */
 int gb_type_define(gb_type **out, gb_silo *silo, const char *name, const char *module,
                    const gb_kind *kind, int pinned, const gb_type_options *options);
 gb_type *gb_type_find(gb_silo *silo, const char *name); /* any thread; NULL: unknown */

@@ -4,6 +4,7 @@
 #include "cluster/client.h"
 #include "cluster/cluster.h"
 #include "host/embed.h"
+#include "host/operate.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,6 +84,7 @@ void gbi_cluster_close(gb_host *host)
 {
     if (host->cluster) gb_cluster_close(host->cluster);
     if (host->client) gb_client_close(host->client);
+    gbi_operate_close(host);
     host->cluster = NULL;
     host->client = NULL;
 }
@@ -148,7 +150,8 @@ static int list_types(gb_host *host, gb_buf *out)
     if (!types) return GB_ENOMEM;
     for (uint32_t i = 0; i < count; i++) {
         gb_type *type = gb_type_at(silo, i);
-        if (!atomic_load(&type->foreign) && type->pinned < 0) types[used++] = type;
+        if (!atomic_load(&type->foreign) && type->pinned < 0 && type->name->text[0] != '$')
+            types[used++] = type;
     }
     qsort(types, used, sizeof *types, by_name);
     int rc = 0;
@@ -169,6 +172,8 @@ int gb_join(gb_host *host, int timeout_ms)
     else if (host->thread_first > 0)
         rc = gb_err_set(GB_EINVAL, "gb_join: a silo of a cluster needs threads (config.workers)");
     if (rc == 0) rc = load_app(host);
+    /* Opens the devices: the first thing that others hear of their memory is true. */
+    if (rc == 0) rc = gbi_operate_begin(host);
     if (rc == 0) rc = list_types(host, &types);
     if (rc == 0) rc = gb_cluster_start(host->cluster, gb_buf_text(&types));
     gb_buf_fini(&types);

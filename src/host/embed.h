@@ -119,6 +119,9 @@ void gbi_waiter_end(gbi_waiter *waiter, int rc, gb_value *value, const char *det
 
 /* ---- exports, for the Lua room (embed_export.c) ---- */
 void gbi_exports_init(gb_host *host, gbl_exports *out);
+/* As gb_export, before workers run; of any name. */
+int gbi_export_add(gb_host *host, const char *name, gb_export_fn *fn, void *user);
+
 void gbi_exports_free(gb_host *host);
 
 /* ---- devices (embed_kernel.c, embed_buffer.c): let go of what the program left open ---- */

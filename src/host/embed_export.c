@@ -19,14 +19,10 @@ static bool is_name(const char *name)
            strspn(name, LETTERS "0123456789") == size;
 }
 
-int gb_export(gb_host *host, const char *name, gb_export_fn *fn, void *user)
+int gbi_export_add(gb_host *host, const char *name, gb_export_fn *fn, void *user)
 {
-    if (!name || !fn) return gb_err_set(GB_EINVAL, "gb_export: %s is NULL", name ? "fn" : "name");
-    if (!is_name(name))
-        return gb_err_set(GB_EINVAL, "gb_export: '%.40s' is no name (letters, digits and _)", name);
-    int rc = gbi_enter(host, "gb_export");
-    if (rc < 0) return rc;
     gbi_embed *embed = host->embed;
+    int rc = 0;
     pthread_mutex_lock(&embed->lock);
     gbi_export *e = NULL;
     if (find_locked(embed, name))
@@ -39,6 +35,17 @@ int gb_export(gb_host *host, const char *name, gb_export_fn *fn, void *user)
         embed->exports = e;
     }
     pthread_mutex_unlock(&embed->lock);
+    return rc;
+}
+
+int gb_export(gb_host *host, const char *name, gb_export_fn *fn, void *user)
+{
+    if (!name || !fn) return gb_err_set(GB_EINVAL, "gb_export: %s is NULL", name ? "fn" : "name");
+    if (!is_name(name))
+        return gb_err_set(GB_EINVAL, "gb_export: '%.40s' is no name (letters, digits and _)", name);
+    int rc = gbi_enter(host, "gb_export");
+    if (rc < 0) return rc;
+    rc = gbi_export_add(host, name, fn, user);
     gbi_leave(host);
     return rc;
 }
@@ -69,7 +76,8 @@ static void export_each(void *user, void (*see)(void *to, const char *name), voi
     pthread_mutex_lock(&embed->lock);
     gbi_export *e = embed->exports; /* an entry never changes, and stays until the host closes */
     pthread_mutex_unlock(&embed->lock);
-    for (; e; e = e->next) see(to, e->name);
+    for (; e; e = e->next)
+        if (is_name(e->name)) see(to, e->name); /* others are the house's own */
 }
 
 /* The message's parts become those of a value, and back: nothing is copied. */

@@ -5,6 +5,7 @@
 #include "host/cluster.h"
 #include "host/embed.h"
 #include "host/meter.h"
+#include "host/operate.h"
 #include "lua/keep.h"
 
 #include <stdio.h>
@@ -105,6 +106,7 @@ static int open_state(gb_host *host, int index)
         .virtual_time = host->config.virtual_time,
         .lua_bytes_max = host->config.lua_bytes_max,
         .kernels_max = host->config.max_kernels,
+        .pretend_gpus = host->config.pretend_gpus != 0,
         .lua_config = host->config.lua_config,
         .exit = host->config.exit,
         .exit_user = host->config.exit_user,
@@ -170,6 +172,7 @@ static void *system_main(void *argument)
         if (atomic_load(&host->stop)) break;
         gb_watch_look(&watch, host->silo);
         gb_gpu_maintain(host->gpu, gb_now(host->sys));
+        gbi_operate_tick(host);
     }
     pthread_mutex_unlock(&host->system_lock);
     return NULL;
@@ -206,6 +209,7 @@ static int open_rest(gb_host *host, int driven)
     host->threads = gb_mem_zalloc(&host->mem, (size_t)count * sizeof *host->threads);
     if (!host->states || !host->threads) return GB_ENOMEM;
     if ((rc = gbi_embed_open(host)) < 0 || (rc = gbi_meter_open(&host->meter, host)) < 0) return rc;
+    if (host->cluster && (rc = gbi_operate_open(host)) < 0) return rc;
     rc = start_workers(host, config->workers == 0 || config->virtual_time ? count : driven);
     if (rc < 0) return rc;
     if (!config->virtual_time) {

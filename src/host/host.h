@@ -24,8 +24,9 @@ struct gb_host {
     gb_sys *sys;
     struct gb_gpu *gpu;
     struct gbl_keep *keep;
-    struct gb_cluster *cluster; /* a member, or */
-    struct gb_client *client;   /* a client, or neither */
+    struct gb_cluster *cluster;  /* a member, or */
+    struct gb_client *client;    /* a client, or neither */
+    struct gbi_operate *operate; /* of a member */
     gb_silo *silo;
     gbl_state **states; /* by worker; opened on the worker's own thread */
     pthread_t *threads;

@@ -30,6 +30,20 @@ static bool field_bool(lua_State *L, int index, const char *name)
     return value;
 }
 
+static void read_site(lua_State *L, int index, gb_site *site)
+{
+    site->rule = (gb_site_rule)field_number(L, index, "site_code", GB_SITE_PLACEMENT);
+    site->prefer_local = field_bool(L, index, "prefer_local");
+    site->demand_gpu = field_bool(L, index, "demand_gpu");
+    site->minimum_mb = (int64_t)field_number(L, index, "minimum_mb", 0);
+    lua_getfield(L, index, "labels");
+    size_t size = 0;
+    const char *labels = lua_tolstring(L, -1, &size);
+    site->labels = labels ? gb_sym_get(gbl_of(L)->worker->silo, labels, size) : NULL;
+    if (labels && !site->labels) luaL_error(L, "out of memory: a grain type");
+    lua_pop(L, 1);
+}
+
 static void bind_type(lua_State *L, gb_type *type, int class, int meta)
 {
     gbl_state *state = gbl_of(L);
@@ -64,6 +78,7 @@ static int core_define(lua_State *L)
     options.idle_ns = gbl_ns(field_number(L, 4, "idle_s", 600));
     options.queue_max = (uint32_t)field_number(L, 4, "max_queue", 1024);
     options.stateless_max = (uint32_t)field_number(L, 4, "stateless_max", 16);
+    read_site(L, 4, &options.site);
     gb_type *type;
     int pinned = lua_toboolean(L, 3) ? state->worker->index : -1;
     int rc = gb_type_define(&type, state->worker->silo, luaL_checkstring(L, 1),
@@ -472,6 +487,8 @@ static int core_place(lua_State *L)
     lua_setfield(L, -2, "virtual_time");
     lua_pushboolean(L, gbl_turn(state) && gbl_turn(state)->act == state->root);
     lua_setfield(L, -2, "in_script");
+    lua_pushboolean(L, state->config.pretend_gpus);
+    lua_setfield(L, -2, "pretend_gpus");
     lua_pushinteger(L, state->config.kernels_max);
     lua_setfield(L, -2, "max_kernels");
     return 1;

@@ -40,6 +40,7 @@ typedef struct gbl_config {
     const char *script_dir; /* or NULL */
     bool virtual_time;      /* gb.test may move it */
     int64_t lua_bytes_max;  /* of each state; 0: no cap */
+    bool pretend_gpus;      /* cpu devices count as GPUs where grains are placed */
     int kernels_max;        /* launches under way in the silo; 0: any number */
     gbl_exports exports;    /* all NULL: none */
     const char *lua_config; /* the text of the table that Lua sees as gb.config, or NULL */

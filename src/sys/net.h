@@ -28,6 +28,9 @@ int gb_address_split(const char *address, bool any, char *host, size_t room, uin
 /* Is it a loopback address ("127.x.x.x", "::1", "localhost")? */
 bool gb_address_is_loopback(const char *host);
 
+/* Is whoever is connected to the descriptor on this machine? */
+bool gb_peer_is_loopback(int fd);
+
 /* ---- listening ---- */
 
 typedef struct gb_listener gb_listener;

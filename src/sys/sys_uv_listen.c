@@ -46,6 +46,18 @@ bool gb_address_is_loopback(const char *host)
     return strcmp(host, "localhost") == 0;
 }
 
+bool gb_peer_is_loopback(int fd)
+{
+    struct sockaddr_storage peer;
+    socklen_t size = sizeof peer;
+    if (getpeername(fd, (struct sockaddr *)&peer, &size) != 0) return false;
+    if (peer.ss_family == AF_INET)
+        return ntohl(((struct sockaddr_in *)&peer)->sin_addr.s_addr) >> 24 == 127;
+    if (peer.ss_family != AF_INET6) return false;
+    const struct in6_addr *six = &((struct sockaddr_in6 *)&peer)->sin6_addr;
+    return IN6_IS_ADDR_LOOPBACK(six) || (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == 127);
+}
+
 void gbi_address_print(char *out, const struct sockaddr *address)
 {
     char host[INET6_ADDRSTRLEN] = "?";

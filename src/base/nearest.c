@@ -1,5 +1,5 @@
 /* "Did you mean": the edit distance of Levenshtein (1966) over short names. */
-#include "gpu/front.h"
+#include "base/nearest.h"
 
 #include <string.h>
 
@@ -25,8 +25,8 @@ static int distance(const char *a, const char *b)
     return line[columns];
 }
 
-const char *gbi_nearest(const char *name, const char *(*at)(const void *list, int index),
-                        const void *list, int count)
+const char *gb_nearest(const char *name, const char *(*at)(const void *list, int index),
+                       const void *list, int count)
 {
     const char *best = NULL;
     int best_distance = (int)strlen(name) / 2 + 1;

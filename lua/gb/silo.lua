@@ -1,0 +1,110 @@
+-- The two grain types of the house that each member of a cluster has (src/host/operate.h): "$silo",
+-- one for each silo, by its name, and "$cluster", which any silo answers as it sees the cluster.
+local core = require "gb.core"
+local fail = require "gb.fail"
+local worker = require "gb.worker"
+
+local host = setmetatable({}, { __index = function(t, name)
+  t[name] = assert(core.export("$" .. name))
+  return t[name]
+end })
+
+local function raise_unless(ok, ...)
+  if ok == nil then fail.raise(select(2, ...), "%s", (...)) end
+  return ok, ...
+end
+
+-- ---- $cluster ----
+
+local cluster = {}
+
+function cluster.status()
+  local gpus, calls = host.stats()
+  return { self = host.self(), members = host.members(), gpus = gpus, calls = calls }
+end
+
+local function record(member)
+  local capacity = member.capacity
+  if capacity then capacity.silo, capacity.grains = member.name, member.grains end
+  return capacity
+end
+
+--- The records of the silos that told one: all, or those with a GPU that may be chosen.
+function cluster.capacity(_, all)
+  local list = {}
+  for _, member in ipairs(host.members()) do
+    local one = member.state ~= "dead" and record(member)
+    if one and (all or one.devices > 0 and not one.stale and one.memory_free > 0) then
+      list[#list + 1] = one
+    end
+  end
+  table.sort(list, function(a, b) return a.silo < b.silo end)
+  return list
+end
+
+function cluster.best(_, bytes)
+  local id = raise_unless(host.best(math.ceil(bytes / 2 ^ 20)))
+  for _, member in ipairs(host.members()) do
+    if member.id == id then return record(member) end
+  end
+  fail.raise("ENOENT", "the silo has left")
+end
+
+function cluster.stats() return (host.stats()) end
+
+-- ---- $silo ----
+
+local silo = {}
+
+function silo.self() return host.self() end
+
+--- How many grains of each type are active here.
+function silo.grains()
+  local counts = {}
+  for _, name in ipairs(core.type_names()) do
+    local count = 0
+    for _, one in ipairs(raise_unless(worker.ask_all("count", name))) do count = count + one end
+    if count > 0 then counts[name] = count end
+  end
+  return counts
+end
+
+function silo.devices()
+  local list = {}
+  for _, device in ipairs(require("gb").devices()) do
+    list[#list + 1] = { index = device.index, name = device.name, backend = device.backend,
+      memory_total = tonumber(device.memory_total), memory_free = tonumber(device.memory_free),
+      lost = device.lost or false }
+  end
+  return list
+end
+
+--- Figures instead of the measured ones; nothing: the measured ones again.
+function silo.give(_, figures)
+  raise_unless(host.give(figures))
+  return true
+end
+
+--- No new grains from now on, and those that are here go: the answer is how many are left.
+function silo.drain()
+  if host.self().state == "active" then host.drain() end
+  for _ = 1, 250 do -- until the others know; else a call could bring a grain back
+    if host.self().state ~= "active" then break end
+    core.sleep(0.02)
+  end
+  raise_unless(host.sweep())
+  local left = 0
+  for _, count in pairs(silo.grains()) do left = left + count end
+  return left
+end
+
+-- ---- defining them ----
+
+local function define(name, methods, options)
+  options.reentrant_code, options.keep_alive, options.max_queue = 1, true, 1024
+  local meta = { __index = methods, __gb = "self", __gb_options = {}, __gb_methods = methods }
+  core.ready(assert(core.define(name, "gb/silo.lua", false, options, methods, meta)))
+end
+
+define("$cluster", cluster, { placement_code = 4 })
+define("$silo", silo, { placement_code = 1, site_code = 4 })
