@@ -10,24 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ID_BYTES = GB_CALL_TYPE_BYTES + GB_CALL_KEY_BYTES + 2, DIRECT = GB_WAY_DOOR_1 };
-enum { CHOSEN = GB_WAY_DOOR_2, TOKEN_SHIFT = 32 };
-
-/* ---- the cache: where grains were last seen ---- */
-
-void gbi_cache_put(gbi_carrier *c, uint64_t hash, uint64_t silo)
-{
-    size_t at = hash % GBI_CACHE_LINES;
-    if (!silo && c->cache[at].hash != hash) return;
-    c->cache[at].hash = hash;
-    c->cache[at].silo = silo;
-}
-
-static uint64_t cache_get(const gbi_carrier *c, uint64_t hash)
-{
-    size_t at = hash % GBI_CACHE_LINES;
-    return c->cache[at].hash == hash ? c->cache[at].silo : 0;
-}
+enum { ID_BYTES = GB_CALL_TYPE_BYTES + GB_CALL_KEY_BYTES + 2 };
+enum { CHOSEN = GB_WAY_DOOR_2, TOKEN_SHIFT = 32, CACHE_LINES = 8192 };
 
 /* ---- calls that the door holds ---- */
 
@@ -249,7 +233,8 @@ void gbi_pend_place(gbi_carrier *c, gbi_pend *pend)
 static int door_known(gb_far *far, gb_worker *worker, gb_call *call)
 {
     gbi_carrier *c = gbi_carrier_of(GB_CONTAINER(far, gb_carry, far), worker);
-    uint64_t hash = gb_key_hash(call->type, call->key), silo = cache_get(c, hash);
+    uint64_t hash = gb_key_hash(call->type, call->key);
+    uint64_t silo = gb_dir_cache_get(&c->cache, hash, NULL);
     if (!silo || c->stopped) return GB_OP_READY;
     gbi_pend *pend = gbi_pend_new(c, call);
     if (!pend) return GB_OP_READY;
@@ -297,17 +282,9 @@ typedef struct note {
     char id[];
 } note;
 
-static void end_one(gb_act *act, void *user)
-{
-    gb_worker *worker = user;
-    gb_act_stop(worker, act, GB_END_FAILED);
-}
-
 typedef struct ends {
-    gb_worker *worker;
     gb_act **acts;
     uint32_t count, room;
-    gb_mem *mem;
 } ends;
 
 static void gather(gb_act *act, void *user)
@@ -319,12 +296,11 @@ static void gather(gb_act *act, void *user)
 
 static void drop_all(gb_worker *worker, gb_mem *mem)
 {
-    ends e = {.worker = worker, .mem = mem};
-    e.room = (uint32_t)atomic_load(&worker->act_count);
+    ends e = {.room = (uint32_t)atomic_load(&worker->act_count)};
     e.acts = gb_mem_alloc(mem, e.room * sizeof *e.acts + 1);
     if (!e.acts) return;
     gb_act_each(worker, NULL, gather, &e);
-    for (uint32_t i = 0; i < e.count; i++) end_one(e.acts[i], worker);
+    for (uint32_t i = 0; i < e.count; i++) gb_act_stop(worker, e.acts[i], GB_END_FAILED);
     gb_mem_free(mem, e.acts, e.room * sizeof *e.acts + 1);
 }
 
@@ -339,7 +315,7 @@ static void drop_one(gb_worker *worker, const char *id, uint32_t size)
     if (!type || atomic_load(&type->foreign)) return;
     gb_key key = gb_key_text(slash + 1, size - (uint32_t)(slash + 1 - id));
     gb_act *act = gb_act_find(worker, type, key);
-    if (act && act->state != GB_ACT_FORWARD) end_one(act, worker);
+    if (act && act->state != GB_ACT_FORWARD) gb_act_stop(worker, act, GB_END_FAILED);
 }
 
 static void note_run(gb_node *node, void *reader)
@@ -442,8 +418,7 @@ static int carrier_open(gb_carry *carry, gbi_carrier *c, gb_worker *worker)
     gb_list_init(&c->inlets);
     gb_list_init(&c->served_free);
     gb_timer_init(&c->again, gbi_later_fire);
-    c->cache = gb_mem_zalloc(mem, GBI_CACHE_LINES * sizeof *c->cache);
-    return c->cache ? 0 : GB_ENOMEM;
+    return gb_dir_cache_init(&c->cache, mem, CACHE_LINES);
 }
 
 int gb_carry_open(gb_carry **out, const gb_carry_config *config)
@@ -492,7 +467,7 @@ static void carrier_close(gbi_carrier *c)
     gb_mem_free(mem, c->pends, c->pend_room * sizeof *c->pends);
     gb_mem_free(mem, c->asks, c->ask_room * sizeof *c->asks);
     gb_mem_free(mem, c->peers, c->peer_room * sizeof *c->peers);
-    gb_mem_free(mem, c->cache, c->cache ? GBI_CACHE_LINES * sizeof *c->cache : 0);
+    gb_dir_cache_fini(&c->cache);
     gb_map_fini(&c->asks_by_id);
     gb_map_fini(&c->peers_by_silo);
 }

@@ -46,7 +46,7 @@ void gbi_later_fire(gb_timer *timer)
     while ((link = gb_list_shift(&round))) {
         gbi_pend *pend = GB_CONTAINER(link, gbi_pend, link);
         if (is_over(c, pend)) continue;
-        gbi_cache_put(c, gb_key_hash(pend->call->type, pend->call->key), 0);
+        gb_dir_cache_put(&c->cache, gb_key_hash(pend->call->type, pend->call->key), 0);
         gb_far_again(c->worker, gbi_pend_free(c, pend));
     }
 }
@@ -152,12 +152,12 @@ static int take_moved(gbi_carrier *c, gbi_pend *pend, const gb_answer_frame *f)
     memcpy(&silo, bytes, sizeof silo);
     pend->lane = NULL;
     gbi_count(&c->stats.moved, 1);
-    if (++pend->hops > GBI_HOPS_MAX) {
+    if (++pend->hops > GB_HOPS_MAX) {
         pend->hops = 0;
         gbi_pend_later(c, pend); /* it moves about: the silos will agree in a moment */
         return 0;
     }
-    gbi_cache_put(c, gb_key_hash(pend->call->type, pend->call->key), silo);
+    gb_dir_cache_put(&c->cache, gb_key_hash(pend->call->type, pend->call->key), silo);
     gbi_pend_go(c, pend, silo, bytes[sizeof silo] != 0);
     return 0;
 }
@@ -177,7 +177,8 @@ static int lane_message(void *user, uint8_t kind, const void *body, size_t size,
     if (f.rc == GBI_MOVED) return take_moved(c, pend, &f);
     if (f.rc >= 0) {
         if (lane->peer->silo)
-            gbi_cache_put(c, gb_key_hash(pend->call->type, pend->call->key), lane->peer->silo);
+            gb_dir_cache_put(&c->cache, gb_key_hash(pend->call->type, pend->call->key),
+                             lane->peer->silo);
         return take_answer(c, pend, &f, blocks, count);
     }
     gbi_pend_fail(c, pend, f.rc, "%.*s", (int)f.message_size, f.message ? f.message : "");
@@ -325,7 +326,7 @@ void gbi_pend_go(gbi_carrier *c, gbi_pend *pend, uint64_t silo, bool chosen)
     gb_call *call = pend->call;
     gb_list_unlink(&pend->link);
     if (silo == config->self(config->user) && silo) { /* others think that it is to be here */
-        gbi_cache_put(c, gb_key_hash(call->type, call->key), 0);
+        gb_dir_cache_put(&c->cache, gb_key_hash(call->type, call->key), 0);
         if (chosen) call->way |= GB_WAY_DOOR_2;
         gb_far_again(c->worker, gbi_pend_free(c, pend));
         return;
@@ -334,7 +335,6 @@ void gbi_pend_go(gbi_carrier *c, gbi_pend *pend, uint64_t silo, bool chosen)
         tell_moved(c, pend, silo, chosen);
         return;
     }
-    pend->silo = silo;
     pend->chosen = chosen;
     gbi_peer *peer = peer_of(c, silo);
     if (!peer) {

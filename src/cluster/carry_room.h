@@ -6,10 +6,11 @@
 #include "base/map.h"
 #include "cluster/call_frame.h"
 #include "cluster/carry.h"
+#include "cluster/directory.h"
 
 /* The answer "it is elsewhere": results hold the silo (8 bytes) and whether it was chosen just now
  * (1 byte). It never reaches a caller. */
-enum { GBI_MOVED = -99, GBI_MOVED_BYTES = 9, GBI_HOPS_MAX = 4, GBI_CACHE_LINES = 8192 };
+enum { GBI_MOVED = -99, GBI_MOVED_BYTES = 9 };
 
 typedef struct gbi_lane gbi_lane;
 typedef struct gbi_ask gbi_ask;
@@ -20,8 +21,7 @@ typedef struct gbi_pend {
     gb_list link; /* of its question, of its lane (waiting or sent), or of those for later */
     gb_call *call;
     gbi_lane *lane; /* when sent */
-    uint64_t silo;  /* where it goes */
-    bool chosen;    /* ... which was chosen for it */
+    bool chosen;    /* the silo that it goes to was chosen for it */
     uint8_t hops;
     uint32_t index, generation; /* its number */
 } gbi_pend;
@@ -75,9 +75,7 @@ struct gbi_carrier {
     gb_list inlets;
     gb_list served_free;
     bool stopped;
-    struct {
-        uint64_t hash, silo;
-    } * cache;
+    gb_dir_cache cache; /* where grains were last seen */
     struct {
         _Atomic int64_t links, sent, served, moved, lost, retried;
     } stats;
@@ -101,8 +99,6 @@ static inline void gbi_count(_Atomic int64_t *counter, int64_t n)
 {
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
-
-void gbi_cache_put(gbi_carrier *c, uint64_t hash, uint64_t silo); /* 0: forget */
 
 /* It begins again from nothing: where is its grain? */
 void gbi_pend_place(gbi_carrier *c, gbi_pend *pend);

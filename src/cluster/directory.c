@@ -290,5 +290,5 @@ uint64_t gb_dir_cache_get(const gb_dir_cache *cache, uint64_t hash, const gb_vie
 {
     const struct gb_dir_cache_line *line = &cache->lines[hash & cache->mask];
     if (line->hash != hash || !line->silo) return 0;
-    return gb_view_state(view, line->silo) == GB_SILO_DEAD ? 0 : line->silo;
+    return view && gb_view_state(view, line->silo) == GB_SILO_DEAD ? 0 : line->silo;
 }

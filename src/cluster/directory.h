@@ -138,7 +138,7 @@ int gb_dir_cache_init(gb_dir_cache *cache, gb_mem *mem, uint32_t lines); /* a po
 void gb_dir_cache_fini(gb_dir_cache *cache);
 void gb_dir_cache_put(gb_dir_cache *cache, uint64_t hash, uint64_t silo); /* 0: forget */
 
-/* 0: unknown, or the silo is dead in the view. */
+/* 0: unknown, or the silo is dead in the view (NULL: who asks sees to that). */
 uint64_t gb_dir_cache_get(const gb_dir_cache *cache, uint64_t hash, const gb_view *view);
 
 /* A call that comes to a silo without the activation goes on to where it is, so often at most. */
