@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { READ_BYTES = 65536 };
+enum { READ_BYTES = 65536, SLICE_BYTES = 256 << 10 };
 
 struct gb_pipe {
     gb_mem *mem;
@@ -70,12 +70,17 @@ static int send_out(gb_pipe *pipe)
     return rc;
 }
 
+/* In slices, so that a large one is not in memory three times. */
 static int write_plain(gb_pipe *pipe)
 {
-    if (pipe->plain.size == 0) return 0;
-    int rc = gb_tls_write(pipe->session, pipe->plain.data, pipe->plain.size);
-    pipe->plain.size = 0;
-    if (rc == 0) rc = send_out(pipe);
+    gb_buf *plain = &pipe->plain;
+    int rc = 0;
+    for (size_t at = 0; at < plain->size && rc == 0; at += SLICE_BYTES) {
+        size_t slice = plain->size - at < SLICE_BYTES ? plain->size - at : SLICE_BYTES;
+        rc = gb_tls_write(pipe->session, plain->data + at, slice);
+        if (rc == 0) rc = send_out(pipe);
+    }
+    plain->size = 0;
     return rc;
 }
 
@@ -274,6 +279,7 @@ gb_pipe_end gb_pipe_take(gb_pipe *pipe)
 void gb_pipe_close(gb_pipe *pipe)
 {
     if (pipe->session && pipe->up) {
+        write_plain(pipe);
         gb_tls_finish(pipe->session);
         send_out(pipe);
     }
