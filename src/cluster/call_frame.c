@@ -35,14 +35,7 @@ int gb_call_frame_encode(gb_buf *out, const gb_call_frame *f)
 static bool read_natural(gb_cbor *in, uint64_t max, uint64_t *out)
 {
     gb_cbor_token t;
-    if (gb_cbor_next(in, &t) < 0) return false;
-    if (t.kind == GB_CBOR_UINT)
-        *out = t.natural;
-    else if (t.kind == GB_CBOR_INT && t.integer >= 0)
-        *out = (uint64_t)t.integer;
-    else
-        return false;
-    return *out <= max;
+    return gb_cbor_next(in, &t) == 0 && gb_cbor_natural(&t, out) && *out <= max;
 }
 
 static bool read_int(gb_cbor *in, int64_t min, int64_t max, int64_t *out)

@@ -47,14 +47,7 @@ int gb_hello_encode(gb_buf *out, const gb_hello *hello)
 static bool natural(gb_cbor *in, uint64_t max, uint64_t *out)
 {
     gb_cbor_token t;
-    if (gb_cbor_next(in, &t) < 0) return false;
-    if (t.kind == GB_CBOR_UINT)
-        *out = t.natural;
-    else if (t.kind == GB_CBOR_INT && t.integer >= 0)
-        *out = (uint64_t)t.integer;
-    else
-        return false;
-    return *out <= max;
+    return gb_cbor_next(in, &t) == 0 && gb_cbor_natural(&t, out) && *out <= max;
 }
 
 int gb_hello_decode(gb_hello *out, const void *bytes, size_t size)

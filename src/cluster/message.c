@@ -192,13 +192,7 @@ static int read_uint(gb_cbor *in, gb_message *m, uint64_t *out)
     gb_cbor_token token;
     int rc = gb_cbor_next(in, &token);
     if (rc < 0) return rc;
-    if (token.kind == GB_CBOR_UINT)
-        *out = token.natural;
-    else if (token.kind == GB_CBOR_INT && token.integer >= 0)
-        *out = (uint64_t)token.integer;
-    else
-        return bad(m, "a number was expected");
-    return 0;
+    return gb_cbor_natural(&token, out) ? 0 : bad(m, "a number was expected");
 }
 
 static int read_view(gb_cbor *in, gb_message *m, gb_view_id *out)

@@ -150,13 +150,7 @@ static int read_uint(gb_cbor *in, uint64_t *out, const char *what)
     gb_cbor_token token;
     int rc = gb_cbor_next(in, &token);
     if (rc < 0) return rc;
-    if (token.kind == GB_CBOR_UINT) {
-        *out = token.natural;
-        return 0;
-    }
-    if (token.kind != GB_CBOR_INT || token.integer < 0) return bad(what);
-    *out = (uint64_t)token.integer;
-    return 0;
+    return gb_cbor_natural(&token, out) ? 0 : bad(what);
 }
 
 static int read_int(gb_cbor *in, int64_t *out, const char *what)

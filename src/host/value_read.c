@@ -161,10 +161,7 @@ int gb_as_uint(gb_item item, uint64_t *out)
     if (!is_number(item)) return refuse(item, "a number");
     int rc = token_of(item, &in, &token);
     if (rc < 0) return rc;
-    if (token.kind == GB_CBOR_UINT || (token.kind == GB_CBOR_INT && token.integer >= 0)) {
-        *out = token.kind == GB_CBOR_UINT ? token.natural : (uint64_t)token.integer;
-        return 0;
-    }
+    if (gb_cbor_natural(&token, out)) return 0;
     if (token.kind == GB_CBOR_INT)
         return gb_err_set(GB_EINVAL, "%" PRId64 " is negative", token.integer);
     if (token.number != floor(token.number) || !(token.number >= 0 && token.number < 0x1p64))

@@ -82,6 +82,14 @@ typedef struct gb_cbor_token {
     size_t size;
 } gb_cbor_token;
 
+/* Is it an integer that is not negative: its value. */
+static inline bool gb_cbor_natural(const gb_cbor_token *token, uint64_t *out)
+{
+    if (token->kind == GB_CBOR_UINT) return *out = token->natural, true;
+    if (token->kind != GB_CBOR_INT || token->integer < 0) return false;
+    return *out = (uint64_t)token->integer, true;
+}
+
 void gb_cbor_init(gb_cbor *in, const void *bytes, size_t size);
 
 /* The next token: 0, or GB_EINVAL. A LIST or MAP whose count the bytes left cannot hold (one byte
