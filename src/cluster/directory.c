@@ -174,38 +174,25 @@ void gb_directory_message(gb_directory *d, uint64_t from, const gb_message *mess
     }
 }
 
-void gb_directory_find(gb_directory *d, uint64_t token, const void *id, uint32_t size,
-                       uint64_t deadline, uint64_t now, gb_directory_actions *out)
+int gb_directory_find(gb_directory *d, uint64_t token, const void *id, uint32_t size,
+                      uint64_t deadline, uint64_t now, gb_directory_actions *out)
 {
-    int rc = gbi_dir_ask(d, GB_MSG_FIND, token, id, size, d->acts, deadline, now, out);
-    if (rc >= 0) return;
-    gb_directory_action *action = gbi_dir_do(d, out, GB_DIR_ANSWER, NULL, 0);
-    if (!action) return;
-    action->token = token;
-    action->rc = rc;
+    return gbi_dir_ask(d, GB_MSG_FIND, token, id, size, d->acts, deadline, now, out);
 }
 
-void gb_directory_claim(gb_directory *d, uint64_t token, const void *id, uint32_t size,
-                        uint64_t deadline, uint64_t now, gb_directory_actions *out)
+int gb_directory_claim(gb_directory *d, uint64_t token, const void *id, uint32_t size,
+                       uint64_t deadline, uint64_t now, gb_directory_actions *out)
 {
     uint64_t hash = gb_directory_hash(d->config.hash_seed, id, size);
     gb_held *held = gbi_ids_find(&d->held, hash, id, size);
-    int rc = held ? GB_ECONFLICT : 0;
-    if (!held) {
-        held = gbi_ids_add(&d->held, hash, id, size);
-        rc = held ? 0 : GB_ENOMEM;
-        if (held) {
-            held->claiming = true;
-            held->act = ++d->acts;
-            rc = gbi_dir_ask(d, GB_MSG_CLAIM, token, id, size, held->act, deadline, now, out);
-            if (rc < 0) gbi_ids_remove(&d->held, held);
-        }
-    }
-    if (rc >= 0) return;
-    gb_directory_action *action = gbi_dir_do(d, out, GB_DIR_ANSWER, NULL, 0);
-    if (!action) return;
-    action->token = token;
-    action->rc = rc;
+    if (held) return gb_err_set(GB_ECONFLICT, "the grain is active here, or about to be");
+    held = gbi_ids_add(&d->held, hash, id, size);
+    if (!held) return GB_ENOMEM;
+    held->claiming = true;
+    held->act = ++d->acts;
+    int rc = gbi_dir_ask(d, GB_MSG_CLAIM, token, id, size, held->act, deadline, now, out);
+    if (rc < 0) gbi_ids_remove(&d->held, held);
+    return rc;
 }
 
 void gb_directory_release(gb_directory *d, const void *id, uint32_t size, uint64_t now,

@@ -89,17 +89,19 @@ void gb_directory_view(gb_directory *d, gb_view *view, uint64_t now, gb_director
 void gb_directory_message(gb_directory *d, uint64_t from, const gb_message *message, uint64_t now,
                           gb_directory_actions *out);
 
-/* Where is it active? ANSWER comes once, in this step or later: rc 0 and silo (0: nowhere),
- * GB_ETIMEDOUT at the deadline, GB_EBUSY. It also says to the owner that it is not active here: not
+/* Where is it active? 0, and ANSWER comes once, in this step or later: rc 0 and silo (0: nowhere),
+ * or GB_ETIMEDOUT at the deadline. Or it is refused and no answer comes: GB_EBUSY (too many
+ * questions), GB_ENOMEM. It also says to the owner that it is not active here: not
  * to be asked while it is, or while a claim of it is under way. */
-void gb_directory_find(gb_directory *d, uint64_t token, const void *id, uint32_t size,
-                       uint64_t deadline, uint64_t now, gb_directory_actions *out);
+int gb_directory_find(gb_directory *d, uint64_t token, const void *id, uint32_t size,
+                      uint64_t deadline, uint64_t now, gb_directory_actions *out);
 
-/* This silo wants to host it. ANSWER: rc 0 and silo. When that is this silo the grain is to be
- * activated here, now, and is held until it is released; else another has it. GB_EDENIED: this silo
- * is not active in the owner's view. A second claim of what is held or claimed: GB_ECONFLICT. */
-void gb_directory_claim(gb_directory *d, uint64_t token, const void *id, uint32_t size,
-                        uint64_t deadline, uint64_t now, gb_directory_actions *out);
+/* This silo wants to host it. 0, and ANSWER comes once: rc 0 and silo. When that is this silo the
+ * grain is to be activated here, now, and is held until it is released; else another has it.
+ * GB_EDENIED: this silo is not active in the owner's view. Or it is refused and no answer comes:
+ * GB_ECONFLICT (it is held or claimed already), GB_EBUSY, GB_ENOMEM. */
+int gb_directory_claim(gb_directory *d, uint64_t token, const void *id, uint32_t size,
+                       uint64_t deadline, uint64_t now, gb_directory_actions *out);
 
 /* A held activation has ended, its state is saved: others may have it. */
 void gb_directory_release(gb_directory *d, const void *id, uint32_t size, uint64_t now,

@@ -45,10 +45,21 @@ static void look_at(gb_directory *d, gb_question *q, uint64_t when)
     GB_CHECK(rc == 0); /* its room was made when it began */
 }
 
-/* Ends a question. */
+/* Ends a question; without memory to say so it is asked again. */
 static void finish(gb_directory *d, gb_question *q, int rc, uint64_t silo, gb_view_id view,
-                   gb_directory_actions *out)
+                   uint64_t now, gb_directory_actions *out)
 {
+    gb_directory_action *action = gbi_dir_do(d, out, GB_DIR_ANSWER, NULL, 0);
+    if (!action) {
+        uint64_t again = now + d->config.rules.answer_wait_ns;
+        if (q->deadline < again) q->deadline = again;
+        q->asked = 0;
+        look_at(d, q, again);
+        return;
+    }
+    action->token = q->token;
+    action->rc = rc;
+    action->silo = silo;
     if (q->kind == GB_MSG_CLAIM) {
         gb_held *held = gbi_ids_find(&d->held, q->hash, q->id, q->size);
         GB_CHECK(held && held->claiming && held->act == q->act);
@@ -58,12 +69,6 @@ static void finish(gb_directory *d, gb_question *q, int rc, uint64_t silo, gb_vi
             held->claiming = false;
             held->view = view;
         }
-    }
-    gb_directory_action *action = gbi_dir_do(d, out, GB_DIR_ANSWER, NULL, 0);
-    if (action) {
-        action->token = q->token;
-        action->rc = rc;
-        action->silo = silo;
     }
     free_question(d, q);
 }
@@ -104,7 +109,8 @@ static void judge(gb_directory *d, gb_question *q, gb_view_id view, gb_find_stat
 {
     bool mine = silo == d->silo;
     if (status == GB_FIND_REFUSED)
-        finish(d, q, gb_err_set(GB_EDENIED, "this silo takes no new activations"), 0, view, out);
+        finish(d, q, gb_err_set(GB_EDENIED, "this silo takes no new activations"), 0, view, now,
+               out);
     else if (status != GB_FIND_HERE)
         later(d, q, now);
     else if (q->kind == GB_MSG_CLAIM && mine && gb_view_id_order(view, d->view->id) < 0)
@@ -112,7 +118,7 @@ static void judge(gb_directory *d, gb_question *q, gb_view_id view, gb_find_stat
     else if (silo && !mine && gb_view_state(d->view, silo) == GB_SILO_DEAD)
         later(d, q, now);
     else
-        finish(d, q, 0, q->kind == GB_MSG_FIND && mine ? 0 : silo, view, out);
+        finish(d, q, 0, q->kind == GB_MSG_FIND && mine ? 0 : silo, view, now, out);
 }
 
 /* Room for one more everywhere, so that a question that has begun ends. */
@@ -178,7 +184,7 @@ void gbi_dir_ask_again(gb_directory *d, uint64_t now, gb_directory_actions *out)
         gb_question *q = (gb_question *)((char *)top - offsetof(gb_question, node));
         if (now >= q->deadline)
             finish(d, q, gb_err_set(GB_ETIMEDOUT, "no answer from the directory"), 0,
-                   (gb_view_id){0}, out);
+                   (gb_view_id){0}, now, out);
         else
             ask(d, q, now, out);
     }

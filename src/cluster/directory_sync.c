@@ -70,15 +70,16 @@ static void tell_drop(gb_directory *d, uint64_t silo, uint64_t act, const gb_ent
     message->act = act;
 }
 
-static void learn(gb_directory *d, uint64_t from, const gb_sync_item *item,
+/* False: no memory to keep it. */
+static bool learn(gb_directory *d, uint64_t from, const gb_sync_item *item,
                   gb_directory_actions *out)
 {
     uint64_t hash = gb_directory_hash(d->config.hash_seed, item->id, item->id_size);
-    if (gb_ring_owner(d->view->ring, hash) != d->silo) return;
+    if (gb_ring_owner(d->view->ring, hash) != d->silo) return true;
     gb_entry *entry = gbi_ids_find(&d->part, hash, item->id, item->id_size);
     if (!entry) {
         entry = gbi_ids_add(&d->part, hash, item->id, item->id_size);
-        if (!entry) return;
+        if (!entry) return false;
         entry->silo = from;
     } else if (entry->silo != from) {
         /* Two hosts: the newer view counts, then the smaller silo. */
@@ -91,23 +92,25 @@ static void learn(gb_directory *d, uint64_t from, const gb_sync_item *item,
             entry->act = 0;
         }
         tell_drop(d, loser, act, entry, out);
-        if (loser == from) return;
+        if (loser == from) return true;
     }
     if (item->act >= entry->act) {
         entry->act = item->act;
         entry->view = item->view;
     }
+    return true;
 }
 
-static void learn_own(gb_directory *d, const gb_arc *arcs, uint32_t count,
+static bool learn_own(gb_directory *d, const gb_arc *arcs, uint32_t count,
                       gb_directory_actions *out)
 {
     for (uint32_t i = 0; i < d->held.used; i++) {
         const gb_held *held = gbi_ids_at(&d->held, i);
         if (!held || held->claiming || !in_arcs(arcs, count, held->node.hash)) continue;
         gb_sync_item item = {held->act, held->view, held->node.id, held->node.size};
-        learn(d, d->silo, &item, out);
+        if (!learn(d, d->silo, &item, out)) return false;
     }
+    return true;
 }
 
 void gbi_dir_sync_told(gb_directory *d, uint64_t from, const gb_message *message,
@@ -126,8 +129,11 @@ void gbi_dir_sync_told(gb_directory *d, uint64_t from, const gb_message *message
         }
         if (waiting->batch != message->act || waiting->next != message->part) return;
         waiting->next++;
-        for (uint32_t item = 0; item < message->count; item++)
-            learn(d, from, &message->items[item], out);
+        for (uint32_t item = 0; item < message->count; item++) {
+            if (learn(d, from, &message->items[item], out)) continue;
+            waiting->batch = 0; /* it is asked again, and tells all again */
+            return;
+        }
         if (!message->last) return;
         round->waiting[k] = round->waiting[--round->waiting_count];
         if (round->waiting_count == 0) free_round(d, i);
@@ -189,7 +195,7 @@ static int begin_round(gb_directory *d, gb_arc *arcs, uint32_t count, const gb_v
     }
     d->stats.syncs++;
     d->rounds[d->round_count++] = round;
-    if (!old) learn_own(d, arcs, count, out);
+    if (!old && !learn_own(d, arcs, count, out)) return GB_ENOMEM; /* blind: all is asked again */
     if (round.waiting_count == 0) free_round(d, d->round_count - 1);
     return 0;
 }

@@ -8,6 +8,8 @@
 
 #define MS ((uint64_t)1000000)
 
+enum { STEP_ROOM = 24 };
+
 /* The newest view that this silo holds, taken over or not. */
 gb_view_id gbi_member_known(const gb_membership *m)
 {
@@ -208,7 +210,8 @@ static void adopt(gb_membership *m, gb_member_actions *out)
         gb_view_unref(old); /* signs of life at most */
         return;
     }
-    gbi_member_do(m, out, GB_DO_VIEW);
+    if (!m->shown) gbi_member_do(m, out, GB_DO_VIEW);
+    m->shown = true;
     link_changes(m, old, m->view, out);
     gbi_member_order(m);
     gb_view_unref(old);
@@ -272,10 +275,11 @@ void gbi_member_table(gb_membership *m, gb_view *table, bool read, gb_member_act
 
 /* ---- steps ---- */
 
-/* False: nothing is done any more. */
+/* False: nothing is done any more, or there is no memory to do it. */
 static bool step(gb_membership *m, gb_times at, gb_member_actions *out)
 {
-    if (m->ended || !m->started) return false;
+    if (m->ended || !m->started || !gbi_member_room(out, STEP_ROOM)) return false;
+    m->shown = false;
     uint64_t gap = at.now > m->last_step ? at.now - m->last_step : 0;
     m->at = at;
     m->last_step = at.now;
@@ -304,7 +308,7 @@ void gb_membership_start(gb_membership *m, gb_times at, gb_member_actions *out)
     m->last_step = m->started_at = at.now;
     m->self.started_ns = m->self.alive_ns = at.wall;
     m->read_at = at.now;
-    finish(m, out);
+    if (gbi_member_room(out, STEP_ROOM)) finish(m, out);
 }
 
 void gb_membership_tick(gb_membership *m, gb_times at, gb_member_actions *out)
@@ -312,10 +316,19 @@ void gb_membership_tick(gb_membership *m, gb_times at, gb_member_actions *out)
     if (step(m, at, out)) finish(m, out);
 }
 
+/* The result of an operation; without memory for a step it is as if it had failed. */
+static bool step_result(gb_membership *m, gb_times at, gb_member_actions *out)
+{
+    if (step(m, at, out)) return true;
+    end_op(m);
+    m->read_at = at.now + m->config.rules.read_retry_ns;
+    return false;
+}
+
 void gb_membership_read(gb_membership *m, const gb_table_view *read, gb_times at,
                         gb_member_actions *out)
 {
-    if (!step(m, at, out)) return;
+    if (!step_result(m, at, out)) return;
     GB_CHECK(m->op == GB_OP_READ);
     uint64_t began = m->op_began;
     gb_view *table;
@@ -366,7 +379,7 @@ static void tell(gb_membership *m, gb_view_id from, gb_row *row, const uint64_t 
 
 void gb_membership_written(gb_membership *m, uint64_t version, gb_times at, gb_member_actions *out)
 {
-    if (!step(m, at, out)) return;
+    if (!step_result(m, at, out)) return;
     GB_CHECK(m->op == GB_OP_WRITE || m->op == GB_OP_REMOVE);
     gb_view_id from = m->table->id;
     gb_view *table;
@@ -389,7 +402,7 @@ void gb_membership_written(gb_membership *m, uint64_t version, gb_times at, gb_m
 
 void gb_membership_failed(gb_membership *m, int rc, gb_times at, gb_member_actions *out)
 {
-    if (!step(m, at, out)) return;
+    if (!step_result(m, at, out)) return;
     GB_CHECK(m->op != GB_OP_NONE && m->op != GB_OP_TOUCH);
     bool read = m->op == GB_OP_READ;
     uint64_t known = m->op_floor.version;
@@ -414,7 +427,7 @@ void gb_membership_failed(gb_membership *m, int rc, gb_times at, gb_member_actio
 
 void gb_membership_touched(gb_membership *m, int rc, gb_times at, gb_member_actions *out)
 {
-    if (!step(m, at, out)) return;
+    if (!step_result(m, at, out)) return;
     GB_CHECK(m->op == GB_OP_TOUCH);
     end_op(m);
     if (rc == GB_ENOENT) gbi_member_read_by(m, at.now);
@@ -467,17 +480,15 @@ void gb_membership_unreachable(gb_membership *m, uint64_t silo, gb_times at, gb_
 
 void gb_membership_drain(gb_membership *m, gb_times at, gb_member_actions *out)
 {
-    if (!step(m, at, out)) return;
     if (m->want < GB_SILO_DRAINING) m->want = GB_SILO_DRAINING;
-    finish(m, out);
+    if (step(m, at, out)) finish(m, out);
 }
 
 void gb_membership_stop(gb_membership *m, gb_times at, gb_member_actions *out)
 {
-    if (!step(m, at, out)) return;
     if (m->want != GB_SILO_DEAD) m->stop_at = at.now + m->config.rules.stop_wait_ns;
     m->want = GB_SILO_DEAD;
-    finish(m, out);
+    if (step(m, at, out)) finish(m, out);
 }
 
 /* ---- what is ---- */

@@ -69,7 +69,8 @@ typedef enum gb_member_action_kind {
     GB_DO_SEND,     /* message to silo; losing it is no error */
     GB_DO_SEND_ALL, /* message to every silo of the view that is not dead, but this one */
     GB_DO_VIEW,     /* a new view: gb_membership_view */
-    GB_DO_LINK,     /* keep a link to silo (its row is in the view) */
+    GB_DO_LINK,     /* keep a link to silo (its row is in the view); these are missing when
+                       there is no memory: the view tells too */
     GB_DO_UNLINK,   /* ... no longer */
     GB_DO_SERVE,    /* run turns: it was joining, or paused */
     GB_DO_PAUSE,    /* no turn begins until the next SERVE */

@@ -58,18 +58,30 @@ void gb_member_actions_fini(gb_member_actions *actions)
     *actions = (gb_member_actions){.mem = actions->mem};
 }
 
+enum { SPARE = 8 }; /* kept for what must not be lost */
+
+static bool must(gb_member_action_kind kind)
+{
+    return kind == GB_DO_VIEW || kind == GB_DO_SERVE || kind == GB_DO_PAUSE || kind == GB_DO_ENDED;
+}
+
+bool gbi_member_room(gb_member_actions *out, uint32_t more)
+{
+    if (out->room - out->count >= more) return true;
+    uint32_t room = out->room ? out->room * 2 : 32;
+    gb_member_action *items =
+        gb_mem_realloc(out->mem, out->items, out->room * sizeof *items, room * sizeof *items);
+    if (!items) return false;
+    out->items = items;
+    out->room = room;
+    return true;
+}
+
 /* NULL: no memory; what was to be done comes again with a later tick. */
 gb_member_action *gbi_member_do(gb_membership *m, gb_member_actions *out,
                                 gb_member_action_kind kind)
 {
-    if (out->count == out->room) {
-        uint32_t room = out->room ? out->room * 2 : 16;
-        gb_member_action *items =
-            gb_mem_realloc(out->mem, out->items, out->room * sizeof *items, room * sizeof *items);
-        if (!items) return NULL;
-        out->items = items;
-        out->room = room;
-    }
+    if (!gbi_member_room(out, must(kind) ? 1 : SPARE + 1)) return NULL;
     gb_member_action *action = &out->items[out->count++];
     *action = (gb_member_action){.kind = kind};
     return action;

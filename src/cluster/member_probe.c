@@ -50,7 +50,6 @@ void gbi_member_order(gb_membership *m)
     }
     m->retarget = true; /* this silo may have joined */
     if (m->order && digest == m->order_digest) return;
-    m->order_digest = digest;
     struct gb_order *order = gb_mem_alloc(m->mem, m->view->live * sizeof *order);
     if (!order) return; /* the old one: some of its silos are dead and do not answer */
     uint32_t count = 0;
@@ -63,13 +62,14 @@ void gbi_member_order(gb_membership *m)
     if (m->order) gb_mem_free(m->mem, m->order, m->order_count * sizeof *order);
     m->order = order;
     m->order_count = count;
+    m->order_digest = digest;
 }
 
 /* A target that stays keeps what is known of it: wanted[] are in the order of the ring. */
-static void take_targets(gb_membership *m, const uint64_t *wanted, uint32_t count)
+static bool take_targets(gb_membership *m, const uint64_t *wanted, uint32_t count)
 {
     gb_target *targets = gb_mem_zalloc(m->mem, count * sizeof *targets);
-    if (!targets) return;
+    if (!targets) return false;
     for (uint32_t i = 0; i < count; i++) {
         const gb_target *old = find_target(m, wanted[i]);
         if (old)
@@ -82,6 +82,7 @@ static void take_targets(gb_membership *m, const uint64_t *wanted, uint32_t coun
     m->target_count = m->target_room = count;
     m->suspects = 0;
     for (uint32_t i = 0; i < count; i++) m->suspects += targets[i].suspect;
+    return true;
 }
 
 void gbi_member_targets(gb_membership *m)
@@ -103,8 +104,7 @@ void gbi_member_targets(gb_membership *m)
     }
     bool same = count == m->target_count;
     for (uint32_t i = 0; same && i < count; i++) same = m->targets[i].silo == wanted[i];
-    if (!same) take_targets(m, wanted, count);
-    m->retarget = false;
+    m->retarget = !same && !take_targets(m, wanted, count);
     gb_mem_free(m->mem, wanted, m->order_count * sizeof *wanted);
 }
 

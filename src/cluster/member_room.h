@@ -60,6 +60,7 @@ struct gb_membership {
     uint64_t id;
     gb_silo_state want; /* what the own row is to become */
     bool started, ended, serving;
+    bool shown;     /* this step has said that there is a new view */
     bool must_read; /* slept or fenced: no serving before a read that began after must_since */
     uint64_t must_since;
     gb_times at;        /* of this step */
@@ -113,6 +114,9 @@ void gbi_member_heard_view(gb_membership *m, const gb_message *message, gb_membe
 void gbi_member_hint(gb_membership *m, uint64_t from, gb_view_id view);
 void gbi_member_tell_view(gb_membership *m, uint64_t to, gb_member_actions *out);
 void gbi_member_hear_close(gb_membership *m);
+
+/* member_actions.c */
+bool gbi_member_room(gb_member_actions *out, uint32_t more);
 
 /* member.c */
 uint64_t gbi_member_random(gb_membership *m);

@@ -157,6 +157,9 @@ static void begin(world *w, int kind)
     case N_DUPLICATE:
         w->duplicate_until = w->now + span;
         break;
+    case N_MEMORY:
+        w->memory_until = w->now + span / 2;
+        break;
     case N_CLOCK:
         s = some_up(w);
         if (s) s->wall_offset += ((int64_t)below(w, 7200) - 3600) * (int64_t)SEC;
@@ -179,11 +182,11 @@ static void begin(world *w, int kind)
 
 void fault_begin(world *w)
 {
-    static const int kinds[] = {N_CRASH,      N_FREEZE,     N_MASS_CRASH, N_SLEEP,
-                                N_SLEEP,      N_PARTITION,  N_ONE_WAY,    N_PAIR,
-                                N_LOSS,       N_DELAY,      N_DUPLICATE,  N_TABLE_SLOW,
-                                N_TABLE_DOWN, N_TABLE_PART, N_TABLE_WIPE, N_TABLE_RESTORE,
-                                N_CLOCK,      N_DRAIN,      N_STOP,       N_TWIN};
+    static const int kinds[] = {
+        N_CRASH,      N_FREEZE,     N_MASS_CRASH, N_SLEEP,         N_SLEEP,     N_PARTITION,
+        N_ONE_WAY,    N_PAIR,       N_LOSS,       N_DELAY,         N_DUPLICATE, N_TABLE_SLOW,
+        N_TABLE_DOWN, N_TABLE_PART, N_TABLE_WIPE, N_TABLE_RESTORE, N_CLOCK,     N_DRAIN,
+        N_STOP,       N_TWIN,       N_MEMORY};
     if (w->quiet) return;
     int kind;
     do kind = kinds[below(w, sizeof kinds / sizeof kinds[0])];
@@ -208,7 +211,7 @@ void fault_end_all(world *w)
 {
     memset(w->blocked, 0, (size_t)w->slot_count * w->slot_count);
     memset(w->table_blocked, 0, w->slot_count);
-    w->loss_until = w->delay_until = w->duplicate_until = 0;
+    w->memory_until = w->loss_until = w->delay_until = w->duplicate_until = 0;
     w->table.slow_until = w->table.down_until = 0;
     for (uint32_t i = 0; i < w->slot_count; i++) {
         slot *s = &w->slots[i];

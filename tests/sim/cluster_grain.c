@@ -56,13 +56,30 @@ static asking *new_asking(world *w, slot *s, uint32_t index, call *waiting)
     return ask;
 }
 
+/* Takes back a question that was refused. */
+static void unask(world *w, slot *s)
+{
+    asking *ask = s->askings;
+    s->askings = ask->next;
+    gb_mem_free(&w->mem, ask, sizeof *ask);
+}
+
 static void claim(world *w, slot *s, uint32_t index, uint64_t deadline)
 {
     uint8_t id[GRAIN_BYTES];
+    act *a = &s->acts[index];
     grain_id(index, id);
-    s->acts[index].state = ACT_CLAIMING;
+    a->state = ACT_CLAIMING;
     asking *ask = new_asking(w, s, index, NULL);
-    gb_directory_claim(s->directory, ask->token, id, sizeof id, deadline, w->now, &w->dir_actions);
+    int rc = gb_directory_claim(s->directory, ask->token, id, sizeof id, deadline, w->now,
+                                &w->dir_actions);
+    if (rc == 0) return;
+    unask(w, s);
+    a->state = ACT_NONE;
+    for (call *c; (c = a->queue);) {
+        a->queue = c->next;
+        answer_call(w, s, c, rc, 0);
+    }
 }
 
 static void find(world *w, slot *s, call *c)
@@ -70,8 +87,11 @@ static void find(world *w, slot *s, call *c)
     uint8_t id[GRAIN_BYTES];
     grain_id(c->grain, id);
     asking *ask = new_asking(w, s, c->grain, c);
-    gb_directory_find(s->directory, ask->token, id, sizeof id, c->deadline, w->now,
-                      &w->dir_actions);
+    int rc = gb_directory_find(s->directory, ask->token, id, sizeof id, c->deadline, w->now,
+                               &w->dir_actions);
+    if (rc == 0) return;
+    unask(w, s);
+    answer_call(w, s, c, rc, 0);
 }
 
 /* ---- turns ---- */

@@ -30,7 +30,7 @@ static void remember_life(world *w, slot *s)
 
 static void open_machines(world *w, slot *s)
 {
-    gb_membership_config config = {.mem = &w->mem,
+    gb_membership_config config = {.mem = &w->machine_mem,
                                    .name = s->name,
                                    .address = s->address,
                                    .ring_seed = cluster_seed,
@@ -41,7 +41,8 @@ static void open_machines(world *w, slot *s)
     int rc = gb_membership_open(&s->member, &config);
     GB_CHECK(rc == 0);
     gb_directory_config directory = {
-        .mem = &w->mem, .silo = gb_membership_id(s->member), .hash_seed = cluster_seed};
+
+        .mem = &w->machine_mem, .silo = gb_membership_id(s->member), .hash_seed = cluster_seed};
     gb_directory_rules_init(&directory.rules);
     directory.rules.blind_ns = w->dead_keep_ns / 2;
     rc = gb_directory_open(&s->directory, &directory);

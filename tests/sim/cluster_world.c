@@ -124,6 +124,7 @@ void world_open(world *w, const world_config *config)
 {
     memset(w, 0, sizeof *w);
     gb_mem_init(&w->mem, "sim", NULL, 0);
+    gb_mem_init(&w->machine_mem, "machines", &w->mem, 0);
     w->number = config->seed;
     w->random = (seed){gb_hash_mix(config->seed)};
     w->client_random = (seed){gb_hash_mix(config->seed + 1)};
@@ -148,8 +149,8 @@ void world_open(world *w, const world_config *config)
     w->table_blocked = gb_mem_zalloc(&w->mem, w->slot_count);
     GB_CHECK(w->slots && w->grains && w->blocked && w->table_blocked);
     gb_map_init(&w->ids, &w->mem);
-    gb_member_actions_init(&w->actions, &w->mem);
-    gb_directory_actions_init(&w->dir_actions, &w->mem);
+    gb_member_actions_init(&w->actions, &w->machine_mem);
+    gb_directory_actions_init(&w->dir_actions, &w->machine_mem);
     gb_buf_init(&w->scratch, &w->mem);
     for (uint32_t i = 0; i < w->slot_count; i++) {
         slot *s = &w->slots[i];
@@ -194,6 +195,7 @@ void world_close(world *w)
     gb_member_actions_fini(&w->actions);
     gb_directory_actions_fini(&w->dir_actions);
     gb_buf_fini(&w->scratch);
+    gb_mem_fini(&w->machine_mem);
     gb_mem_fini(&w->mem);
 }
 
@@ -270,9 +272,15 @@ void world_advance(world *w, uint64_t until)
             fault_end_all(w);
         }
         if (!may_run(w, &e)) continue;
+        bool short_of_memory = w->now < w->memory_until && e.kind != EVENT_START;
+        if (short_of_memory) atomic_store(&w->machine_mem.fail_at, 1 + (int64_t)world_below(w, 60));
         w->steps++;
         world_note(w, e.at ^ (uint64_t)e.kind << 56 ^ (uint64_t)e.slot << 40 ^ e.a);
         run_event(w, &e);
+        if (short_of_memory) {
+            w->counts[N_REFUSALS] += atomic_load(&w->machine_mem.fail_at) == 0;
+            atomic_store(&w->machine_mem.fail_at, 0);
+        }
         if (w->steps % 64 == 0) check_twice(w);
     }
     if (!w->broken[0]) w->now = until;

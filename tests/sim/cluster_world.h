@@ -45,6 +45,8 @@ enum {
     X(TABLE_CONFLICT, "table write conflict")                                                      \
     X(TABLE_WIPE, "fault table wiped")                                                             \
     X(TABLE_RESTORE, "fault table restored")                                                       \
+    X(MEMORY, "fault out of memory")                                                               \
+    X(REFUSALS, "allocation refused")                                                              \
     X(CLOCK, "fault clock jump")                                                                   \
     X(DRAIN, "fault drain")                                                                        \
     X(STOP, "fault stop without drain")                                                            \
@@ -213,7 +215,8 @@ typedef struct sim_table {
 } sim_table;
 
 typedef struct world {
-    gb_mem mem;
+    gb_mem mem, machine_mem; /* machine_mem: of the state machines, sometimes empty */
+    uint64_t memory_until;
     seed random, client_random, fault_random;
     uint64_t number, now, seq, until, faults_until;
     uint64_t trace, steps;
