@@ -69,9 +69,10 @@ static void door_ask(gb_cluster *cluster, bool claim, uint64_t token, const char
         gb_carry_answered(cluster->carry, token, GB_EDENIED, 0); /* between two lives */
         return;
     }
-    (claim ? gb_directory_claim : gb_directory_find)(cluster->directory, token, id, size, deadline,
-                                                     step.now, &step.actions);
+    int rc = (claim ? gb_directory_claim : gb_directory_find)(cluster->directory, token, id, size,
+                                                              deadline, step.now, &step.actions);
     gbi_dir_end(cluster, &step);
+    if (rc < 0) gb_carry_answered(cluster->carry, token, rc, 0); /* no answer comes */
 }
 
 static void door_find(void *user, uint64_t token, const char *id, uint32_t size, uint64_t deadline)
