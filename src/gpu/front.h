@@ -158,7 +158,7 @@ void gbi_event_unref(gb_event *event);
 int gbi_module_adopt(gb_module **out, gb_device *device, const char *name,
                      const gbi_module_desc *desc);
 
-/* ---- queue.c, for graphs: the same checks and the same way in ---- */
+/* ---- queue.c and queue_put.c, for graphs: the same checks and the same way in ---- */
 
 /* Room for one parameter in a launch's blob. */
 #define GBI_PARAM_ROOM(param) (((param)->size + 15u) & ~15u)
