@@ -21,4 +21,7 @@ endif()
 if(TARGET gbrun)
   add_test(NAME stream.virtual COMMAND gbrun test ${CMAKE_CURRENT_SOURCE_DIR}/lua/streams)
   set_tests_properties(stream.virtual PROPERTIES TIMEOUT 300 LABELS lua)
+  # a group that ran leaves no turn behind that waits for its delay
+  add_test(NAME stream.ends COMMAND gbrun ${CMAKE_CURRENT_SOURCE_DIR}/lua/streams/ends.lua)
+  set_tests_properties(stream.ends PROPERTIES TIMEOUT 60 LABELS lua FAIL_REGULAR_EXPRESSION "still runs")
 endif()

@@ -20,7 +20,7 @@ local function device_index(value, level)
   end
   local count = core.device_count()
   if value < 0 or value >= count then
-    error(("there is no device %d: valid 0 .. %d"):format(value, count - 1), level + 1)
+    error(("there is no device %s: valid 0 .. %d"):format(types.show(value), count - 1), level + 1)
   end
   return value
 end
@@ -303,7 +303,9 @@ local function file(self, name, n, kind, path, options)
     error("save writes a whole file: from is an option of load", 3)
   end
   from = whole("from", from or 0, 3)
-  if from < 0 then error(("from is a byte of the file, got %d"):format(from), 3) end
+  if from < 0 or from > 2 ^ 53 then
+    error(("from is a byte of the file, got %s"):format(types.show(from)), 3)
+  end
   local offset, count = range(n, options, nil, 3)
   local ok, message, code = core.buffer_settle(self)
   if not ok then return nil, message, code end

@@ -24,6 +24,26 @@ local function count_option(options, name)
   return value
 end
 
+local function check_texts(options)
+  for _, name in ipairs { "file", "source", "name" } do
+    local value = options[name]
+    if value ~= nil and type(value) ~= "string" then
+      error(("catalog: %s is a string, got %s"):format(name, type(value)), 3)
+    end
+  end
+  for _, name in ipairs { "options", "include", "instances" } do
+    local list = options[name]
+    if list ~= nil and type(list) ~= "table" then
+      error(("catalog: %s is a list of strings, got %s"):format(name, type(list)), 3)
+    end
+    for i, one in ipairs(list or {}) do
+      if type(one) ~= "string" then
+        error(("catalog: %s[%d] is a string, got %s"):format(name, i, type(one)), 3)
+      end
+    end
+  end
+end
+
 local function key_of(entry)
   local parts = { entry.id, entry.path or "", entry.source or "", entry.kernel, entry.item_count,
     entry.result_count }
@@ -59,6 +79,7 @@ function M.register(id, options)
   if options.args ~= nil and type(options.args) ~= "table" then
     error("catalog: args is a table of parameters by name", 2)
   end
+  check_texts(options)
   local entry = { id = id, kernel = options.kernel, source = options.source,
     name = options.name, options = options.options, include = options.include,
     instances = options.instances, args = options.args or {},

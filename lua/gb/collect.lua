@@ -22,14 +22,7 @@ local function worker(timeout)
   return ref.make("$worker" .. core.place().worker, 0):with { timeout = timeout }
 end
 
--- ---- the worker's turns ----
-
---- Waits for the delay of a group; cancelled when it is full.
-function M.wait(number)
-  local group = groups[number]
-  if group then core.sleep(group.owner.delay) end
-  return true
-end
+-- ---- the worker's turn ----
 
 -- Results of one element as a list, which costs less to read than an array.
 local function take_results(group, out, failed)
@@ -47,7 +40,7 @@ function M.run(number)
   local group = groups[number]
   if not group then return nil, "the batch is gone", "ECANCELED" end
   local owner = group.owner
-  if owner.open == group then core.await(group.waiting) end
+  if owner.open == group then core.await(group.full, owner.delay) end
   if owner.open == group then owner.open = false end
   groups[number] = nil
   local batch, side = require "gb.batch", group.found.layout.item
@@ -82,9 +75,9 @@ local function open_group(owner)
     items = items, room = math.floor(#items / side.count) }
   groups[group.number] = group
   owner.open = group
-  local timeout = owner.hints.timeout + owner.delay
-  group.waiting = worker(timeout):async("collect_wait", group.number)
-  group.done = worker(timeout + 60):async("collect_run", group.number)
+  group.full = core.promise()
+  local timeout = owner.hints.timeout + owner.delay + 60
+  group.done = worker(timeout):async("collect_run", group.number)
   return group
 end
 
@@ -104,7 +97,7 @@ function M.close(group)
   local owner = group.owner
   if owner.open ~= group then return end
   owner.open = false
-  group.waiting:cancel()
+  core.cancel(group.full)
 end
 
 -- The group and the item's place in it. What is no item keeps its place and fails alone.

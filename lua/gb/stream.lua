@@ -73,6 +73,9 @@ function M.stream(entry, options, check_hints, level)
     error(near.unknown("preset", tostring(options.preset), near.keys(presets)), level + 1)
   end
   local adaptive = options.adaptive
+  if adaptive ~= nil and type(adaptive) ~= "boolean" then
+    error(("stream: adaptive is true or false, got %s"):format(type(adaptive)), level + 1)
+  end
   if adaptive == nil then adaptive = preset.adaptive and options.size == nil end
   local size, least, most, room = sizes(options, preset, level + 1)
   local pause = fraction(options.pause or preset.pause, "pause", level + 1)

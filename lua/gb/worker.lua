@@ -21,7 +21,6 @@ end
 function methods.memory() return { core.memory() } end
 
 function methods.catalog(_, id) return require("gb.catalog").own(id) end
-function methods.collect_wait(_, number) return require("gb.collect").wait(number) end
 function methods.collect_run(_, number) return require("gb.collect").run(number) end
 function methods.resident_oldest(_, device) return require("gb.resident").oldest(device) end
 function methods.resident_evict(_, device) return require("gb.resident").evict(device) end

@@ -181,6 +181,20 @@ raised("the id of a kernel is a string", function() gb.catalog.register(1, {}) e
 raised("catalog: file or source, one of them", function()
   gb.catalog.register("x", { kernel = "a" })
 end)
+for name, value in pairs { file = 1, name = {} } do
+  local options = { kernel = "a", source = name ~= "file" and "" or nil, [name] = value }
+  raised("catalog: " .. name .. " is a string, got " .. type(value), function()
+    gb.catalog.register("x", options)
+  end)
+end
+for _, name in ipairs { "options", "include", "instances" } do
+  raised("catalog: " .. name .. " is a list of strings, got string", function()
+    gb.catalog.register("x", { source = "", kernel = "a", [name] = "-DN=4" })
+  end)
+  raised("catalog: " .. name .. "[2] is a string, got number", function()
+    gb.catalog.register("x", { source = "", kernel = "a", [name] = { "-DN=4", 5 } })
+  end)
+end
 raised("unknown option 'kernal'", function()
   gb.catalog.register("x", { source = "", kernal = "a" })
 end)
@@ -192,6 +206,12 @@ raised("unknown option 'max_batch'", function()
 end)
 raised("max_micro_batch is an integer from 1, got 0", function()
   gb.batch("test/scale"):execute({}, { max_micro_batch = 0 })
+end)
+raised("there is no device inf: valid 0", function()
+  gb.batch("test/scale"):execute({}, { device = math.huge })
+end)
+raised("stream: adaptive is true or false, got string", function()
+  gb.batch("test/scale"):stream { out = print, adaptive = "no" }
 end)
 raised("there is no device 9", function() gb.batch("test/scale"):execute({}, { device = 9 }) end)
 raised("the items are a list or an array, got number", function()
