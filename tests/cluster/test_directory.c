@@ -112,8 +112,9 @@ static void pass(scene *t, uint64_t ns)
 
 static uint64_t claim(scene *t, uint64_t silo, uint32_t grain, uint64_t token)
 {
-    gb_directory_claim(t->silos[silo], token, &grain, sizeof grain, t->now + 10 * SEC, t->now,
-                       &t->out[silo]);
+    int rc = gb_directory_claim(t->silos[silo], token, &grain, sizeof grain, t->now + 10 * SEC,
+                                t->now, &t->out[silo]);
+    if (rc < 0) t->rc[token] = rc;
     carry(t);
     return t->answer[token];
 }
