@@ -222,6 +222,7 @@ static bool greeted(gb_link *link, const gb_frame *frame)
         return false;
     }
     link->state = READY;
+    gb_pipe_bound(link->pipe, 0);
     link->reader.payload_bytes_max = link->bytes_max;
     bool gone = false;
     link->gone = &gone;
@@ -330,6 +331,8 @@ int gb_link_connect(gb_link **out, gb_mem *mem, gb_loop *loop, const char *addre
     if (!link) return GB_ENOMEM;
     int rc =
         gb_pipe_connect(&link->pipe, mem, loop, address, tls, timeout_ns, &socket_events, link);
+    /* A process that was stopped still has its connections taken by the kernel. */
+    if (rc == 0 && (rc = gb_pipe_bound(link->pipe, timeout_ns)) < 0) gb_pipe_close(link->pipe);
     if (rc < 0) {
         link_free(link);
         return rc;

@@ -49,7 +49,8 @@ typedef struct gb_link_events {
     void (*closed)(void *user, int rc, const char *why);
 } gb_link_events;
 
-/* Connects and says hello; `ready` or `closed` tells how it went. bytes_max: of one message. */
+/* Connects and says hello; `ready` or `closed` tells how it went, within the time-out. bytes_max:
+ * of one message. */
 int gb_link_connect(gb_link **out, gb_mem *mem, gb_loop *loop, const char *address, gb_tls *tls,
                     const gb_hello *hello, size_t bytes_max, uint64_t timeout_ns,
                     const gb_link_events *events, void *user);

@@ -276,6 +276,11 @@ gb_pipe_end gb_pipe_take(gb_pipe *pipe)
     return end;
 }
 
+int gb_pipe_bound(gb_pipe *pipe, uint64_t timeout_ns)
+{
+    return gb_socket_bound(pipe->socket, timeout_ns);
+}
+
 void gb_pipe_close(gb_pipe *pipe)
 {
     if (pipe->session && pipe->up) {

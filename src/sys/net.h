@@ -72,6 +72,10 @@ int gb_socket_open(gb_socket **out, gb_loop *loop, int fd, const gb_socket_event
 int gb_socket_connect(gb_socket **out, gb_loop *loop, const char *address, uint64_t timeout_ns,
                       const gb_socket_events *events, void *user);
 
+/* The socket closes with GB_ETIMEDOUT so long from now, unless this was called again; 0: no more.
+ * For what a peer has to do that connected (or did not yet). GB_ENOMEM: there is no bound. */
+int gb_socket_bound(gb_socket *socket, uint64_t timeout_ns);
+
 /* No event comes after it. What was written before it still goes out as far as the kernel takes it
  * at once. */
 void gb_socket_close(gb_socket *socket);

@@ -52,6 +52,13 @@ typedef struct search {
     char service[8], host[256];
 } search;
 
+/* A moment by which something must have happened, likewise. */
+typedef struct bound {
+    uv_timer_t timer;
+    gb_socket *socket;
+    gb_mem *mem;
+} bound;
+
 struct gb_socket {
     gb_list dirty; /* in loop->dirty: it has bytes to write, and may be able to */
     gbi_uv_loop *loop;
@@ -59,6 +66,7 @@ struct gb_socket {
     void *user;
     watch *watch;   /* NULL: not connected */
     search *search; /* while connecting */
+    bound *bound;   /* NULL: none */
     int fd;
     bool paused, blocked, high;
     gb_buf out;  /* behind the pieces */
@@ -117,12 +125,25 @@ static void piece_drop(piece *p)
         gb_buf_fini(&p->buf);
 }
 
+static void bound_closed(uv_handle_t *handle)
+{
+    bound *b = GB_CONTAINER(handle, bound, timer);
+    gb_mem_free(b->mem, b, sizeof *b);
+}
+
+static void bound_end(gb_socket *socket)
+{
+    if (socket->bound) uv_close((uv_handle_t *)&socket->bound->timer, bound_closed);
+    socket->bound = NULL;
+}
+
 static void socket_free(gb_socket *socket)
 {
     gb_mem *mem = socket->loop->mem;
     socket->loop->loop.sockets--;
     gb_list_unlink(&socket->dirty);
     search_end(socket);
+    bound_end(socket);
     watch_end(socket);
     for (size_t i = socket->first; i < socket->count; i++) piece_drop(&socket->pieces[i]);
     gb_mem_free(mem, socket->pieces, socket->room * sizeof *socket->pieces);
@@ -136,6 +157,26 @@ static void socket_fail(gb_socket *socket, int rc, const char *why)
     void *user = socket->user;
     socket_free(socket);
     events->closed(user, rc, why);
+}
+
+static void bound_late(uv_timer_t *timer)
+{
+    socket_fail(GB_CONTAINER(timer, bound, timer)->socket, GB_ETIMEDOUT, "no answer in time");
+}
+
+int gb_socket_bound(gb_socket *socket, uint64_t timeout_ns)
+{
+    bound_end(socket);
+    if (!timeout_ns) return 0;
+    bound *b = gb_mem_zalloc(socket->loop->mem, sizeof *b);
+    if (!b) return GB_ENOMEM;
+    b->socket = socket;
+    b->mem = socket->loop->mem;
+    uv_timer_init(&socket->loop->uv, &b->timer);
+    uv_update_time(&socket->loop->uv);
+    uv_timer_start(&b->timer, bound_late, timeout_ns / GB_MS + 1, 0);
+    socket->bound = b;
+    return 0;
 }
 
 /* ---- writing ---- */

@@ -282,6 +282,29 @@ static void test_close_inside(void **state)
     close_world(&w);
 }
 
+/* A peer that does nothing in time: the socket closes; one that did is left alone. */
+static void test_bound(void **state)
+{
+    world w;
+    end client, server;
+    open_world(&w, "127.0.0.1:0");
+    pair(&w, &client, &server);
+    assert_int_equal(gb_socket_bound(client.socket, 3600 * GB_SEC), 0);
+    assert_int_equal(gb_socket_bound(client.socket, 10 * GB_MS), 0); /* the last one counts */
+    assert_int_equal(gb_socket_bound(server.socket, GB_MS), 0);
+    assert_int_equal(gb_socket_bound(server.socket, 0), 0);
+    UNTIL(&w, client.closed == 1 && server.closed == 1);
+    assert_int_equal(client.rc, GB_ETIMEDOUT);
+    assert_int_equal(server.rc, 0); /* the peer closed: no time ran out here */
+    drop(&client);
+    drop(&server);
+    pair(&w, &client, &server);
+    assert_int_equal(gb_socket_bound(client.socket, GB_MS), 0);
+    drop(&client); /* closed before */
+    drop(&server);
+    close_world(&w);
+}
+
 /* Closed at every moment of connecting. */
 static void test_close_early(void **state)
 {
@@ -451,9 +474,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_echo),        cmocka_unit_test(test_blocks),
         cmocka_unit_test(test_slow_reader), cmocka_unit_test(test_close_inside),
-        cmocka_unit_test(test_close_early), cmocka_unit_test(test_bad_luck),
-        cmocka_unit_test(test_late),        cmocka_unit_test(test_addresses),
-        cmocka_unit_test(test_memory),      cmocka_unit_test(test_simulated),
+        cmocka_unit_test(test_bound),       cmocka_unit_test(test_close_early),
+        cmocka_unit_test(test_bad_luck),    cmocka_unit_test(test_late),
+        cmocka_unit_test(test_addresses),   cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_simulated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
