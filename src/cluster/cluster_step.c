@@ -179,8 +179,8 @@ static void put_job(gb_cluster *cluster, gb_member_action *a)
     if (job && a->id_count) job->ids = gb_mem_alloc(cluster->mem, a->id_count * sizeof *job->ids);
     if (!job || (a->id_count && !job->ids)) {
         gb_mem_free(cluster->mem, job, job ? sizeof *job : 0);
-        if (a->kind != GB_DO_TOUCH)
-            gb_membership_failed(cluster->member, GB_ENOMEM, gbi_times(cluster), &cluster->actions);
+        (a->kind == GB_DO_TOUCH ? gb_membership_touched : gb_membership_failed)(
+            cluster->member, GB_ENOMEM, gbi_times(cluster), &cluster->actions);
         return;
     }
     job->cluster = cluster;
