@@ -5,6 +5,7 @@
 #   make build                  the release build: build/release/gbrun and libgpubridge
 #   make bench                  every number we publish, and the machine's cores
 #   make sim SEED=7 STEPS=100000 SILOS=50 HOURS=1    the simulated worlds, for longer
+#   make chaos SECONDS=600 SEED=7 ENGINE=redis  real silos that are killed, frozen, drained
 #   make fuzz SECONDS=60        each fuzzer for so long
 #   make device-pack            build/device-pack: a folder that tests and measures another machine
 #   make device-pack-test       builds it, and runs a copy in a fresh folder
@@ -21,10 +22,11 @@ STEPS ?= 100000
 SILOS ?= 50
 HOURS ?= 1
 SECONDS ?= 60
+ENGINE ?= sqlite
 
 export GB_JOBS = $(JOBS)
 
-.PHONY: help build demo test bench sim fuzz walk packages clean device-pack device-pack-test
+.PHONY: help build demo test bench sim chaos fuzz walk packages clean device-pack device-pack-test
 .NOTPARALLEL:
 
 help:
@@ -47,6 +49,11 @@ bench: build
 sim:
 	@scripts/packages.sh build test
 	@scripts/sim.sh '$(SEED)' '$(STEPS)' '$(SILOS)' '$(HOURS)'
+
+chaos:
+	@scripts/packages.sh build test
+	@scripts/build.sh dev
+	build/dev/tests/chaos '$(ENGINE)' build/dev/gbrun '$(SECONDS)' '$(SEED)'
 
 fuzz:
 	@scripts/packages.sh build test

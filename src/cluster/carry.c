@@ -11,7 +11,8 @@
 #include <string.h>
 
 enum { ID_BYTES = GB_CALL_TYPE_BYTES + GB_CALL_KEY_BYTES + 2 };
-enum { CHOSEN = GB_WAY_DOOR_2, TOKEN_SHIFT = 32, CACHE_LINES = 8192 };
+enum { CHOSEN = GB_WAY_DOOR_2, CACHE_LINES = 8192 };
+enum { WORKER_SHIFT = 48, GENERATION_SHIFT = 32 };
 
 /* ---- calls that the door holds ---- */
 
@@ -108,6 +109,7 @@ static gbi_ask *ask_new(gbi_carrier *c, const char *id, uint32_t size, uint64_t 
     }
     gb_list_init(&ask->calls);
     ask->index = index;
+    ask->generation = ++c->asked;
     ask->size = size;
     memcpy(ask->id, id, size);
     c->asks[index] = ask;
@@ -129,7 +131,8 @@ static void ask_free(gbi_carrier *c, gbi_ask *ask, gb_list *calls)
 
 static uint64_t ask_token(const gbi_carrier *c, const gbi_ask *ask)
 {
-    return (uint64_t)c->worker->index << TOKEN_SHIFT | ask->index;
+    return (uint64_t)c->worker->index << WORKER_SHIFT |
+           (uint64_t)ask->generation << GENERATION_SHIFT | ask->index;
 }
 
 /* No call of it matters longer than the last deadline; who is late is told by its own timer. */
@@ -206,6 +209,18 @@ static void ask_answered(gbi_carrier *c, gbi_ask *ask, int rc, uint64_t silo)
     }
 }
 
+/* Who was asked is gone, and answers no more. */
+static void ask_again(gbi_carrier *c)
+{
+    for (uint32_t i = 0; i < c->ask_room; i++) {
+        gb_list calls, *link;
+        if (!c->asks[i]) continue;
+        ask_free(c, c->asks[i], &calls);
+        while ((link = gb_list_shift(&calls)))
+            gbi_pend_later(c, GB_CONTAINER(link, gbi_pend, link));
+    }
+}
+
 void gbi_pend_place(gbi_carrier *c, gbi_pend *pend)
 {
     char id[ID_BYTES];
@@ -278,6 +293,7 @@ typedef struct note {
     gb_pipe_end end;
     uint64_t silo;
     uint32_t index, size;
+    uint16_t generation;
     gb_hello hello;
     char id[];
 } note;
@@ -325,7 +341,8 @@ static void note_run(gb_node *node, void *reader)
     gbi_carrier *c = gbi_carrier_of(n->carry, worker);
     switch (n->kind) {
     case NOTE_ANSWER:
-        if (n->index < c->ask_room && c->asks[n->index])
+        if (n->index < c->ask_room && c->asks[n->index] &&
+            c->asks[n->index]->generation == n->generation)
             ask_answered(c, c->asks[n->index], n->rc, n->silo);
         break;
     case NOTE_ACCEPT:
@@ -336,10 +353,13 @@ static void note_run(gb_node *node, void *reader)
         break;
     case NOTE_DROP:
         if (c->stopped) break;
-        if (n->size)
+        if (n->size) {
             drop_one(worker, n->id, n->size);
-        else
+        } else {
+            ask_again(c);
+            gbi_in_stop(c);
             drop_all(worker, n->carry->config.mem);
+        }
         break;
     }
     gb_mem_free(n->carry->config.mem, n, sizeof *n + n->size);
@@ -369,14 +389,15 @@ void gb_carry_answered(gb_carry *carry, uint64_t token, int rc, uint64_t silo)
     n->rc = rc;
     n->silo = silo;
     n->index = (uint32_t)token;
-    post(carry, (int)(token >> TOKEN_SHIFT), n);
+    n->generation = (uint16_t)(token >> GENERATION_SHIFT);
+    post(carry, (int)(token >> WORKER_SHIFT), n);
 }
 
 void gb_carry_accept(gb_carry *carry, const gb_hello *hello, gb_pipe_end end)
 {
     note *n = note_new(carry, NOTE_ACCEPT, NULL, 0);
     if (!n) {
-        gb_link_refuse(end, carry->config.mem, "out of memory");
+        gb_link_refuse(end, carry->config.mem, GB_ENOMEM, "out of memory");
         return;
     }
     n->end = end;
@@ -418,6 +439,7 @@ static int carrier_open(gb_carry *carry, gbi_carrier *c, gb_worker *worker)
     gb_list_init(&c->inlets);
     gb_list_init(&c->served_free);
     gb_timer_init(&c->again, gbi_later_fire);
+    gb_timer_init(&c->watch, gbi_watch_fire);
     return gb_dir_cache_init(&c->cache, mem, CACHE_LINES);
 }
 

@@ -33,9 +33,12 @@ typedef struct gb_carry_config {
     gb_tls *tls;      /* NULL: none */
     size_t bytes_max; /* of one message */
     uint64_t connect_ns, retry_ns;
+    uint64_t quiet_ns; /* a link that owes answers and is silent for so long: is the process behind
+                          it alive? 0: who is dead is said by gb_carry_dead */
     uint32_t attempts_max; /* links that fail one after the other: then calls fail; 0: no bound */
     void *user;
     uint64_t (*self)(void *user); /* 0: not a member (any more) */
+    bool (*serves)(void *user);   /* may clients come in now? */
     /* gb_carry_answered follows, once: rc 0 and the silo that hosts it (find: 0 for none). */
     void (*find)(void *user, uint64_t token, const char *id, uint32_t size, uint64_t deadline);
     void (*claim)(void *user, uint64_t token, const char *id, uint32_t size, uint64_t deadline);
@@ -64,7 +67,7 @@ void gb_carry_accept(gb_carry *carry, const gb_hello *hello, gb_pipe_end end);
 void gb_carry_dead(gb_carry *carry, uint64_t silo);
 
 /* Another silo hosts it, or (id NULL) this silo is a member no more: what is active here ends,
- * without its hooks. */
+ * without its hooks, links to it close, and questions that are out are asked anew. */
 void gb_carry_drop(gb_carry *carry, const char *id, uint32_t size);
 
 typedef struct gb_carry_stats {

@@ -235,13 +235,17 @@ void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, gb_pipe_end end)
     const gb_carry_config *config = &c->carry->config;
     uint64_t self = config->self(config->user);
     if (c->stopped || (hello->to && hello->to != self)) {
-        gb_link_refuse(end, config->mem,
+        gb_link_refuse(end, config->mem, GB_ELOST,
                        c->stopped ? "the silo is closing" : "another silo was here");
+        return;
+    }
+    if (hello->silo == 0 && !config->serves(config->user)) {
+        gb_link_refuse(end, config->mem, GB_ELOST, "this silo does not serve now");
         return;
     }
     gbi_inlet *inlet = gb_mem_zalloc(config->mem, sizeof *inlet);
     if (!inlet) {
-        gb_link_refuse(end, config->mem, "out of memory");
+        gb_link_refuse(end, config->mem, GB_ENOMEM, "out of memory");
         return;
     }
     inlet->carrier = c;

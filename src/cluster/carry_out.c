@@ -103,6 +103,10 @@ static void send_one(gbi_carrier *c, gbi_lane *lane, gbi_pend *pend)
         return;
     }
     pend->lane = lane;
+    if (c->carry->config.quiet_ns && gb_list_empty(&lane->sent)) {
+        lane->received = UINT64_MAX; /* it is silent from now on */
+        gbi_watch_begin(c);
+    }
     gb_list_push(&lane->sent, &pend->link);
     gbi_count(&c->stats.sent, 1);
 }
@@ -193,6 +197,7 @@ static void lane_closed(void *user, int rc, const char *why)
     uint32_t most = c->carry->config.attempts_max;
     bool hopeless = rc == GB_EDENIED || (most && ++lane->failures >= most);
     lane->link = NULL;
+    gbi_watch_end(lane);
     gbi_count(&c->stats.links, -1);
     while ((link = gb_list_shift(&lane->sent))) {
         gbi_count(&c->stats.lost, 1);
@@ -211,19 +216,32 @@ static void lane_closed(void *user, int rc, const char *why)
 
 static const gb_link_events lane_events = {lane_ready, lane_message, NULL, lane_closed};
 
-static int lane_connect(gbi_carrier *c, gbi_lane *lane)
+void gbi_lane_lost(gbi_carrier *c, gbi_lane *lane, int rc, const char *why)
+{
+    (void)c;
+    gb_link_close(lane->link);
+    lane_closed(lane, rc, why);
+}
+
+void gbi_lane_hello(gbi_carrier *c, const gbi_lane *lane, gb_link_role role, gb_hello *out)
 {
     const gb_carry_config *config = &c->carry->config;
-    char address[GB_MEMBER_ADDRESS_BYTES];
-    if (!config->address(config->user, lane->peer->silo, address))
-        return gb_err_set(GB_ELOST, "the silo is gone");
     uint64_t self = config->self(config->user);
-    gb_hello hello = {.role = GB_LINK_CALLS,
+    *out = (gb_hello){.role = role,
                       .silo = self,
                       .to = self ? lane->peer->silo : 0, /* any gateway is right for a client */
                       .worker = lane->index};
-    snprintf(hello.cluster, sizeof hello.cluster, "%s", config->cluster);
-    int rc = gb_link_connect(&lane->link, config->mem, c->worker->loop, address, config->tls,
+    snprintf(out->cluster, sizeof out->cluster, "%s", config->cluster);
+}
+
+static int lane_connect(gbi_carrier *c, gbi_lane *lane)
+{
+    const gb_carry_config *config = &c->carry->config;
+    gb_hello hello;
+    if (!config->address(config->user, lane->peer->silo, lane->address))
+        return gb_err_set(GB_ELOST, "the silo is gone");
+    gbi_lane_hello(c, lane, GB_LINK_CALLS, &hello);
+    int rc = gb_link_connect(&lane->link, config->mem, c->worker->loop, lane->address, config->tls,
                              &hello, config->bytes_max, config->connect_ns, &lane_events, lane);
     if (rc == 0) gbi_count(&c->stats.links, 1);
     return rc;
@@ -278,8 +296,7 @@ static void peer_free(gbi_carrier *c, uint32_t index)
     for (int i = 0; i < GB_CARRY_LANES; i++) {
         gbi_lane *lane = &peer->lanes[i];
         if (!lane->link) continue;
-        gb_link_close(lane->link);
-        lane_closed(lane, GB_ELOST, c->stopped ? "the silo is closing" : "it is dead");
+        gbi_lane_lost(c, lane, GB_ELOST, c->stopped ? "the silo is closing" : "it is dead");
     }
     gb_map_remove(&c->peers_by_silo, gb_hash_mix(peer->silo), index);
     c->peers[index] = NULL;
@@ -301,6 +318,7 @@ void gbi_out_stop(gbi_carrier *c)
     for (uint32_t i = 0; i < c->peer_count; i++)
         if (c->peers[i]) peer_free(c, i);
     gb_timer_stop(&c->worker->timers, &c->again);
+    gb_timer_stop(&c->worker->timers, &c->watch);
     while ((link = gb_list_shift(&c->later)))
         gbi_pend_fail(c, GB_CONTAINER(link, gbi_pend, link), GB_ECLOSED, "the silo is closing");
 }

@@ -30,7 +30,8 @@ typedef struct gbi_pend {
 struct gbi_ask {
     gb_list calls;
     uint32_t index;
-    bool claim; /* else find */
+    uint16_t generation; /* an answer to an older question at this index is none */
+    bool claim;          /* else find */
     uint32_t size;
     char id[];
 };
@@ -40,6 +41,10 @@ struct gbi_lane {
     gb_link *link; /* NULL: none */
     gb_list waiting, sent;
     uint32_t index, failures; /* in a row */
+    /* carry_watch.c */
+    gb_link *probe; /* NULL: none */
+    uint64_t received, silent_since;
+    char address[GB_MEMBER_ADDRESS_BYTES];
 };
 
 typedef struct gbi_peer {
@@ -65,13 +70,14 @@ struct gbi_carrier {
     gb_map asks_by_id, peers_by_silo;
     gbi_ask **asks; /* by index; free ones are NULL */
     uint32_t ask_room, ask_free;
+    uint16_t asked; /* counts questions */
     gbi_peer **peers;
     uint32_t peer_count, peer_room;
     gbi_pend **pends;
     uint32_t pend_room, pend_used;
     gb_list pend_free;
     gb_list later; /* calls that wait for another way */
-    gb_timer again;
+    gb_timer again, watch;
     gb_list inlets;
     gb_list served_free;
     bool stopped;
@@ -116,6 +122,15 @@ void gbi_pend_later(gbi_carrier *c, gbi_pend *pend);
 void gbi_later_fire(gb_timer *timer);
 void gbi_peer_end(gbi_carrier *c, uint64_t silo);
 void gbi_out_stop(gbi_carrier *c);
+
+void gbi_lane_lost(gbi_carrier *c, gbi_lane *lane, int rc, const char *why); /* closes its link */
+void gbi_lane_hello(gbi_carrier *c, const gbi_lane *lane, gb_link_role role, gb_hello *out);
+
+/* ---- carry_watch.c ---- */
+
+void gbi_watch_begin(gbi_carrier *c); /* a call has left */
+void gbi_watch_fire(gb_timer *timer);
+void gbi_watch_end(gbi_lane *lane); /* its link is gone */
 
 /* ---- carry_in.c ---- */
 

@@ -6,7 +6,8 @@
 #include <string.h>
 
 /* To the door every gateway is one silo: which, is decided when a link is made. */
-enum { GATEWAY = 1, GATEWAYS_MAX = 16, CONNECT_MS = 2000, RETRY_MS = 100, BYTES_MAX = 64 << 20 };
+enum { GATEWAY = 1, GATEWAYS_MAX = 16, BYTES_MAX = 64 << 20 };
+enum { CONNECT_MS = 2000, RETRY_MS = 100, QUIET_MS = 1000 };
 
 struct gb_client {
     gb_mem *mem;
@@ -23,6 +24,12 @@ static uint64_t client_self(void *user)
 {
     (void)user;
     return 0;
+}
+
+static bool client_serves(void *user)
+{
+    (void)user;
+    return false;
 }
 
 /* Also grains of types that a module defines here: the cluster hosts them. */
@@ -88,9 +95,11 @@ int gb_client_open(gb_client **out, const gb_client_config *config)
                              .bytes_max = config->bytes_max ? config->bytes_max : BYTES_MAX,
                              .connect_ns = CONNECT_MS * GB_MS,
                              .retry_ns = RETRY_MS * GB_MS,
+                             .quiet_ns = QUIET_MS * GB_MS,
                              .attempts_max = 2,
                              .user = client,
                              .self = client_self,
+                             .serves = client_serves,
                              .find = client_find,
                              .claim = client_find,
                              .release = client_release,

@@ -116,14 +116,16 @@ static void on_greeted(void *user, int rc, const gb_hello *hello, gb_pipe_end en
     if (rc == 0 && strcmp(hello->cluster, cluster->config.cluster) != 0) {
         rc = gb_err_set(GB_EDENIED, "this is the cluster '%s', not '%s' (cluster_name)",
                         cluster->config.cluster, hello->cluster);
-        gb_link_refuse(end, cluster->mem, gb_err_detail());
+        gb_link_refuse(end, cluster->mem, rc, gb_err_detail());
     }
     if (rc < 0) {
         gbi_cluster_say(cluster, GB_LOG_WARN, "a connection from %s was refused: %s", peer,
                         gb_err_detail());
         return;
     }
-    if (hello->role == GB_LINK_CONTROL)
+    if (hello->role == GB_LINK_PROBE)
+        gb_link_refuse(end, cluster->mem, GB_ELOST, "it is alive");
+    else if (hello->role == GB_LINK_CONTROL)
         gbi_wire_accept(cluster, hello, end);
     else
         gb_carry_accept(cluster->carry, hello, end);

@@ -71,6 +71,7 @@ struct gb_cluster {
     gb_list outs, ins; /* gbi_wire */
     bool draining, leaving, ended;
     uint64_t capacity_next; /* when all hear of the capacity again */
+    bool table_away; /* which is said once */
     gbi_tables tables;
     /* any thread */
     pthread_mutex_t lock; /* directory, dir_actions' content, view */

@@ -58,6 +58,15 @@ static uint64_t door_self(void *user)
     return atomic_load_explicit(&((gb_cluster *)user)->self, memory_order_acquire);
 }
 
+static bool door_serves(void *user)
+{
+    gb_cluster *cluster = user;
+    pthread_mutex_lock(&cluster->state_lock);
+    bool serving = cluster->serving;
+    pthread_mutex_unlock(&cluster->state_lock);
+    return serving;
+}
+
 static void door_ask(gb_cluster *cluster, bool claim, uint64_t token, const char *id, uint32_t size,
                      uint64_t deadline)
 {
@@ -200,8 +209,9 @@ void gbi_job_done(gb_cluster *cluster, gbi_job *job)
     if (cluster->ended || job->life != cluster->life) return;
     gb_times at = gbi_times(cluster);
     gb_member_actions *out = &cluster->actions;
-    if (job->rc < 0 && job->rc != GB_ECONFLICT && job->kind != GB_DO_TOUCH)
-        gbi_cluster_say(cluster, GB_LOG_WARN, "%s", job->detail);
+    bool away = job->rc < 0 && job->rc != GB_ECONFLICT && job->kind != GB_DO_TOUCH;
+    if (away && !cluster->table_away) gbi_cluster_say(cluster, GB_LOG_WARN, "%s", job->detail);
+    cluster->table_away = away;
     if (job->kind == GB_DO_TOUCH)
         gb_membership_touched(cluster->member, job->rc, at, out);
     else if (job->rc < 0)
@@ -318,6 +328,8 @@ void gbi_machines_close(gb_cluster *cluster)
     cluster->view = NULL;
     gb_place_fini(&cluster->place);
     gb_book_fini(&cluster->book);
+    gb_book_init(&cluster->book, cluster->mem); /* workers ask it between two lives too */
+    gb_place_init(&cluster->place, cluster->mem, &cluster->book);
     pthread_mutex_unlock(&cluster->lock);
     gb_view_unref(view);
     if (cluster->member) gb_membership_close(cluster->member);
@@ -327,6 +339,7 @@ void gbi_machines_close(gb_cluster *cluster)
 
 const gb_carry_config gbi_door_questions = {
     .self = door_self,
+    .serves = door_serves,
     .find = door_find,
     .claim = door_claim,
     .release = door_release,

@@ -235,12 +235,12 @@ void gbi_wire_accept(gb_cluster *cluster, const gb_hello *hello, gb_pipe_end end
 {
     uint64_t self = atomic_load(&cluster->self);
     if (cluster->ended || hello->silo == 0 || (hello->to && hello->to != self)) {
-        gb_link_refuse(end, cluster->mem, "another silo was here");
+        gb_link_refuse(end, cluster->mem, GB_ELOST, "another silo was here");
         return;
     }
     gbi_wire *w = wire_new(cluster, &cluster->ins, hello->silo);
     if (!w) {
-        gb_link_refuse(end, cluster->mem, "out of memory");
+        gb_link_refuse(end, cluster->mem, GB_ENOMEM, "out of memory");
         return;
     }
     gb_hello welcome = {.role = GB_LINK_CONTROL, .silo = self, .to = hello->silo};

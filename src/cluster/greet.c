@@ -49,7 +49,7 @@ static void guest_refused(guest *g, int rc)
     char why[300];
     snprintf(why, sizeof why, "%s", gb_err_detail());
     if (gb_pipe_queued(g->pipe) == 0)
-        gb_link_refuse(gb_pipe_take(g->pipe), g->greeter->config.mem, why);
+        gb_link_refuse(gb_pipe_take(g->pipe), g->greeter->config.mem, rc, why);
     else
         gb_pipe_close(g->pipe);
     gb_err_set(rc, "%s", why);

@@ -20,6 +20,7 @@ struct gb_link {
     gb_hello hello;
     size_t bytes_max;
     gb_frame_reader reader;
+    uint64_t received;
     size_t mark; /* of the message that is being written */
     bool *gone;  /* in an event: set when the link was freed */
     /* a message whose blocks are coming */
@@ -63,7 +64,7 @@ int gb_hello_decode(gb_hello *out, const void *bytes, size_t size)
     if (version != GB_LINK_VERSION)
         return gb_err_set(GB_EDENIED, "it speaks version %llu of the protocol, this is version %d",
                           (unsigned long long)version, GB_LINK_VERSION);
-    if (t.natural != 6 || !natural(&in, GB_LINK_CALLS, &role) || role < GB_LINK_CONTROL ||
+    if (t.natural != 6 || !natural(&in, GB_LINK_PROBE, &role) || role < GB_LINK_CONTROL ||
         !natural(&in, UINT64_MAX, &out->silo) || !natural(&in, UINT64_MAX, &out->to) ||
         !natural(&in, UINT16_MAX, &worker) || gb_cbor_next(&in, &t) < 0 || t.kind != GB_CBOR_TEXT ||
         t.size == 0 || t.size >= sizeof out->cluster || memchr(t.bytes, 0, t.size) ||
@@ -208,7 +209,8 @@ static bool greeted(gb_link *link, const gb_frame *frame)
         char why[300];
         snprintf(why, sizeof why, "it refuses us: %.*s",
                  (int)(frame->size < 250 ? frame->size : 250), (const char *)frame->payload);
-        link_fail(link, GB_EDENIED, why);
+        /* Only what lasts is a reason to give up; a full or closing peer is not. */
+        link_fail(link, frame->flags == -GB_EDENIED ? GB_EDENIED : GB_ELOST, why);
         return false;
     }
     int rc = frame->kind == GBI_LINK_WELCOME
@@ -260,6 +262,7 @@ static int on_room(void *user, uint8_t **at, size_t *room)
 static void on_came(void *user, size_t bytes)
 {
     gb_link *link = user;
+    link->received += bytes;
     if (link->blocks)
         link->block_have += bytes;
     else
@@ -362,13 +365,13 @@ int gb_link_accept(gb_link **out, gb_mem *mem, gb_loop *loop, gb_pipe_end end,
     return 0;
 }
 
-void gb_link_refuse(gb_pipe_end end, gb_mem *mem, const char *why)
+void gb_link_refuse(gb_pipe_end end, gb_mem *mem, int rc, const char *why)
 {
     uint8_t bytes[GB_FRAME_HEADER_BYTES + 256];
     size_t size = strlen(why);
     if (size > 256) size = 256;
     memcpy(bytes + GB_FRAME_HEADER_BYTES, why, size);
-    gb_frame_header(bytes, GBI_LINK_REFUSED, 0, why, size);
+    gb_frame_header(bytes, GBI_LINK_REFUSED, (uint8_t)-rc, why, size);
     gb_pipe_end_say(&end, mem, bytes, GB_FRAME_HEADER_BYTES + size);
     gb_pipe_end_close(&end);
 }
@@ -432,6 +435,11 @@ bool gb_link_is_ready(const gb_link *link)
 size_t gb_link_queued(const gb_link *link)
 {
     return gb_pipe_queued(link->pipe);
+}
+
+uint64_t gb_link_received(const gb_link *link)
+{
+    return link->received;
 }
 
 const char *gb_link_peer(const gb_link *link)

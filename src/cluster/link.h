@@ -24,7 +24,8 @@ enum {
 
 typedef enum gb_link_role {
     GB_LINK_CONTROL = 1, /* messages between silos (message.h); one way, from who connected */
-    GB_LINK_CALLS = 2    /* calls from who connected, and their answers back */
+    GB_LINK_CALLS = 2,   /* calls from who connected, and their answers back */
+    GB_LINK_PROBE = 3    /* nothing: who listens refuses it at once, so it is alive */
 } gb_link_role;
 
 /* What both sides say of themselves. */
@@ -62,7 +63,7 @@ int gb_link_accept(gb_link **out, gb_mem *mem, gb_loop *loop, gb_pipe_end end,
                    void *user);
 
 /* Tells a peer on a fresh connection why it is not welcome, if it listens, and closes that. */
-void gb_link_refuse(gb_pipe_end end, gb_mem *mem, const char *why);
+void gb_link_refuse(gb_pipe_end end, gb_mem *mem, int rc, const char *why);
 
 void gb_link_close(gb_link *link);
 
@@ -76,6 +77,7 @@ enum { GB_LINK_KINDS = 16 }; /* kinds below are the links' own */
 
 bool gb_link_is_ready(const gb_link *link);
 size_t gb_link_queued(const gb_link *link);
+uint64_t gb_link_received(const gb_link *link); /* bytes, so far */
 const char *gb_link_peer(const gb_link *link);
 
 /* ---- before a link: the hello of who connected ---- */

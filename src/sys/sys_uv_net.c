@@ -233,7 +233,10 @@ int gb_socket_put_block(gb_socket *socket, gb_block *block, size_t offset, size_
         gb_buf_init(&socket->out, socket->loop->mem);
     }
     int rc = piece_add(socket, &body);
-    if (rc < 0) return rc;
+    if (rc < 0) {
+        count_queued(socket); /* closing still writes what is there */
+        return rc;
+    }
     gb_block_ref(block);
     gb_socket_put(socket);
     return 0;

@@ -82,7 +82,7 @@ static void on_greeted(void *user, int rc, const gb_hello *hello, gb_pipe_end en
     w->greeted_rc = rc;
     if (rc < 0) return;
     if (strcmp(hello->cluster, w->welcome.cluster) != 0) {
-        gb_link_refuse(end, &w->mem, "another cluster");
+        gb_link_refuse(end, &w->mem, GB_EDENIED, "another cluster");
         return;
     }
     assert_int_equal(gb_link_accept(&w->server.link, &w->mem, w->loop, end, &w->welcome, LIMIT,

@@ -1,0 +1,53 @@
+/* Processes of the chaos test: started, heard, ended. Each line that one prints, on either of its
+ * outputs, comes once, with the time when it came. One thread; a wait that fails ends the test and
+ * all it has started. */
+#ifndef GB_TESTS_CLUSTER_CHAOS_ROOM_H
+#define GB_TESTS_CLUSTER_CHAOS_ROOM_H
+
+#include "engine.h"
+
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { SILOS = 5, CLIENTS = 2, KEYS = 60, CALLERS = 16, LINE_BYTES = 512 };
+
+typedef struct proc {
+    pid_t pid; /* 0: not running */
+    int fd;
+    char name[8];
+    size_t have;
+    char bytes[4096];
+    char mark[LINE_BYTES]; /* its last line that says "ready" or "end" */
+} proc;
+
+typedef struct line {
+    proc *from;
+    double at;
+    char text[LINE_BYTES]; /* empty: nothing came in time */
+} line;
+
+typedef struct town {
+    engine engine;
+    const char *gbrun;
+    proc silos[SILOS], clients[CLIENTS];
+    int ports[SILOS];
+    int homes[CLIENTS][KEYS]; /* the silo of each key, as each client saw it last */
+    double patience, slowest_back;
+    char folder[200], stop[256], where[KEYS][LINE_BYTES];
+} town;
+
+double now_s(void);
+void need(bool fine, const char *what);
+
+void proc_start(proc *p, const char *name, const char *const *args);
+void proc_end(proc *p, int signal);              /* and waits for it */
+int proc_wait(town *t, proc *p, double seconds); /* its exit status; 128 and more: a signal */
+
+/* The next line of anybody until then. Lines that look like a broken program end the test. */
+line next_line(town *t, double until);
+/* The next line of p that has the text. */
+line wait_line(town *t, proc *p, const char *text, double seconds);
+/* Until it has said "ready" or "end", perhaps before. */
+void wait_mark(town *t, proc *p, double seconds);
+
+#endif
