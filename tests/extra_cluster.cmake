@@ -24,3 +24,13 @@ add_test(NAME sim.cluster_planted COMMAND sim_cluster planted)
 add_test(NAME sim.cluster_detect COMMAND sim_cluster detect)
 set_tests_properties(sim.cluster sim.cluster_planted sim.cluster_detect PROPERTIES TIMEOUT 300 LABELS sim)
 set_tests_properties(sim.cluster PROPERTIES PROCESSORS 4 TIMEOUT 900)
+
+# Real silos, as a user starts them: where grains go, the commands that operate them, what is said
+# when something is wrong; and the example.
+if(TARGET gbrun)
+  add_test(NAME cluster.operate COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cluster/operate.sh $<TARGET_FILE:gbrun>)
+  set_tests_properties(cluster.operate PROPERTIES TIMEOUT 280 LABELS cluster)
+  add_test(NAME examples.cluster COMMAND sh ${CMAKE_SOURCE_DIR}/examples/cluster/run.sh)
+  set_tests_properties(examples.cluster PROPERTIES TIMEOUT 120 LABELS examples
+    ENVIRONMENT "GBRUN=$<TARGET_FILE:gbrun>")
+endif()

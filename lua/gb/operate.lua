@@ -56,7 +56,8 @@ function commands.call(flags, args)
     if is_json then values[count] = value else values[count] = args[i] end
   end
   core.foreign_type(type_name)
-  local target = require("gb").get(type_name, key)
+  local ok, target = pcall(require("gb").get, type_name, key)
+  if not ok then fail(target, "ENOTYPE") end
   if flags["--timeout"] then target = target:with { timeout = flags["--timeout"] } end
   local function finish(...)
     local n, first, message, code = select("#", ...), ...
@@ -205,6 +206,9 @@ return function(name, ...)
     at = at + 1
   end
   for i = at + 1, #words do args[#args + 1] = words[i] end
-  if flags["--timeout"] then units.seconds(flags["--timeout"], "--timeout") end
+  if flags["--timeout"] then
+    local ok, why = pcall(units.seconds, flags["--timeout"], "--timeout")
+    if not ok then fail(why, "EINVAL") end
+  end
   commands[name](flags, args)
 end

@@ -250,11 +250,13 @@ int gb_cluster_wait(gb_cluster *cluster, uint64_t timeout_ns)
     while (!cluster->serving && !cluster->over && late != ETIMEDOUT)
         late = pthread_cond_timedwait(&cluster->state_changed, &cluster->state_lock, &until);
     bool serving = cluster->serving, over = cluster->over;
+    char trouble[sizeof cluster->trouble];
+    memcpy(trouble, cluster->trouble, sizeof trouble);
     pthread_mutex_unlock(&cluster->state_lock);
     if (serving) return 0;
     if (over) return gb_err_set(GB_ECLOSED, "this silo is a member no more (see the log)");
-    return gb_err_set(GB_ETIMEDOUT, "it did not join the cluster '%s' in time (see the log)",
-                      cluster->config.cluster);
+    return gb_err_set(GB_ETIMEDOUT, "it did not join the cluster '%s' in time: %s",
+                      cluster->config.cluster, *trouble ? trouble : "see the log");
 }
 
 /* ---- leaving ---- */
@@ -269,7 +271,10 @@ static void wish_run(gb_node *node, void *reader)
     gb_cluster *cluster = reader;
     wish *w = GB_CONTAINER(node, wish, node);
     if (w->leave) cluster->leaving = true;
-    if (!cluster->ended) {
+    if (!cluster->ended && w->leave && !cluster->view) { /* it has never seen the table */
+        cluster->ended = true;
+        cluster->why = GB_WHY_STOPPED;
+    } else if (!cluster->ended) {
         (w->leave ? gb_membership_stop : gb_membership_drain)(cluster->member, gbi_times(cluster),
                                                               &cluster->actions);
         gbi_cluster_act(cluster);

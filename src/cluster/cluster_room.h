@@ -70,8 +70,8 @@ struct gb_cluster {
     gb_member_actions actions;
     gb_list outs, ins; /* gbi_wire */
     bool draining, leaving, ended;
+    uint64_t trouble_next;  /* when that is said again */
     uint64_t capacity_next; /* when all hear of the capacity again */
-    bool table_away; /* which is said once */
     gbi_tables tables;
     /* any thread */
     pthread_mutex_t lock; /* directory, dir_actions' content, view */
@@ -85,6 +85,7 @@ struct gb_cluster {
     bool tell_now; /* it is new: the others are to hear of it */
     pthread_mutex_t state_lock;
     pthread_cond_t state_changed;
+    char trouble[300];  /* why the table is out of reach */
     bool serving, over; /* over: the thread does nothing any more */
     gb_member_why why;
     _Atomic uint64_t self;

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { TROUBLE_SECONDS = 60 };
+
 void gbi_cluster_say(const gb_cluster *cluster, gb_log_level level, const char *format, ...)
 {
     char text[500];
@@ -204,14 +206,28 @@ static void put_job(gb_cluster *cluster, gb_member_action *a)
     gbi_tables_put(cluster, job);
 }
 
+/* What keeps the table away is said once, and every minute that it lasts. */
+static void note_trouble(gb_cluster *cluster, const gbi_job *job, uint64_t now)
+{
+    bool failed = job->rc < 0 && job->rc != GB_ECONFLICT;
+    pthread_mutex_lock(&cluster->state_lock);
+    bool news = strcmp(cluster->trouble, job->detail) != 0 || now >= cluster->trouble_next;
+    if (failed && news)
+        snprintf(cluster->trouble, sizeof cluster->trouble, "%s", job->detail);
+    else if (!failed)
+        cluster->trouble[0] = 0;
+    pthread_mutex_unlock(&cluster->state_lock);
+    if (!failed || !news) return;
+    cluster->trouble_next = now + TROUBLE_SECONDS * GB_SEC;
+    gbi_cluster_say(cluster, GB_LOG_WARN, "%s", job->detail);
+}
+
 void gbi_job_done(gb_cluster *cluster, gbi_job *job)
 {
     if (cluster->ended || job->life != cluster->life) return;
     gb_times at = gbi_times(cluster);
     gb_member_actions *out = &cluster->actions;
-    bool away = job->rc < 0 && job->rc != GB_ECONFLICT && job->kind != GB_DO_TOUCH;
-    if (away && !cluster->table_away) gbi_cluster_say(cluster, GB_LOG_WARN, "%s", job->detail);
-    cluster->table_away = away;
+    if (job->kind != GB_DO_TOUCH) note_trouble(cluster, job, at.now);
     if (job->kind == GB_DO_TOUCH)
         gb_membership_touched(cluster->member, job->rc, at, out);
     else if (job->rc < 0)

@@ -414,7 +414,7 @@ void gb_membership_failed(gb_membership *m, int rc, gb_times at, gb_member_actio
         if (m->table->id.version == known) gbi_member_read_by(m, at.now);
     } else {
         if (m->failures++ == 0)
-            gbi_member_log(m, out, GB_LOG_WARN, "the table is out of reach: %s", gb_err_text(rc));
+            gbi_member_log(m, out, GB_LOG_WARN, "the table is out of reach (%s)", gb_err_name(rc));
         m->read_at = at.now + m->config.rules.read_retry_ns;
         m->write_at = m->read_at; /* what was written is known after the read only */
         /* Nobody could show a sign of life perhaps. */

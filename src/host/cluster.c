@@ -33,6 +33,31 @@ static int open_client(gb_host *host)
     return gb_client_open(&host->client, &config);
 }
 
+#define WORD "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"
+
+/* What stands in lists with commas, and is typed on command lines. */
+static int check_names(const gb_config *given)
+{
+    const char *name = given->silo_name, *at = given->labels;
+    if (name && (!*name || strspn(name, WORD ":[]") != strlen(name) ||
+                 strlen(name) >= GB_MEMBER_NAME_BYTES))
+        return gb_err_set(
+            GB_EINVAL, "the name of a silo is of letters, digits and _ . - (at most %d), not '%s'",
+            GB_MEMBER_NAME_BYTES - 1, name);
+    while (at && *at) {
+        size_t key = strspn(at, WORD), value = at[key] == '=' ? strspn(at + key + 1, WORD) : 0;
+        const char *end = at + key + 1 + value;
+        if (!key || !value || (*end && (*end != ',' || !end[1])) ||
+            strlen(given->labels) >= GB_MEMBER_LABELS_BYTES)
+            return gb_err_set(GB_EINVAL,
+                              "labels are name=value, of letters, digits and _ . -, with commas "
+                              "between: zone=a,role=gpu; not '%s'",
+                              given->labels);
+        at = *end ? end + 1 : end;
+    }
+    return 0;
+}
+
 int gbi_cluster_open(gb_host *host)
 {
     const gb_config *given = &host->config;
@@ -48,6 +73,8 @@ int gbi_cluster_open(gb_host *host)
         return gb_err_set(GB_EINVAL, "listen, advertise and silo_name are of a cluster: name its "
                                      "table too (cluster = \"sqlite:./cluster.db\")");
     }
+    int rc = check_names(given);
+    if (rc < 0) return rc;
     gb_cluster_config config;
     gb_cluster_config_init(&config);
     config.mem = &host->mem;

@@ -1,0 +1,1 @@
+error "this app is broken"

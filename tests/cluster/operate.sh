@@ -1,0 +1,128 @@
+#!/bin/sh
+# Three real silos over a table of sqlite: where grains go, gb.capacity, the commands that operate
+# silos, and what is said when something is wrong. operate.sh GBRUN
+set -u
+gbrun=$1
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+pids=
+failed=0
+unset GB_CONNECT GB_CLUSTER GB_WORKERS
+end() {
+  # shellcheck disable=SC2086
+  [ -z "$pids" ] || kill -KILL $pids 2>/dev/null
+  wait
+  rm -rf "$work"
+}
+trap end EXIT
+cd "$work" || exit 1
+
+# start NAME FLAG...: a silo; $address when it serves, and $pid.
+start() {
+  name=$1
+  shift
+  mkfifo "$name.ready"
+  "$gbrun" silo --cluster "sqlite:$work/c.db" --app "$here/app" --name "$name" --workers 2 "$@" \
+    >"$name.ready" 2>"$name.log" &
+  pid=$!
+  pids="$pids $pid"
+  read -r word address <"$name.ready" || { cat "$name.log"; exit 1; }
+  [ "$word" = ready ] || exit 1
+}
+
+# expect CODE PART COMMAND...: the exit code, and a part of what is printed anywhere.
+expect() {
+  code=$1
+  part=$2
+  shift 2
+  timeout 60 "$gbrun" "$@" >out 2>err
+  got=$?
+  if [ $got -ne "$code" ] || ! cat out err | grep -qF -- "$part"; then
+    failed=$((failed + 1))
+    echo "FAILED: gbrun $*"
+    echo "  code $got, expected $code; expected: $part"
+    cat out err
+  fi
+}
+
+start cpu --label zone=west
+cpu=$address cpu_pid=$pid
+start one --pretend-gpus --cpu-memory 512MB
+one=$address
+GB_CPU_DEVICES=2 start two --pretend-gpus --cpu-memory 1GB --label rack=2,zone=east
+two=$address two_pid=$pid
+
+expect 0 ok --connect "$cpu" "$here/placement.lua" cpu
+expect 0 ok --connect "$one" "$here/placement.lua" one
+expect 0 ok --connect "$two" "$here/placement.lua" two
+expect 0 "one is drained" drain one --connect "$cpu" --wait
+expect 0 draining status --connect "$cpu"
+expect 0 healthy status --connect "$cpu" --check
+expect 1 "ENOENT: no silo has the name 'tow'" drain tow --connect "$cpu"
+
+# call
+export GB_CONNECT="$two"
+expect 0 5 call Any k add 5
+expect 0 3 call Any k add -2
+expect 0 '[1,{"a":[1,2]}]' call Any k two
+expect 0 '[{"a":[1,2.5,"é",true]},"plain text",9007199254740991]' \
+  call Any k echo '{"a":[1,2.5,"\u00e9",true]}' 'plain text' 9007199254740991
+expect 0 '"{not json"' call Any k echo '{not json'
+expect 1 "MINE: not today" call Any k fail
+expect 1 "ENOTYPE: unknown grain type 'Anny'; did you mean 'Any'?" call Anny k add 1
+expect 1 "ENOMETHOD: Any: unknown method 'ad'; did you mean 'add'?" call Any k ad 1
+expect 1 "ENOMETHOD: Any:_gb_deliver is private" call Any k _gb_deliver
+expect 1 "EINVAL: --timeout must be a number" call --timeout soon Any k add 1
+expect 2 "usage: gbrun call --connect" call Any k
+expect 1 "ENOTYPE: gb.get takes a grain type, and none can be called" call '$worker0' 0 memory
+
+# status, grains, devices
+expect 0 '"healthy":true' status --json --check
+expect 0 "rack=2,zone=east" status
+expect 0 "East" grains --type East
+expect 1 "ENOENT: no silo 'tow' is active" grains --silo tow
+expect 0 '"silo":"two"' grains --json --silo two
+expect 0 '"silo":"two"' devices --json
+expect 0 "cpu" devices
+
+# a silo that is killed
+kill -KILL "$two_pid"
+export GB_CONNECT="$cpu"
+while timeout 60 "$gbrun" status --check >/dev/null 2>&1; do :; done
+expect 1 "not healthy: two is dead" status --check
+expect 1 "ENOENT: no silo with 'East' has the label 'zone=east'" call East new where
+expect 1 "ENOGPU" call Big new where
+unset GB_CONNECT
+
+# what is wrong
+expect 2 "gbrun status: --connect HOST:PORT (or GB_CONNECT)" status
+expect 1 "ELOST: no connection to $two: Connection refused" status --connect "$two"
+expect 1 "EDENIED" call --connect "$cpu" --cluster-name other Any k add 1
+grep -q "this is the cluster 'gpubridge', not 'other' (cluster_name)" err || failed=$((failed + 1))
+expect 1 "'nonsense' is no address" status --connect nonsense
+db="sqlite:$work/c.db"
+expect 1 "begins with sqlit" silo --cluster "sqlit:x"
+expect 1 "has no scheme" silo --cluster x
+expect 1 "in time: the cluster's table sqlite:/none/x: unable to open" \
+  silo --cluster sqlite:/none/x --wait 2s
+[ "$(grep -c 'unable to open' err)" -eq 2 ] || { failed=$((failed + 1)); cat err; }
+expect 1 "in time: the cluster's table redis://127.0.0.1:1" \
+  silo --cluster redis://127.0.0.1:1 --wait 1s
+expect 1 "is not the loopback: without TLS" silo --cluster "$db" --listen 0.0.0.0:0
+expect 1 "is no address" silo --cluster "$db" --listen nonsense
+expect 1 "$cpu" silo --cluster "$db" --listen "$cpu"
+expect 1 "broken.lua:1: this app is broken" silo --cluster "$db" --app "$here/broken"
+expect 1 "the app folder none is not there" silo --cluster "$db" --app none
+expect 1 "the name of a silo is of letters" silo --cluster "$db" --name "a b"
+expect 1 "labels are name=value" silo --cluster "$db" --label zone
+
+# A silo of the same name is this one's next life: the old one leaves.
+start cpu2 --name cpu
+wait "$cpu_pid"
+[ $? -eq 1 ] || { echo "FAILED: the old silo's exit code"; failed=$((failed + 1)); }
+grep -q "has the name 'cpu'" cpu.log || { failed=$((failed + 1)); cat cpu.log; }
+
+kill -TERM "$pid"
+wait "$pid" || { echo "FAILED: a drained silo's exit code"; cat cpu2.log; failed=$((failed + 1)); }
+echo "$failed failed"
+[ $failed -eq 0 ]
