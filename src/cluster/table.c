@@ -8,6 +8,8 @@
 #include "cluster/table_url.h"
 #include "sys/module.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +63,30 @@ static int blame(gb_table *table, int rc)
     hide(text, sizeof text, gb_err_detail(), table->url.target.password);
     if (rc == GB_ETIMEDOUT || rc == GB_ELOST) table->is_seen = false;
     return gb_err_set(rc, "the cluster's table %s: %s", table->url.shown, text);
+}
+
+/* Engines' clients write to connections that may be dead: no signal may come of it, and which
+ * signals a program handles is not ours to change. */
+typedef struct hush {
+    sigset_t before, pipe;
+    bool was_pending;
+} hush;
+
+static void hush_begin(hush *h)
+{
+    sigset_t pending;
+    sigpending(&pending);
+    h->was_pending = sigismember(&pending, SIGPIPE) == 1;
+    sigemptyset(&h->pipe);
+    sigaddset(&h->pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &h->pipe, &h->before);
+}
+
+static void hush_end(const hush *h)
+{
+    static const struct timespec now = {0, 0};
+    if (!h->was_pending) sigtimedwait(&h->pipe, NULL, &now);
+    pthread_sigmask(SIG_SETMASK, &h->before, NULL);
 }
 
 static uint64_t deadline(const gb_table *table)
@@ -142,7 +168,10 @@ int gb_table_open(gb_table **out, const gb_table_config *config)
 void gb_table_close(gb_table *table)
 {
     gb_mem *mem = table->mem;
+    hush h;
+    hush_begin(&h);
     table->provider->close(table->state);
+    hush_end(&h);
     gb_mem_free(mem, table->state, table->provider->state_size);
     if (table->ids) gb_mem_free(mem, table->ids, table->id_room * sizeof *table->ids);
     gbi_table_url_fini(&table->url, mem);
@@ -334,8 +363,12 @@ static int finish(reading *r, gb_table_view *out)
 
 static int read_once(gb_table *table, reading *r, uint64_t deadline_ns)
 {
+    hush h;
     *r = (reading){.out = {take_field}, .mem = table->mem};
-    return table->provider->read(table->state, deadline_ns, &r->out);
+    hush_begin(&h);
+    int rc = table->provider->read(table->state, deadline_ns, &r->out);
+    hush_end(&h);
+    return rc;
 }
 
 int gb_table_read(gb_table *table, gb_table_view *out)
@@ -386,7 +419,10 @@ static int change(gb_table *table, uint64_t version, gb_field *fields, uint32_t 
                           table->url.shown, (unsigned long long)version);
     next_token(next, version + 1);
     fields[0] = (gb_field){GB_FIELD_VERSION, next, strlen(next)};
+    hush h;
+    hush_begin(&h);
     int rc = table->provider->change(table->state, deadline(table), table->token, fields, count);
+    hush_end(&h);
     if (rc < 0) {
         table->is_seen = false;
         return blame(table, rc);
@@ -471,7 +507,10 @@ int gb_table_touch(gb_table *table, uint64_t id, int64_t alive_ns)
     int size = snprintf(wall, sizeof wall, "%lld", (long long)alive_ns);
     gb_field field = {name, wall, (size_t)size};
     bool seen = table->is_seen; /* it says nothing about the version */
+    hush h;
+    hush_begin(&h);
     int rc = table->provider->touch(table->state, deadline(table), &field);
+    hush_end(&h);
     if (rc < 0) rc = blame(table, rc);
     table->is_seen = seen;
     return rc;

@@ -35,6 +35,9 @@ typedef struct engine {
 extern const engine engine_memory, engine_sqlite;
 #ifdef GB_WITH_REDIS
 extern const engine engine_redis;
+#ifdef GB_WITH_TLS
+extern const engine engine_rediss;
+#endif
 #endif
 #ifdef GB_WITH_POSTGRES
 extern const engine engine_postgres;

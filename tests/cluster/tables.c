@@ -479,6 +479,9 @@ static const engine *find(const char *name)
         &engine_memory,   &engine_sqlite,
 #ifdef GB_WITH_REDIS
         &engine_redis,
+#ifdef GB_WITH_TLS
+        &engine_rediss,
+#endif
 #endif
 #ifdef GB_WITH_POSTGRES
         &engine_postgres,

@@ -201,18 +201,6 @@ static int ask(state *s, const char *path, char *body, uint64_t deadline_ns, ans
 
 /* ---- the provider ---- */
 
-static void take_option(state *s, const char *name, char out[FILE_BYTES])
-{
-    const char *at = s->target->query;
-    size_t size = strlen(name);
-    while (*at) {
-        size_t one = strcspn(at, "&");
-        if (one > size && strncmp(at, name, size) == 0 && at[size] == '=')
-            snprintf(out, FILE_BYTES, "%.*s", (int)(one - size - 1), at + size + 1);
-        at += one + (at[one] == '&');
-    }
-}
-
 static int etcd_open(void *instance, const gb_provider_host *host, const gb_provider_target *target)
 {
     /* tidy: allowed because curl is started once in a process */
@@ -229,9 +217,10 @@ static int etcd_open(void *instance, const gb_provider_host *host, const gb_prov
         s->count++;
     } while (*rest);
     if (*target->path) return host->error(GB_EINVAL, "nothing follows the hosts");
-    take_option(s, "cacert", s->cacert);
-    take_option(s, "cert", s->cert);
-    take_option(s, "key", s->key);
+    if (!gbm_option(target->query, "cacert", s->cacert, FILE_BYTES) ||
+        !gbm_option(target->query, "cert", s->cert, FILE_BYTES) ||
+        !gbm_option(target->query, "key", s->key, FILE_BYTES))
+        return host->error(GB_EINVAL, "a file's name that is too long");
     pthread_once(&once, start_curl);
     s->link = curl_easy_init();
     return s->link ? 0 : host->error(GB_ENOMEM, "no memory for curl");

@@ -1,10 +1,12 @@
-/* redis://[user:password@]host[:port][/database]: the membership table as one hash of Redis, with
- * the key gpubridge:CLUSTER. A change is a script, which Redis runs as one step. The commands need
- * a user that may HGETALL and EVAL on that key.
+/* redis://[user:password@]host[:port][/database] or rediss:// (TLS;
+ * ?cacert=FILE&cert=FILE&key=FILE, else the system's CAs): the membership table as one hash of
+ * Redis, with the key gpubridge:CLUSTER. A change is a script, which Redis runs as one step. The
+ * commands need a user that may HGETALL and EVAL on that key.
  *
- * hiredis is used without blocking: it makes and reads the protocol, and every wait is ours, so
- * that a deadline holds whatever the server does.
+ * hiredis makes and reads the protocol and connects; the bytes move here, so that a deadline holds
+ * whatever the server does, and so that TLS needs no newer hiredis.
  */
+#include "cluster/modules/redis_tls.h"
 #include "cluster/modules/wait.h"
 
 #include <hiredis/hiredis.h>
@@ -19,6 +21,7 @@ typedef struct state {
     char key[KEY_BYTES];
     int port;
     redisContext *link;
+    gbm_redis_tls *tls; /* of the scheme rediss */
 } state;
 
 /* ARGV: the expected version, how many fields are written, their names and values, the names of
@@ -36,6 +39,7 @@ static const char touch_script[] =
 
 static void drop(state *s)
 {
+    if (s->tls) gbm_redis_tls_end(s->tls);
     if (s->link) redisFree(s->link);
     s->link = NULL;
 }
@@ -78,20 +82,50 @@ static int refusal(state *s, const char *text)
     return rc;
 }
 
-/* Sends what was appended and waits for one reply. */
-static int exchange(state *s, uint64_t deadline_ns, redisReply **out)
+/* How many bytes moved; 0: wait for *events first; negative: the connection is lost, which was
+ * told.
+ */
+static ssize_t move(state *s, void *bytes, size_t size, bool is_out, short *events)
 {
-    int sent = 0;
-    void *reply = NULL;
-    while (!sent) {
-        if (redisBufferWrite(s->link, &sent) != REDIS_OK) return lost(s, s->link->errstr);
-        if (!sent && !gbm_wait(s->link->fd, POLLOUT, deadline_ns)) return late(s);
+    char why[256];
+    ssize_t n = 0;
+    *events = is_out ? POLLOUT : POLLIN;
+    if (s->tls) {
+        n = gbm_redis_tls_move(s->tls, bytes, size, is_out, events, why, sizeof why);
+        return n < 0 ? lost(s, why) : n;
     }
+    n = is_out ? send(s->link->fd, bytes, size, MSG_NOSIGNAL) : recv(s->link->fd, bytes, size, 0);
+    if (n > 0) return n;
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return 0;
+    return lost(s, n < 0 ? strerror(errno) : NULL);
+}
+
+static int send_all(state *s, uint64_t deadline_ns, char *bytes, size_t size)
+{
+    short events = 0;
+    for (size_t at = 0; at < size;) {
+        ssize_t n = move(s, bytes + at, size - at, true, &events);
+        if (n < 0) return (int)n;
+        if (n == 0 && !gbm_wait(s->link->fd, events, deadline_ns)) return late(s);
+        at += (size_t)n;
+    }
+    return 0;
+}
+
+static int receive(state *s, uint64_t deadline_ns, redisReply **out)
+{
+    char bytes[16384];
+    short events = 0;
+    void *reply = NULL;
     for (;;) {
-        if (redisGetReplyFromReader(s->link, &reply) != REDIS_OK) return lost(s, s->link->errstr);
+        if (redisReaderGetReply(s->link->reader, &reply) != REDIS_OK)
+            return lost(s, s->link->reader->errstr);
         if (reply) break;
-        if (!gbm_wait(s->link->fd, POLLIN, deadline_ns)) return late(s);
-        if (redisBufferRead(s->link) != REDIS_OK) return lost(s, s->link->errstr);
+        ssize_t n = move(s, bytes, sizeof bytes, false, &events);
+        if (n < 0) return (int)n;
+        if (n == 0 && !gbm_wait(s->link->fd, events, deadline_ns)) return late(s);
+        if (n > 0 && redisReaderFeed(s->link->reader, bytes, (size_t)n) != REDIS_OK)
+            return lost(s, s->link->reader->errstr);
     }
     *out = reply;
     if ((*out)->type != REDIS_REPLY_ERROR) return 0;
@@ -103,12 +137,13 @@ static int exchange(state *s, uint64_t deadline_ns, redisReply **out)
 static int command(state *s, uint64_t deadline_ns, redisReply **out, int count, const char **args,
                    const size_t *sizes)
 {
-    if (redisAppendCommandArgv(s->link, count, args, sizes) != REDIS_OK) {
-        int rc = s->host->error(GB_ENOMEM, "no memory for a command");
-        drop(s);
-        return rc;
-    }
-    return exchange(s, deadline_ns, out);
+    char *bytes = NULL;
+    long long size = redisFormatCommandArgv(&bytes, count, args, sizes);
+    if (size < 0) return s->host->error(GB_ENOMEM, "no memory for a command");
+    int rc = send_all(s, deadline_ns, bytes, (size_t)size);
+    explicit_bzero(bytes, (size_t)size); /* one of them has the password */
+    redisFreeCommand(bytes);
+    return rc < 0 ? rc : receive(s, deadline_ns, out);
 }
 
 /* A command without an answer of interest. */
@@ -129,7 +164,13 @@ static int connect_one(state *s, const char *address, uint64_t deadline_ns)
     int error = 0;
     socklen_t size = sizeof error;
     if (getsockopt(s->link->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0) error = errno;
-    return error ? lost(s, strerror(error)) : 0;
+    if (error) return lost(s, strerror(error));
+    if (!s->tls) return 0;
+    char why[512];
+    int rc = gbm_redis_tls_begin(s->tls, s->link->fd, s->name, deadline_ns, why, sizeof why);
+    if (rc >= 0) return 0;
+    drop(s);
+    return s->host->error(rc, "%s", why);
 }
 
 static int greet(state *s, uint64_t deadline_ns)
@@ -167,10 +208,6 @@ static int redis_open(void *instance, const gb_provider_host *host,
     state *s = instance;
     s->host = host;
     s->target = target;
-    if (strcmp(target->scheme, "rediss") == 0)
-        return host->error(GB_ENOTYET,
-                           "Redis over TLS is not in this version: use redis:// through "
-                           "a tunnel on this machine");
     const char *rest = gbm_next_host(target->hosts, s->name, &s->port, PORT);
     if (!rest || *rest) return host->error(GB_EINVAL, "it is redis://host:port, one of them");
     if (target->path[strspn(target->path, "0123456789")])
@@ -178,12 +215,15 @@ static int redis_open(void *instance, const gb_provider_host *host,
     if (*target->user && !*target->password)
         return host->error(GB_EINVAL, "a user name without a password");
     snprintf(s->key, sizeof s->key, "gpubridge:%s", target->cluster);
-    return 0;
+    if (strcmp(target->scheme, "rediss") != 0) return 0;
+    return gbm_redis_tls_open(&s->tls, host, target->query);
 }
 
 static void redis_close(void *instance)
 {
-    drop(instance);
+    state *s = instance;
+    drop(s);
+    if (s->tls) gbm_redis_tls_close(s->tls);
 }
 
 static int redis_read(void *instance, uint64_t deadline_ns, gb_fields_out *out)

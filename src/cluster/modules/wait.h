@@ -35,6 +35,20 @@ static inline bool gbm_wait(int fd, short events, uint64_t deadline_ns)
     }
 }
 
+/* The value of a name in a query ("a=b&c=d"), or "" when it is not there. False: it is too long. */
+static inline bool gbm_option(const char *query, const char *name, char *out, size_t room)
+{
+    size_t size = strlen(name);
+    *out = 0;
+    while (*query) {
+        size_t one = strcspn(query, "&");
+        if (one > size && strncmp(query, name, size) == 0 && query[size] == '=')
+            return snprintf(out, room, "%.*s", (int)(one - size - 1), query + size + 1) < (int)room;
+        query += one + (query[one] == '&');
+    }
+    return true;
+}
+
 /* The next "host", "host:port" or "[v6]:port" of a list with commas: the rest of the list, or NULL
  * when it is none or too long. */
 static inline const char *gbm_next_host(const char *list, char host[GB_HOST_BYTES], int *port,
