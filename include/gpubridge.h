@@ -171,11 +171,14 @@ typedef struct gb_config {
 GB_API void gb_config_init(gb_config *config, size_t size);
 
 /* Of a host with config.cluster and workers > 0: loads the modules of the app folder, joins, and
- * waits until this silo serves. GB_ETIMEDOUT: not within the time (it goes on trying);
- * GB_ECLOSED: another silo has its name; or what a module says that cannot be loaded. */
+ * waits until this silo serves: others then place grains here. Blocks; opens the devices.
+ * GB_ETIMEDOUT: not within the time, the detail says what keeps the table away (it goes on trying
+ * until gb_close); GB_ECLOSED: another silo has its name; or what a module says that cannot be
+ * loaded. gb_close leaves. See docs/cluster.md. */
 GB_API int gb_join(gb_host *host, int timeout_ms);
 
-/* Where it listens, "127.0.0.1:7001"; "" without config.cluster. Valid until gb_close. */
+/* What others connect to, "127.0.0.1:7001" (config.advertise, if there is one), from gb_open on;
+ * "" without config.cluster. Valid until gb_close. */
 GB_API const char *gb_address(gb_host *host);
 
 /* Starts a host: workers run when this returns. GB_EINVAL names the field; GB_ENOMEM: nothing is
