@@ -67,6 +67,7 @@ for _ = 1, math.min(rounds, 3) do
     run(gbrun .. " --workers 1 bench/lua/activations.lua " .. what)
   end
 end
+for _ = 1, rounds do run("luajit bench/remote.lua " .. build) end
 run(build .. "/bench_startup " .. gbrun .. " bench/lua/hello.lua")
 
 -- ---- the numbers ----
@@ -101,6 +102,25 @@ for _, kind in ipairs { "integer", "string" } do
     show("  idle, each", median("idle_bytes_" .. name), "B", bars and "(bar 600)" or "")
     show("  longest pause", median("pause_ms_" .. name), "ms", bars and "(bar 10)" or "(reported)")
   end
+end
+local far, echo_us = median("remote_us"), median("remote_echo_us")
+show("a plain C echo of 64 bytes, p50", echo_us, "us")
+show("awaited call to another process, p50", far, "us",
+  against(ratio(far, echo_us), "at most 1.3", "of the C echo:"))
+local far_1000, redis = millions("remote_1000"), millions("remote_redis")
+local far_erlang = millions("remote_erlang_1000")
+show("the same, 1000 in flight", far_1000, "M/s",
+  against(ratio(far_1000, far_erlang), "5", "of Erlang") .. "; "
+  .. against(ratio(far_1000, redis), "0.4", "of Redis pipelined"))
+show("erlang between nodes, one in flight", median("remote_erlang_us"), "us")
+show("erlang between nodes, 1000 in flight", far_erlang, "M/s")
+show("Redis, 1000 pipelined", redis, "M/s")
+local echo_mib = median("remote_echo_mib")
+show("a plain C echo of 1 MiB, 8 in flight", echo_mib, "MiB/s")
+for _, what in ipairs { "text", "array" } do
+  local rate = median("remote_" .. what .. "_mib")
+  show(("1 MiB as %s both ways, 8 in flight"):format(what), rate, "MiB/s",
+    against(ratio(rate, echo_mib), "0.7", "of the C echo:"))
 end
 show("first message after start", median("first_message_ms"), "ms", "(bar 10)")
 show("idle silo, CPU of one core", median("idle_cpu_percent"), "%", "(bar 0.5)")

@@ -50,7 +50,10 @@ static void put_answer(gbi_inlet *inlet, const gb_answer_frame *f, gb_block **bl
         gb_link_drop(wire);
         return;
     }
-    if (gb_link_end(wire, GB_FRAME_ANSWER, blocks, count) == GB_EINVAL && f->rc >= 0) {
+    int rc = gb_link_end(wire, GB_FRAME_ANSWER, blocks, count);
+    /* Who does not read its answers is not heard meanwhile: what waits for it stays bounded. */
+    if (rc == 0 && gb_link_queued(wire) > GB_SOCKET_HIGH) gb_link_pause(wire, true);
+    if (rc == GB_EINVAL && f->rc >= 0) {
         gb_answer_frame failed = {.number = f->number, .rc = GB_EINVAL};
         char why[200];
         failed.message_size = (size_t)snprintf(why, sizeof why, "the results: %s", gb_err_detail());
@@ -228,7 +231,12 @@ static void inlet_closed(void *user, int rc, const char *why)
     inlet_free(user);
 }
 
-static const gb_link_events inlet_events = {NULL, inlet_message, NULL, inlet_closed};
+static void inlet_drained(void *user)
+{
+    gb_link_pause(((gbi_inlet *)user)->wire, false);
+}
+
+static const gb_link_events inlet_events = {NULL, inlet_message, inlet_drained, inlet_closed};
 
 void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, gb_pipe_end end)
 {

@@ -113,15 +113,28 @@ static void send_one(gbi_carrier *c, gbi_lane *lane, gbi_pend *pend)
 
 /* ---- links ---- */
 
+/* Sends what waits, as long as the link takes it. */
+static void lane_send(gbi_carrier *c, gbi_lane *lane)
+{
+    gb_list *link;
+    while (lane->link && gb_link_queued(lane->link) <= GB_SOCKET_HIGH &&
+           (link = gb_list_shift(&lane->waiting)))
+        send_one(c, lane, GB_CONTAINER(link, gbi_pend, link));
+}
+
+static void lane_drained(void *user)
+{
+    gbi_lane *lane = user;
+    lane_send(lane->peer->carrier, lane);
+}
+
 static void lane_ready(void *user, const gb_hello *peer)
 {
     gbi_lane *lane = user;
     gbi_carrier *c = lane->peer->carrier;
-    gb_list *link;
     lane->peer->workers = peer->worker;
     lane->failures = 0;
-    while (lane->link && (link = gb_list_shift(&lane->waiting)))
-        send_one(c, lane, GB_CONTAINER(link, gbi_pend, link));
+    lane_send(c, lane);
 }
 
 static int take_answer(gbi_carrier *c, gbi_pend *pend, const gb_answer_frame *f, gb_block **blocks,
@@ -214,7 +227,7 @@ static void lane_closed(void *user, int rc, const char *why)
     if (hopeless) lane->failures = 0;
 }
 
-static const gb_link_events lane_events = {lane_ready, lane_message, NULL, lane_closed};
+static const gb_link_events lane_events = {lane_ready, lane_message, lane_drained, lane_closed};
 
 void gbi_lane_lost(gbi_carrier *c, gbi_lane *lane, int rc, const char *why)
 {
@@ -362,7 +375,8 @@ void gbi_pend_go(gbi_carrier *c, gbi_pend *pend, uint64_t silo, bool chosen)
     uint64_t hash = gb_key_hash(call->type, call->key);
     uint32_t home = peer->workers ? (uint32_t)(hash % peer->workers) : 0;
     gbi_lane *lane = &peer->lanes[home % GB_CARRY_LANES];
-    if (lane->link && gb_link_is_ready(lane->link)) {
+    if (lane->link && gb_link_is_ready(lane->link) && gb_list_empty(&lane->waiting) &&
+        gb_link_queued(lane->link) <= GB_SOCKET_HIGH) {
         send_one(c, lane, pend);
         return;
     }

@@ -437,6 +437,11 @@ size_t gb_link_queued(const gb_link *link)
     return gb_pipe_queued(link->pipe);
 }
 
+void gb_link_pause(gb_link *link, bool pause)
+{
+    gb_pipe_pause(link->pipe, pause);
+}
+
 uint64_t gb_link_received(const gb_link *link)
 {
     return link->received;

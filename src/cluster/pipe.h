@@ -36,6 +36,9 @@ int gb_pipe_open(gb_pipe **out, gb_mem *mem, gb_loop *loop, gb_pipe_end end,
                  const gb_socket_events *events, void *user);
 gb_pipe_end gb_pipe_take(gb_pipe *pipe); /* with nothing that waits to be written */
 
+/* As gb_socket_pause: what is read already still comes. */
+void gb_pipe_pause(gb_pipe *pipe, bool pause);
+
 /* As gb_socket_bound. */
 int gb_pipe_bound(gb_pipe *pipe, uint64_t timeout_ns);
 
