@@ -213,7 +213,8 @@ static bool launch_cancelled(gbi_pool_job *job)
     return true;
 }
 
-/* A launch that traps or runs away still counts as long as it was: it stays off calling threads. */
+/* A launch that traps or is cancelled says nothing about what a whole one takes: with its short
+ * time the next one, which may never end, would run on its caller's thread, which nobody stops. */
 static void launch_ended(gbi_pool_job *job, bool timed_out)
 {
     pool_work *work = GB_CONTAINER(job, pool_work, job);
@@ -234,8 +235,9 @@ static void launch_ended(gbi_pool_job *job, bool timed_out)
         rc = GB_ECANCELED;
         snprintf(text, sizeof text, "kernel '%s' was cancelled", name);
     }
-    learn(command->u.launch.impl, threads_of(command),
-          timed_out ? job->bound_ns : atomic_load(&work->ns), false);
+    if (timed_out || rc == 0)
+        learn(command->u.launch.impl, threads_of(command),
+              timed_out ? job->bound_ns : atomic_load(&work->ns), false);
     if (!timed_out) gbi_command_let_go(command);
     gbi_cpu_queue_advance(work->queue, command, rc, text);
 }

@@ -2,6 +2,8 @@
 #include "kit_engine.h"
 
 #include "base/err.h"
+#include "gpu/cpu_engine.h"
+#include "gpu/front.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -267,6 +269,38 @@ static void cancelling_stops_a_launch(void **state)
     kit_engine_close(&kit);
 }
 
+/* Else the next one would run on its caller's thread, whatever it takes. */
+static void cancelled_launches_teach_nothing(void **state)
+{
+    kit_engine kit;
+    kit_engine_open(&kit, 2, 1, 0);
+    gb_buffer *data = device_buffer(&kit, 64);
+    gb_arg args[] = {KIT_BUFFER(data)};
+    gb_kernel *slow = kit_engine_kernel(&kit, "slow");
+    gb_queue *busy = NULL;
+    assert_int_equal(gb_queue_open(&busy, kit.device), 0);
+    kit_op first, second;
+    kit_op_init(&first);
+    kit_op_init(&second);
+    assert_int_equal(kit_launch(busy, slow, 200000, 1, args, 1), 0); /* 20 s on both threads */
+    assert_int_equal(gb_queue_signal(busy, &first.op), GB_OP_PENDING);
+    assert_int_equal(kit_launch(kit.queue, slow, 1000, 1, args, 1), 0);
+    assert_int_equal(gb_queue_signal(kit.queue, &second.op), GB_OP_PENDING);
+    atomic_store(&second.op.cancelled, 1); /* it has not begun */
+    assert_int_equal(kit_op_wait(&second), GB_ECANCELED);
+    atomic_store(&first.op.cancelled, 1);
+    assert_int_equal(kit_op_wait(&first), GB_ECANCELED);
+    gbi_command command;
+    gb_launch shape = {.grid = {1000, 1, 1}, .block = {1, 1, 1}};
+    gbi_command_launch(&command, slow, &shape);
+    assert_int_equal(gbi_cpu_cost_ns(&command), 0);
+    kit_op_fini(&first);
+    kit_op_fini(&second);
+    gb_queue_close(busy);
+    gb_buffer_unref(data);
+    kit_engine_close(&kit);
+}
+
 static void globals_are_buffers(void **state)
 {
     kit_engine kit;
@@ -298,6 +332,7 @@ int main(void)
         cmocka_unit_test(large_copies_and_fills),
         cmocka_unit_test(wrong_calls_are_refused),
         cmocka_unit_test(cancelling_stops_a_launch),
+        cmocka_unit_test(cancelled_launches_teach_nothing),
         cmocka_unit_test(globals_are_buffers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
