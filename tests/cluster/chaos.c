@@ -188,6 +188,21 @@ static void compare(town *t)
     printf("%d silos agree on %d grains\n", SILOS, KEYS);
 }
 
+/* Calls of all kinds, through a gateway that hosts the grain or not. */
+static void check_calls(town *t)
+{
+    proc *p = &t->clients[0];
+    char at[32];
+    for (int i = 0; i < 2; i++) {
+        snprintf(at, sizeof at, "127.0.0.1:%d", t->ports[i]);
+        proc_start(p, "calls",
+                   (const char *[]){t->gbrun, "--connect", at, "--cluster-name", "chaos",
+                                    CHAOS_FILES "/calls.lua", NULL});
+        wait_line(t, p, "calls are as they should be", 60);
+        need(proc_wait(t, p, 60) == 0, "a client ends with 0");
+    }
+}
+
 static void end_all(town *t)
 {
     for (int i = 0; i < SILOS; i++) kill(t->silos[i].pid, SIGTERM);
@@ -266,6 +281,7 @@ int main(int count, char **args)
     if (count > 3) more(&t, atof(args[3]), count > 4 ? strtoull(args[4], NULL, 10) : 1);
     stop_clients(&t);
     compare(&t);
+    check_calls(&t);
     end_all(&t);
     printf("slowest: a grain was back after %.2f s\n", t.slowest_back);
     return 0;

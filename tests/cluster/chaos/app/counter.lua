@@ -14,6 +14,11 @@ function Counter:inc()
 end
 
 function Counter:where() return os.getenv("CHAOS_NAME"), self.state.life end
-function Counter:echo(x) return x end
+function Counter:echo(...) return ... end
+function Counter:count() return self.state.n end
+function Counter:many(bytes) return ("x"):rep(bytes) end
+function Counter:bag() return (gb.context().bag or {}).word end
+function Counter:slow() gb.sleep(1) end
+function Counter:fails() error("on purpose") end
 
 return Counter
