@@ -61,6 +61,7 @@ for _ = 1, rounds do
   run(gbrun .. " --workers 1 bench/lua/plan.lua")
   run(gbrun .. " --workers 1 bench/lua/coalesce.lua")
   run(gbrun .. " --workers 1 bench/lua/batch.lua")
+  run(gbrun .. " --workers 1 bench/lua/resident.lua")
 end
 for _ = 1, math.min(rounds, 3) do
   for _, what in ipairs { "integer 1e5", "string 1e5", "integer 1e6", "string 1e6" } do
@@ -146,6 +147,8 @@ for _, what in ipairs { "list", "array" } do
       against(median(name .. "_of_linear"), "1.15", "of those of a million:"))
   end
 end
+show("a call of a resident grain", median("resident_call_us"), "us")
+show("  moves of its 4 MB, each", median("resident_bytes"), "B", "(bar 0)")
 for _, name in ipairs { "kernels", "codec", "calls_c", "embed", "memory", "cuda_raw" } do
   local program = build .. "/bench_" .. name
   local file = io.open(program)
