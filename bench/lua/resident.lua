@@ -1,5 +1,5 @@
--- resident.lua: calls of a resident grain of 4 MB: how fast, and how many bytes they move between the
--- host and the device (counted by the device; none are wanted).
+-- resident.lua: calls of a resident grain of 4 MB: how fast, and how many bytes they move between
+-- the host and the device (counted by the device; none are wanted).
 local gb = require "gb"
 local N = 1000000
 
