@@ -95,19 +95,21 @@ static int open_exact(gb_buffer *buffer, gb_device *device, size_t bytes, gb_buf
     return device->backend->buffer_open(&buffer->memory, device->impl, bytes, kind);
 }
 
-/* All that is kept goes, and it is tried again, for exactly the bytes: what the ledger promised is
- * there then. One thread at a time, for what another one is just giving back is in no pool; and
- * again while others put blocks into the pools and take them out meanwhile. */
+/* All that is kept goes, nothing more is kept meanwhile, and it is tried again, for exactly the
+ * bytes: what the ledger promised is there then. Again, for those who were just about to put a
+ * block into a pool when it was said that none is kept. */
 static int open_under_pressure(gb_buffer *buffer, gb_device *device, const gb_buffer_spec *spec)
 {
     gb_gpu *gpu = device->gpu;
     int rc = GB_ENOMEM;
     buffer->class = GBI_POOL_NONE;
     pthread_mutex_lock(&gpu->pressure);
+    atomic_store(&gpu->pressed, true);
     for (int i = 0, empty = 0; i < PRESSURE_TRIES && empty < EMPTY_TRIES && rc == GB_ENOMEM; i++) {
         if (drop_all(gpu) == 0) empty++;
         rc = open_exact(buffer, device, spec->bytes, spec->kind);
     }
+    atomic_store(&gpu->pressed, false);
     pthread_mutex_unlock(&gpu->pressure);
     return rc;
 }
@@ -171,7 +173,7 @@ static void give_back(gb_buffer *buffer)
     gb_reservation reserved = buffer->reserved;
     gbi_mempool_closed(&device->pool, buffer);
     bool kept =
-        buffer->class >= 0 &&
+        buffer->class >= 0 && !atomic_load(&device->gpu->pressed) &&
         backend->buffer_idle(device->impl, &buffer->memory, buffer->block_bytes, buffer->kind) &&
         gbi_mempool_put(&device->pool, buffer);
     if (!kept) close_block(buffer);

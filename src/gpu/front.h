@@ -36,8 +36,9 @@ struct gb_gpu {
         void *self;
     } backends[GBI_BACKENDS_MAX];
     gb_device *devices;
-    gb_ledger *ledger;              /* made with the devices */
-    pthread_mutex_t pressure;       /* held by who gives all pools back to open a buffer */
+    gb_ledger *ledger;        /* made with the devices */
+    pthread_mutex_t pressure; /* held by who gives all pools back to open a buffer */
+    atomic_bool pressed;      /* somebody is out of memory: what is given back is kept by no pool */
     _Atomic uint64_t maintained_ns; /* 0: not yet */
     gbi_jobs jobs, files;
     pthread_mutex_t idle_lock;
