@@ -90,7 +90,7 @@ local function ails(status)
     elseif m.state == "dead" then
       local lives = false
       for _, other in ipairs(status.members) do
-        lives = lives or other.name == m.name and other.state ~= "dead"
+        lives = lives or other.name == m.name and other.epoch > m.epoch
       end
       if not lives then return m.name .. " is dead" end
     end
