@@ -170,7 +170,7 @@ void gbl_idlers_close(gbl_state *state)
 
 bool gbl_ops_under_way(gbl_state *state)
 {
-    return !gb_list_empty(&state->op_waits) || atomic_load(&state->posting) > 0;
+    return !gb_list_empty(&state->op_waits);
 }
 
 /* core.stop(type id, key): ends an activation of this worker; true when there was one. */

@@ -10,6 +10,7 @@
 #include <lualib.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -351,6 +352,7 @@ static void close_types(gbl_state *state)
 
 void gbl_state_close(gbl_state *state)
 {
+    while (atomic_load(&state->posting) > 0) sched_yield(); /* a few instructions of theirs */
     close_types(state);
     gbl_sleepers_close(state);
     gbl_futures_close(state);
