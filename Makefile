@@ -4,7 +4,8 @@
 #   make test                   every test, under the sanitizers too; ends with "N passed, N failed"
 #   make build                  the release build: build/release/gbrun and libgpubridge
 #   make bench                  every number we publish, and the machine's cores
-#   make sim SEED=7 STEPS=100000 SILOS=50 HOURS=1    the simulated worlds, for longer
+#   make sim SEED=7 STEPS=100000 SILOS=50 HOURS=1    the simulated worlds, for longer; without
+#                               SEED from a random one, which it prints
 #   make chaos SECONDS=600 SEED=7 ENGINE=redis  real silos that are killed, frozen, drained
 #   make fuzz SECONDS=60        each fuzzer for so long
 #   make device-pack            build/device-pack: a folder that tests and measures another machine
@@ -17,7 +18,6 @@
 # GB_PACKAGES=skip make ...: for machines that have the packages from elsewhere.
 
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
-SEED ?= 1
 STEPS ?= 100000
 SILOS ?= 50
 HOURS ?= 1
@@ -53,7 +53,7 @@ sim:
 chaos:
 	@scripts/packages.sh build test
 	@scripts/build.sh dev
-	build/dev/tests/chaos '$(ENGINE)' build/dev/gbrun '$(SECONDS)' '$(SEED)'
+	build/dev/tests/chaos '$(ENGINE)' build/dev/gbrun '$(SECONDS)' '$(or $(SEED),1)'
 
 fuzz:
 	@scripts/packages.sh build test
