@@ -79,6 +79,7 @@ void gb_membership_close(gb_membership *m)
 {
     end_op(m);
     gbi_member_hear_close(m);
+    gbi_member_graves_close(m);
     gb_view_unref(m->table);
     gb_view_unref(m->view);
     gb_mem *mem = m->mem;
@@ -171,6 +172,7 @@ static int note_rows(gb_membership *m, const gb_view *table, bool read, bool fre
         seen[i].alive_ns = row->alive_ns;
         seen[i].alive_at = old && (!read || old->alive_ns == row->alive_ns) ? old->alive_at : now;
         if (row->state == GB_SILO_DEAD) seen[i].dead_at = old && old->dead_at ? old->dead_at : now;
+        if (row->state == GB_SILO_DEAD && !(old && old->dead_at)) gbi_member_bury(m, row->id);
         note_votes(&seen[i], old, row, fresh ? now : 0);
     }
     if (m->seen) gb_mem_free(m->mem, m->seen, m->seen_count * sizeof *m->seen);
@@ -266,6 +268,7 @@ void gbi_member_table(gb_membership *m, gb_view *table, bool read, gb_member_act
         adopt(m, out);
         return;
     }
+    gbi_member_read_by(m, m->at.now + m->config.rules.read_retry_ns);
     if (m->regress_at) return;
     m->regress_at = m->at.now;
     gbi_member_log(m, out, GB_LOG_WARN,
@@ -337,7 +340,6 @@ void gb_membership_read(gb_membership *m, const gb_table_view *read, gb_times at
     bool doubt = m->regress_at || !m->view || gbi_member_own(m, m->view) == NULL;
     doubt |= m->suspects > 0;
     m->read_at = at.now + (doubt ? m->config.rules.read_soon_ns : m->config.rules.read_period_ns);
-    if (m->regress_at) gbi_member_read_by(m, at.now + m->config.rules.read_retry_ns);
     if (gb_view_read(&table, m->mem, m->config.ring_seed, read, m->table) < 0) {
         gbi_member_log(m, out, GB_LOG_ERROR, "the table cannot be: %s", gb_err_detail());
         gbi_member_read_by(m, at.now + m->config.rules.read_retry_ns);
@@ -441,7 +443,7 @@ bool gb_membership_message(gb_membership *m, uint64_t from, const gb_message *me
 {
     if (!step(m, at, out) || from == m->id) return false;
     const gb_member *sender = m->view ? gb_view_find(m->view, from) : NULL;
-    if (sender && sender->state == GB_SILO_DEAD) {
+    if (sender ? sender->state == GB_SILO_DEAD : gbi_member_buried(m, from)) {
         if (message->kind == GB_MSG_VIEW_ASK)
             gbi_member_tell_view(m, from, out);
         else if (message->kind != GB_MSG_FENCE)

@@ -6,7 +6,7 @@
  * The rules (docs/design/cluster.md says why):
  * - The table decides. A view is taken over when it is newer than the one before and lacks nothing
  *   that was alive in it; else the table lost rows, and who knows of it writes them again under a
- *   higher generation.
+ *   higher generation. Who was seen dead stays dead, also when the table forgets it.
  * - Each silo probes its next three in the ring of ids each second, past those that do not answer.
  *   A miss is followed by a second probe at once, a second miss by a third and by indirect ones. A
  *   silo that then still is silent gets a vote; min(2, others) votes that are seen within the

@@ -6,7 +6,8 @@
 #include <string.h>
 
 /* Is everything in the table that the view demands? Rows go only when they are dead for long, so a
- * row that was alive a shorter time ago and is missing was lost. States only grow. */
+ * row that was alive a shorter time ago and is missing was lost. States only grow, also those of
+ * rows that an earlier loss took. */
 bool gbi_member_covers(const gb_membership *m, const gb_view *table)
 {
     bool long_ago = m->at.now - m->confirmed >= m->config.rules.dead_keep_ns;
@@ -16,7 +17,7 @@ bool gbi_member_covers(const gb_membership *m, const gb_view *table)
         if (row ? row->state < known->state : known->state != GB_SILO_DEAD && !long_ago)
             return false;
     }
-    return true;
+    return !gbi_member_risen(m, table);
 }
 
 /* ---- operations ---- */
@@ -145,6 +146,13 @@ static bool plan_own(gb_membership *m, gb_member_actions *out)
 }
 
 /* ---- others' rows ---- */
+
+/* Who was dead before the table lost rows, and has come back with its activations. */
+static bool bury_again(gb_membership *m, gb_member_actions *out)
+{
+    const gb_member *row = m->regress_at ? gbi_member_risen(m, m->table) : NULL;
+    return row && write_dead(m, row, "it was so before the table lost rows", out);
+}
 
 /* Rows that the table lost and nobody wrote again: theirs who are dead by now, mostly. */
 static bool heal_others(gb_membership *m, gb_member_actions *out)
@@ -311,8 +319,8 @@ void gbi_member_plan(gb_membership *m, gb_member_actions *out)
         return;
     }
     if (m->at.now >= m->write_at) {
-        if (plan_own(m, out) || m->ended || heal_others(m, out) || plan_dead(m, out) ||
-            remove_dead(m, out))
+        if (plan_own(m, out) || m->ended || bury_again(m, out) || heal_others(m, out) ||
+            plan_dead(m, out) || remove_dead(m, out))
             return;
     }
     touch(m, out);

@@ -39,6 +39,11 @@ typedef struct gb_seen {
     } votes[GB_VOTES_SEEN];
 } gb_seen;
 
+/* A silo that this one saw dead. */
+typedef struct gb_grave {
+    uint64_t silo, at;
+} gb_grave;
+
 /* A probe on behalf of another silo. */
 typedef struct gb_relay {
     uint64_t asker, asker_seq, silo, seq, until;
@@ -73,6 +78,8 @@ struct gb_membership {
     const gb_member *own;
     gb_seen *seen; /* of table's rows, same order */
     uint32_t seen_count;
+    gb_grave *graves; /* outlive the rows that a table loses */
+    uint32_t grave_count, grave_room;
     uint64_t confirmed;  /* when the read that gave the view began */
     uint64_t regress_at; /* since when table is not what view demands; 0: it is */
 
@@ -114,6 +121,12 @@ void gbi_member_heard_view(gb_membership *m, const gb_message *message, gb_membe
 void gbi_member_hint(gb_membership *m, uint64_t from, gb_view_id view);
 void gbi_member_tell_view(gb_membership *m, uint64_t to, gb_member_actions *out);
 void gbi_member_hear_close(gb_membership *m);
+
+/* member_grave.c */
+void gbi_member_bury(gb_membership *m, uint64_t silo);
+bool gbi_member_buried(const gb_membership *m, uint64_t silo);
+const gb_member *gbi_member_risen(const gb_membership *m, const gb_view *table); /* or NULL */
+void gbi_member_graves_close(gb_membership *m);
 
 /* member_actions.c */
 bool gbi_member_room(gb_member_actions *out, uint32_t more);

@@ -324,6 +324,55 @@ static void test_wiped(void **unused)
     assert_true(own->generation > before);
     write_now(&t);
     assert_int_equal(gb_membership_view(t.m)->live, 2); /* nobody is lost meanwhile */
+    touched(&t);
+    clear(&t);
+    tick(&t, 1100 * MS); /* it is looked at until it is whole */
+    assert_non_null(find(&t, GB_DO_READ));
+    end(&t);
+}
+
+static void read_again(scene *t)
+{
+    for (int i = 0; i < 50 && !find(t, GB_DO_READ); i++) {
+        clear(t);
+        tick(t, 1400 * MS);
+        touched(t);
+        ack_all(t);
+    }
+    read_now(t);
+}
+
+/* A wiped table does not know who is dead. Who was cut off meanwhile writes his row again: he is
+ * not taken for alive, and is told. */
+static void test_risen(void **unused)
+{
+    scene t;
+    begin(&t);
+    row(&t, 8, "c", 1, GB_SILO_ACTIVE);
+    row(&t, 9, "d", 1, GB_SILO_ACTIVE);
+    join(&t);
+    row(&t, 8, "c", 1, GB_SILO_DEAD);
+    read_again(&t);
+    t.count = 0;
+    row(&t, 9, "d", 1, GB_SILO_ACTIVE)->generation = 1ull << 40;
+    t.version = 1;
+    read_again(&t);
+    write_now(&t); /* the own row; nothing is missing then */
+    assert_null(gb_view_find(gb_membership_view(t.m), 8));
+    assert_int_equal(gb_membership_view(t.m)->live, 2);
+    clear(&t);
+    gb_message probe = {.kind = GB_MSG_PROBE, .seq = 1};
+    assert_true(gb_membership_message(t.m, 8, &probe, t.at, &t.out));
+    assert_int_equal(sent(&t, GB_MSG_FENCE, NULL), 1);
+    assert_int_equal(sent(&t, GB_MSG_PROBE_ACK, NULL), 0);
+    row(&t, 8, "c", 1, GB_SILO_ACTIVE);
+    read_again(&t);
+    assert_null(gb_view_find(gb_membership_view(t.m), 8));
+    const gb_member *dead = &find(&t, GB_DO_WRITE)->row->member;
+    assert_true(dead->id == 8 && dead->state == GB_SILO_DEAD);
+    write_now(&t);
+    assert_int_equal(gb_membership_view(t.m)->live, 2);
+    assert_int_equal(gb_view_find(gb_membership_view(t.m), 8)->state, GB_SILO_DEAD);
     end(&t);
 }
 
@@ -372,7 +421,8 @@ int main(void)
         cmocka_unit_test(test_votes),      cmocka_unit_test(test_pair),
         cmocka_unit_test(test_cut_off),    cmocka_unit_test(test_sleep),
         cmocka_unit_test(test_table_down), cmocka_unit_test(test_wiped),
-        cmocka_unit_test(test_stop),       cmocka_unit_test(test_config),
+        cmocka_unit_test(test_risen),      cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_config),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
