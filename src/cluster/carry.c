@@ -194,7 +194,8 @@ static void ask_answered(gbi_carrier *c, gbi_ask *ask, int rc, uint64_t silo)
     bool claim = ask->claim;
     gb_list calls, *link;
     ask_free(c, ask, &calls);
-    if (rc == 0 && claim && silo == self) {
+    /* Held already: whoever it was claimed for did not live to activate it. */
+    if (claim && ((rc == 0 && silo == self) || rc == GB_ECONFLICT)) {
         asked_here(c, &calls);
         return;
     }

@@ -32,13 +32,13 @@ static bool live_again(gb_cluster *cluster)
 {
     gb_member_why why = cluster->why;
     uint64_t epoch = gb_membership_epoch(cluster->member);
-    gb_carry_drop(cluster->carry, NULL, 0);
     gb_view *view = gb_cluster_view(cluster);
     for (uint32_t i = 0; view && i < view->count; i++)
         gb_carry_dead(cluster->carry, view->rows[i]->member.id);
     gb_view_unref(view);
     gbi_wires_close(cluster);
     gbi_machines_close(cluster);
+    gb_carry_drop(cluster->carry, NULL, 0); /* now nobody asks a directory that will not answer */
     if (why == GB_WHY_NAME_TAKEN)
         gbi_cluster_say(cluster, GB_LOG_ERROR, "another silo has the name '%s': this one leaves",
                         cluster->config.name);
