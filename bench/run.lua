@@ -1,6 +1,7 @@
 -- run.lua BUILD: every benchmark, some rounds of each, and medians beside their bars and peers.
 -- Peers run between our own rounds, so that both see the same machine. Compare numbers of one run
 -- only.
+io.stdout:setvbuf("line") -- other programs print in between
 local build = arg[1] or "build/release"
 local rounds = tonumber(os.getenv("GB_BENCH_ROUNDS") or 5)
 
