@@ -446,8 +446,3 @@ uint64_t gb_link_received(const gb_link *link)
 {
     return link->received;
 }
-
-const char *gb_link_peer(const gb_link *link)
-{
-    return gb_pipe_peer(link->pipe);
-}

@@ -79,7 +79,6 @@ bool gb_link_is_ready(const gb_link *link);
 size_t gb_link_queued(const gb_link *link);
 void gb_link_pause(gb_link *link, bool pause); /* as gb_pipe_pause */
 uint64_t gb_link_received(const gb_link *link); /* bytes, so far */
-const char *gb_link_peer(const gb_link *link);
 
 /* ---- before a link: the hello of who connected ---- */
 

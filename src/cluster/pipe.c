@@ -322,11 +322,6 @@ size_t gb_pipe_queued(const gb_pipe *pipe)
     return gb_socket_queued(pipe->socket) + pipe->plain.size;
 }
 
-const char *gb_pipe_peer(const gb_pipe *pipe)
-{
-    return gb_socket_peer(pipe->socket);
-}
-
 bool gb_pipe_who(const gb_pipe *pipe, gb_tls_peer *out)
 {
     memset(out, 0, sizeof *out);

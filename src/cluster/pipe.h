@@ -48,7 +48,6 @@ gb_buf *gb_pipe_out(gb_pipe *pipe);
 void gb_pipe_put(gb_pipe *pipe);
 int gb_pipe_put_block(gb_pipe *pipe, gb_block *block, size_t offset, size_t bytes);
 size_t gb_pipe_queued(const gb_pipe *pipe);
-const char *gb_pipe_peer(const gb_pipe *pipe);
 
 /* Who it says it is by its certificate; false: without TLS. */
 bool gb_pipe_who(const gb_pipe *pipe, gb_tls_peer *out);
