@@ -170,18 +170,30 @@ function commands.grains(flags)
   print_rows({ "TYPE", "SILO", "ACTIVE" }, rows)
 end
 
+local function device_row(d, silo)
+  local row = { d.index, d.backend, d.arch, d.units,
+    mb(d.memory_free) .. " of " .. mb(d.memory_total) .. " MB", d.queue_depth,
+    d.utilization and d.utilization .. " %" or "-", d.name .. (d.lost and " (lost)" or "") }
+  if silo then table.insert(row, 1, silo) end
+  return row
+end
+
+--- Of all silos, or without a cluster those of this machine.
 function commands.devices(flags)
+  local head = { "DEVICE", "BACKEND", "ARCH", "UNITS", "FREE", "QUEUE", "BUSY", "NAME" }
+  local here = flags["--here"]
+  local found = here and { { answer = require("gb").devices() } } or each_silo(flags, "devices")
   local rows, all = {}, {}
-  for _, one in ipairs(each_silo(flags, "devices")) do
+  for _, one in ipairs(found) do
     for _, d in ipairs(one.answer) do
-      rows[#rows + 1] = { one.silo, d.index, d.backend, mb(d.memory_free) .. " of "
-        .. mb(d.memory_total) .. " MB", d.name .. (d.lost and " (lost)" or "") }
+      rows[#rows + 1] = device_row(d, one.silo)
       d.silo = one.silo
       all[#all + 1] = d
     end
   end
   if flags["--json"] then return print(json.list(all, #all)) end
-  print_rows({ "SILO", "DEVICE", "BACKEND", "FREE", "NAME" }, rows)
+  if not here then table.insert(head, 1, "SILO") end
+  print_rows(head, rows)
 end
 
 -- ---- drain ----

@@ -69,15 +69,7 @@ function silo.grains()
   return counts
 end
 
-function silo.devices()
-  local list = {}
-  for _, device in ipairs(require("gb").devices()) do
-    list[#list + 1] = { index = device.index, name = device.name, backend = device.backend,
-      memory_total = tonumber(device.memory_total), memory_free = tonumber(device.memory_free),
-      lost = device.lost or false }
-  end
-  return list
-end
+function silo.devices() return require("gb").devices() end
 
 --- Figures instead of the measured ones; nothing: the measured ones again.
 function silo.give(_, figures)

@@ -1,4 +1,4 @@
-/* gbrun doctor, devices, version: what this build and this machine have. */
+/* gbrun doctor, version: what this build and this machine have. */
 #include "gbrun/gbrun.h"
 
 #include "gbrun/build.h"
@@ -64,20 +64,6 @@ static void print_device(gb_gpu *gpu, int index, const char *before)
     if (now.temperature >= 0) printf(", %d C", now.temperature);
     if (now.power_mw >= 0) printf(", %.0f W", now.power_mw / 1000.0);
     printf("\n");
-}
-
-int gbrun_devices(gbrun_options *options)
-{
-    if (options->config.connect) return gbrun_operate(options);
-    gb_gpu *gpu;
-    int rc = open_devices(options, &gpu);
-    if (rc < 0) {
-        fprintf(stderr, "gbrun: %s (%s)\n", gb_err_detail(), gb_err_name(rc));
-        return GBRUN_FAILED;
-    }
-    for (int i = 0; i < gb_gpu_device_count(gpu); i++) print_device(gpu, i, "");
-    gb_gpu_close(gpu);
-    return 0;
 }
 
 /* ---- doctor ---- */

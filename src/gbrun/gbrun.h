@@ -123,7 +123,6 @@ int gbrun_kernel(gbrun_options *options);
 int gbrun_kernel_gpu(gbrun_options *options, const gb_module_spec *spec, const char *arch);
 int gbrun_config(gbrun_options *options);
 int gbrun_doctor(gbrun_options *options);
-int gbrun_devices(gbrun_options *options);
 int gbrun_version(gbrun_options *options);
 int gbrun_help(gbrun_options *options);
 int gbrun_new(gbrun_options *options);

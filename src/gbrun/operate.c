@@ -1,15 +1,18 @@
 /* gbrun call, status, grains, devices, drain: a client that asks the silos of a cluster
- * (lua/gb/operate.lua). */
+ * (lua/gb/operate.lua). Devices are also told without a cluster: those of this machine. */
 #include "gbrun/gbrun.h"
 
-enum { ARGUMENTS_MAX = 2 * GBRUN_GIVEN_MAX + GBRUN_REST_MAX + 3 };
+#include <string.h>
+
+enum { ARGUMENTS_MAX = 2 * GBRUN_GIVEN_MAX + GBRUN_REST_MAX + 4 };
 
 int gbrun_operate(gbrun_options *options)
 {
     gb_config config = options->config;
     const char *arguments[ARGUMENTS_MAX];
     int count = 0;
-    if (!config.connect) {
+    bool here = !config.connect && strcmp(options->command->name, "devices") == 0;
+    if (!config.connect && !here) {
         fprintf(stderr,
                 "gbrun %s: --connect HOST:PORT (or GB_CONNECT) names a silo of the cluster\n",
                 options->command->name);
@@ -21,6 +24,7 @@ int gbrun_operate(gbrun_options *options)
     config.workers = 1;
     if (config.log_level < 0) config.log_level = GB_LOG_WARN;
     arguments[count++] = options->command->name;
+    if (here) arguments[count++] = "--here";
     for (int i = 0; i < options->given_count; i++) {
         arguments[count++] = options->given[i].flag;
         if (options->given[i].value) arguments[count++] = options->given[i].value;
