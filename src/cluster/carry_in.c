@@ -135,6 +135,12 @@ static bool for_all(const char *type)
     return strcmp(type, "$silo") == 0 || strcmp(type, "$cluster") == 0;
 }
 
+/* Clients that are ours refuse it themselves. */
+static bool is_private(const gb_call_frame *f)
+{
+    return f->method[0] == '_' || (f->method_size >= 3 && memcmp(f->method, "on_", 3) == 0);
+}
+
 static int fill(gbi_inlet *inlet, gb_call *call, const gb_call_frame *f, gb_block **blocks,
                 uint32_t count)
 {
@@ -149,9 +155,12 @@ static int fill(gbi_inlet *inlet, gb_call *call, const gb_call_frame *f, gb_bloc
         return gb_err_set(GB_ENOTYPE, "the grain type '%s' is of one silo alone", type);
     if (type[0] == '$' && inlet->stranger)
         return gb_err_set(GB_EDENIED, "silos are operated by clients on their own machine alone");
-    call->method = gb_sym_get(silo, f->method, f->method_size);
-    if (!call->method) return GB_ENOMEM;
-    int rc = gb_call_set_key(call, f->key);
+    if (inlet->client && is_private(f))
+        return gb_err_set(GB_ENOMETHOD,
+                          "%s:%.*s is private (names with _ or on_ cannot be called from outside)",
+                          type, (int)f->method_size, f->method);
+    int rc = gb_call_set_method(call, f->method, f->method_size);
+    if (rc == 0) rc = gb_call_set_key(call, f->key);
     if (rc == 0) rc = gb_buf_put(&call->bytes, f->bytes, f->size);
     if (rc < 0) return rc;
     if (f->bag && !(call->context.bag = gb_block_new_raw(silo->mem, f->bag_size))) return GB_ENOMEM;

@@ -68,6 +68,8 @@ static void call_clear(gb_call *call)
     if (call->context.bag) gb_block_unref(call->context.bag);
     if (call->key.text && call->key.text != call->key_text) free((char *)call->key.text);
     call->key = (gb_key){0};
+    if (call->own_method) free((gb_sym *)call->method);
+    call->own_method = false;
     if (call->bytes.room > BYTES_KEPT)
         gb_buf_fini(&call->bytes);
     else
@@ -116,6 +118,21 @@ int gb_call_set_key(gb_call *call, gb_key key)
     if (!text) return gb_err_set(GB_ENOMEM, "out of memory: a key of %u bytes", key.size);
     memcpy(text, key.text, key.size);
     text[key.size] = 0;
+    return 0;
+}
+
+int gb_call_set_method(gb_call *call, const char *text, size_t size)
+{
+    call->method = gb_sym_find(call->origin->silo, text, size);
+    if (call->method) return 0;
+    gb_sym *own = malloc(sizeof *own + size + 1);
+    if (!own) return gb_err_set(GB_ENOMEM, "out of memory: the name of a method");
+    own->id = GB_SYM_LOOSE;
+    own->size = (uint32_t)size;
+    memcpy(own->text, text, size);
+    own->text[size] = 0;
+    call->method = own;
+    call->own_method = true;
     return 0;
 }
 

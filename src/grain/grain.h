@@ -45,15 +45,18 @@ enum { GB_WORKERS_MAX = 256, GB_TYPES_MAX = 4096, GB_ACTS_PER_CHUNK = 1024 };
 /* ---- names and keys ---- */
 
 /* An interned name (a method, a topic): one per silo, alive until it closes; equal names are one
- * pointer. */
+ * pointer. Names that other processes send are not kept until something here has them, or whoever
+ * connects could fill the memory: until then a call has its own copy (gb_call_set_method). */
+#define GB_SYM_LOOSE UINT32_MAX
 typedef struct gb_sym {
-    uint32_t id; /* 0, 1, 2, ... in order of first use */
+    uint32_t id; /* 0, 1, 2, ... in order of first use; GB_SYM_LOOSE: a call's own copy */
     uint32_t size;
     char text[];
 } gb_sym;
 
 /* Any thread. NULL: out of memory. */
 const gb_sym *gb_sym_get(gb_silo *silo, const char *text, size_t size);
+const gb_sym *gb_sym_find(gb_silo *silo, const char *text, size_t size); /* NULL: not kept */
 
 /* A grain's key: an integer, or bytes. Texts that are integers in their canonical form ("7", "-12")
  * are the integer, so that 7 and "7" are one grain. */
@@ -261,6 +264,7 @@ struct gb_call { /* whole cache lines: neighbours in memory may be at different 
     bool watched;        /* as a turn: someone waits for it (wait.c) */
     bool look;           /* as a turn: to be looked at once it has parked */
     bool answered, away; /* origin: done has run; sent to another worker and not back */
+    bool own_method;     /* method is a loose copy of its own */
     uint32_t serial;     /* changes when the object is freed */
     int rc;
     int8_t priority;
@@ -297,6 +301,9 @@ void gb_call_drop(gb_call *call);
 
 /* Copies the key. GB_ENOMEM. */
 int gb_call_set_key(gb_call *call, gb_key key);
+
+/* A method's name that came from elsewhere: the interned one, or a loose copy. GB_ENOMEM. */
+int gb_call_set_method(gb_call *call, const char *text, size_t size);
 
 /* Sends it. Set before: type, key, done, method, bytes and deadline (0 has passed); flags, caller,
  * priority, context as wanted. GB_OP_PENDING: done will run once, later. GB_OP_READY (one-way

@@ -63,6 +63,11 @@ gb_call *gbi_call_admit(gb_worker *worker, gb_call *call)
         }
     }
     gb_call *twin = gb_call_new(worker);
+    if (twin && call->own_method &&
+        gb_call_set_method(twin, call->method->text, call->method->size)) {
+        gb_call_drop(twin);
+        twin = NULL;
+    }
     if (!twin) {
         gb_call_fail(call, GB_EBUSY, "%s", gb_err_detail());
         gbi_call_return(call);
@@ -70,7 +75,7 @@ gb_call *gbi_call_admit(gb_worker *worker, gb_call *call)
     }
     gb_buf bytes = twin->bytes;
     twin->type = call->type;
-    twin->method = call->method;
+    if (!call->own_method) twin->method = call->method;
     twin->act = call->act;
     twin->flags = call->flags;
     twin->priority = call->priority;

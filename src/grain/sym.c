@@ -42,6 +42,14 @@ static const gb_sym *sym_add(gb_silo *silo, const char *text, size_t size, uint6
     return sym;
 }
 
+const gb_sym *gb_sym_find(gb_silo *silo, const char *text, size_t size)
+{
+    pthread_mutex_lock(&silo->lock);
+    const gb_sym *sym = sym_find(silo, text, size, gb_hash_bytes(text, size, silo->hash_seed));
+    pthread_mutex_unlock(&silo->lock);
+    return sym;
+}
+
 const gb_sym *gb_sym_get(gb_silo *silo, const char *text, size_t size)
 {
     uint64_t hash = gb_hash_bytes(text, size, silo->hash_seed);

@@ -136,7 +136,9 @@ void gb_turn_wake(gb_call *turn)
 
 static void show_turn(gb_worker *worker, gb_call *turn)
 {
-    atomic_store_explicit(&worker->beat_method, turn->method, memory_order_relaxed);
+    const gb_sym *method = turn->method; /* one that stays, for the watch may read it later */
+    if (turn->own_method) method = gb_sym_find(worker->silo, method->text, method->size);
+    atomic_store_explicit(&worker->beat_method, method, memory_order_relaxed);
     atomic_store_explicit(&worker->beat_act, turn->act, memory_order_release);
     uint64_t turns = atomic_load_explicit(&worker->turns, memory_order_relaxed) + 1;
     atomic_store_explicit(&worker->turns, turns, memory_order_relaxed);

@@ -123,9 +123,27 @@ static void kind_close(gb_worker *worker, gb_act *act)
 
 /* ---- methods ---- */
 
+static bool class_has(gbl_state *state, gbl_type *own, const gb_sym *sym)
+{
+    lua_State *L = state->L;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, own->class_ref);
+    lua_pushlstring(L, sym->text, sym->size);
+    lua_rawget(L, -2);
+    bool has = lua_isfunction(L, -1);
+    lua_pop(L, 2);
+    return has;
+}
+
 /* The registry reference of a method of a type; -1: none; 0: out of memory. */
 int gbl_method(gbl_state *state, gbl_type *own, const gb_sym *sym)
 {
+    if (__builtin_expect(sym->id == GB_SYM_LOOSE, 0)) { /* kept from now on, if it is a method */
+        const gb_sym *kept = gb_sym_find(state->worker->silo, sym->text, sym->size);
+        if (!kept && !class_has(state, own, sym)) return -1;
+        if (!kept) kept = gb_sym_get(state->worker->silo, sym->text, sym->size);
+        if (!kept) return 0;
+        sym = kept;
+    }
     if (sym->id >= own->fn_count) {
         uint32_t count = own->fn_count ? own->fn_count : 32;
         while (count <= sym->id) count *= 2;
