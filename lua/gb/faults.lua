@@ -256,12 +256,13 @@ M.score = score_of
 local function cpu_at(index) return require("gb.buffer").cpus()[index] end
 
 -- The best other device: a GPU, or a cpu device where the wanted one is a cpu device or the caller
--- takes that.
-local function instead_of(wanted, cpu_too)
+-- takes that. tried (or nil): those that are out of question too.
+local function instead_of(wanted, cpu_too, tried)
   local best, best_score
   for i = 0, core.device_count() - 1 do
     local cpu = cpu_at(i)
-    local score = i ~= wanted and (not cpu or cpu_too or cpu_at(wanted)) and M.usable(i)
+    local out = i == wanted or tried and tried[i]
+    local score = not out and (not cpu or cpu_too or cpu_at(wanted)) and M.usable(i)
       and score_of(i)
     if score and cpu and not cpu_at(wanted) then score = score - 1000 end
     if score and (not best or score > best_score) then best, best_score = i, score end
@@ -275,8 +276,8 @@ function M.home()
   return M.usable(here) and here or instead_of(here, true) or here
 end
 
---- Another device in order than that one; nil: there is none.
-function M.elsewhere(index) return instead_of(index, true) end
+--- Another device in order than that one and those tried; nil: there is none.
+function M.elsewhere(index, tried) return instead_of(index, true, tried) end
 
 -- ---- before a launch, while something is out of order ----
 

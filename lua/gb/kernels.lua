@@ -437,12 +437,13 @@ function M.kernels(options)
     options = lists.options,
     include = include, instances = lists.instances, options_given = given }
   local module, message
-  local home = faults.home()
-  module, message, code = ensure(state, home)
-  if code == "ELOST" or code == "EDEVICE" then -- K belongs to no device: any tells what is in it
-    local other = faults.elsewhere(home)
-    if other then module, message, code = ensure(state, other) end
-  end
+  local home, tried = faults.home(), {}
+  local at = home
+  repeat -- K belongs to no device: any tells what is in it
+    module, message, code = ensure(state, at)
+    tried[at] = true
+    at = (code == "ELOST" or code == "EDEVICE") and faults.elsewhere(home, tried)
+  until not at
   if not module then return nil, message, code end
   local K = setmetatable({}, K_meta)
   states[K] = state

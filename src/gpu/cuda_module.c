@@ -283,7 +283,6 @@ static int read_rows(cuda_module *module)
     return 0;
 }
 
-/* Submission thread. */
 /* What to do about an image that the driver does not take. */
 static const char *load_remedy(gb_cu_result rc)
 {
@@ -294,6 +293,15 @@ static const char *load_remedy(gb_cu_result rc)
     return rc == GB_CU_NO_BINARY ? "; the image is for another architecture" : "";
 }
 
+/* It is the image that cannot be loaded, on any device of its kind. With other errors another
+ * device may do. */
+static bool blames_image(gb_cu_result rc, const char *log)
+{
+    return *log || rc == GB_CU_INVALID_VALUE || rc == GB_CU_INVALID_IMAGE ||
+           rc == GB_CU_NO_BINARY || rc == GB_CU_INVALID_PTX || rc == GB_CU_UNSUPPORTED_PTX;
+}
+
+/* Submission thread. */
 static int load_image(gbi_cuda_device *device, void *arg)
 {
     cuda_module *module = arg;
@@ -307,7 +315,7 @@ static int load_image(gbi_cuda_device *device, void *arg)
     int answer = 0;
     if (rc != GB_CU_SUCCESS) {
         answer = gbi_cuda_failed(device, rc, "loading a module");
-        if (answer == GB_EDEVICE || answer == GB_EINVAL) {
+        if ((answer == GB_EDEVICE || answer == GB_EINVAL) && blames_image(rc, log)) {
             char text[400];
             strncpy(text, gb_err_detail(), sizeof text - 1);
             text[sizeof text - 1] = 0;

@@ -281,6 +281,20 @@ local cases = {
   case("settings", 3, "GB_SOFTCUDA_LEAKS=0 GB_MAX_DEVICES=1 GB_MAX_KERNELS=4 "
     .. "GB_KERNEL_BOUND=1500ms", settings),
   case("a batch moves on", 3, "GB_SOFTCUDA_FAIL=execute@4=214", batch),
+  case("a kernel that two GPUs do not load", 3,
+    "GB_SOFTCUDA_FAIL=cuModuleLoadDataEx@2=701,cuModuleLoadDataEx@3=701", [==[
+local ffi = require "ffi"
+local gb = require "gb"
+local F = require "faults"
+local x = F.numbers(3000)
+assert(assert(gb.batch("twice"):execute(x, { device = 2 }))[2999] == 5998 and F.moved() == 0)
+-- nor does another one, when a batch is to run there
+ffi.cdef "void softcuda_fail(const char *text);"
+ffi.load(os.getenv("GB_CUDA_LIBRARY")).softcuda_fail("cuModuleLoadDataEx@1=701")
+assert(assert(gb.batch("twice"):execute(x, { device = 1 }))[2999] == 5998 and F.moved() == 1)
+assert(F.lost() == "- - - -", F.lost())
+print("done")
+]==]),
   case("kernels are looked at elsewhere", 2, "GB_SOFTCUDA_FAIL=cuModuleLoadDataEx@1=719", [==[
 local F = require "faults"                         -- opens kernels
 assert(F.lost() == "kernel - -", F.lost())

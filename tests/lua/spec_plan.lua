@@ -19,6 +19,9 @@ extern "C" __global__ void wild(float *x, int at) { x[at] = 1 / (at - at); }
 extern "C" __global__ void stop(int n) { if (n > 0) __trap(); }
 ]==] })
 
+-- What replays saved depends on what else runs on the machine, and may be less than nothing.
+local function saved_by_keeping(stats) return stats.seconds_saved - stats.replay_seconds_saved end
+
 -- ---- the same on a device that works in host memory and on one that does not ----
 
 local function basics()
@@ -39,7 +42,7 @@ local function basics()
     equal(x[99], 99, "what is bound is not changed")
   end
   equal(p:stats().executions, 3) equal(p:stats().graphs, 1) equal(p:stats().stages, 4)
-  assert(p:stats().nodes >= 3 and p:stats().seconds_saved > 0)
+  assert(p:stats().nodes >= 3 and saved_by_keeping(p:stats()) > 0)
 
   -- the results of two runs are two arrays
   local one, two = p:run { x = x, a = 1 }, p:run { x = x, a = 3 }
@@ -118,7 +121,7 @@ local function replayed()
   equal(stats.executions, 12) equal(stats.graphs, 1) equal(stats.fallbacks, 0)
   equal(stats.fallback, nil)
   equal(stats.replays, replays and 11 or 0) equal(stats.driver_graphs, replays and 1 or 0)
-  assert(stats.seconds_saved > 0 and (replays or stats.replay_seconds_saved == 0))
+  assert(saved_by_keeping(stats) > 0 and (replays or stats.replay_seconds_saved == 0))
   if replays then assert(stats.edges < stats.nodes * (stats.nodes - 1) / 2) end
 
   -- a buffer bound to two slots: the order is another one, and so is the graph
