@@ -8,7 +8,8 @@
 
 enum { TURNED_MAX = 16, IDLE_PER_FIRE = 64 };
 
-static void act_failed(gb_worker *worker, gb_act *act, int rc, const char *message);
+static void act_failed(gb_worker *worker, gb_act *act, int rc, const char *message,
+                       const gb_buf *results);
 
 const char *gb_end_name(gb_end end)
 {
@@ -233,16 +234,28 @@ void gbi_act_start(gb_worker *worker, gb_act *act)
         act->state = GB_ACT_ACTIVE;
         gbi_act_settle(worker, act);
     } else if (hook_start(worker, act, worker->silo->sym_activate) < 0) {
-        act_failed(worker, act, GB_ENOMEM, gb_err_detail());
+        act_failed(worker, act, GB_ENOMEM, gb_err_detail(), NULL);
     }
 }
 
-/* Calls that wait at an activation that failed to start are answered with its error. */
-static void queue_fail(gb_worker *worker, gb_act *act, int rc, const char *message)
+/* The results go home instead of those of a turn. False: out of memory. */
+static bool answer_with(gb_call *call, const gb_buf *results)
+{
+    while (call->block_count > 0) gb_block_unref(call->blocks[--call->block_count]);
+    call->bytes.size = 0;
+    return gb_buf_put(&call->bytes, results->data, results->size) == 0;
+}
+
+/* Calls that wait at an activation that failed to start are answered with its error: with the
+ * results that its hook left, if any, where somebody reads them. */
+static void queue_fail(gb_worker *worker, gb_act *act, int rc, const char *message,
+                       const gb_buf *results)
 {
     gb_call *call;
     while ((call = gbi_call_dequeue(worker, act))) {
-        gb_call_fail(call, rc, "%s", message ? message : gb_err_text(rc));
+        bool own = results && results->size > 0 && !(call->flags & GB_CALL_ONEWAY);
+        if (!own || !answer_with(call, results))
+            gb_call_fail(call, rc, "%s", message ? message : gb_err_text(rc));
         gbi_call_refuse(worker, call);
     }
 }
@@ -402,10 +415,11 @@ static void act_end(gb_worker *worker, gb_act *act)
 }
 
 /* It could not start. */
-static void act_failed(gb_worker *worker, gb_act *act, int rc, const char *message)
+static void act_failed(gb_worker *worker, gb_act *act, int rc, const char *message,
+                       const gb_buf *results)
 {
     act->state = GB_ACT_STOPPING;
-    queue_fail(worker, act, rc, message);
+    queue_fail(worker, act, rc, message, results);
     act->end = GB_END_FAILED;
     act_end(worker, act);
 }
@@ -424,7 +438,7 @@ void gbi_act_hook_done(gb_worker *worker, gb_call *hook)
         act->state = GB_ACT_ACTIVE;
         gbi_act_settle(worker, act);
     } else if (starting) {
-        act_failed(worker, act, hook->rc, hook->message);
+        act_failed(worker, act, hook->rc, hook->message, &hook->bytes);
     } else {
         act_finish(worker, act);
     }

@@ -32,7 +32,9 @@ struct gb_kind {
     int (*unpack)(gb_call *call);
 
     /* Runs it until it waits (GB_RUN_PARKED, after gb_turn_park), or ends (GB_RUN_DONE or negative;
-     * rc and message are set by the kind with gb_call_fail). Called again after gb_turn_wake. */
+     * rc and message are set by the kind with gb_call_fail; a hook that fails may leave results in
+     * call->bytes, for those who wait for the activation, where rc does not say enough). Called
+     * again after gb_turn_wake. */
     int (*run)(gb_call *call);
 
     /* Writes the results of an ended turn into call->bytes and call->blocks, for another worker. */

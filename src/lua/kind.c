@@ -309,6 +309,28 @@ static int kind_unpack(gb_call *call)
 
 /* ---- running ---- */
 
+/* On top of L: the message, code and traceback of a turn whose failure is the call's. */
+static int failed_for_all(gbl_state *state, gb_call *turn)
+{
+    lua_State *L = state->L;
+    const char *message = lua_tostring(L, -3), *code = lua_tostring(L, -2);
+    bool hook = turn->flags & GB_CALL_HOOK;
+    if (!hook) log_unheard(state, turn, "raised", message, lua_tostring(L, -1));
+    int rc = code ? gb_err_code(code) : GB_ERAISED;
+    if (rc == 0 && hook) { /* gb.fail with a code of the user: callers get results */
+        gbl_packer to = {&turn->bytes, &turn->blocks, &turn->block_count};
+        lua_pushnil(L);
+        lua_insert(L, -4);
+        turn->bytes.size = 0;
+        if (gbl_encode(L, lua_gettop(L) - 3, 3, &to, "result") < 0) turn->bytes.size = 0;
+        lua_remove(L, -4);
+    }
+    if (rc == 0) rc = GB_ERAISED;
+    gb_call_fail(turn, rc, "%s", message ? message : "an error that is no string");
+    lua_pop(L, 3);
+    return rc;
+}
+
 /* The error value on top of a dead coroutine becomes results on a fresh one, or a failure of the
  * call. */
 static int turn_failed(gbl_state *state, gb_call *turn, gbl_co *dead, int why)
@@ -330,16 +352,8 @@ static int turn_failed(gbl_state *state, gb_call *turn, gbl_co *dead, int why)
     gbl_co_close(state, dead);
     turn->body = NULL;
     const char *message = lua_tostring(L, -3);
-    if (turn->flags & (GB_CALL_HOOK | GB_CALL_ONEWAY | GB_CALL_TICK)) {
-        if (!(turn->flags & GB_CALL_HOOK))
-            log_unheard(state, turn, "raised", message, lua_tostring(L, -1));
-        rc = lua_isstring(L, -2) ? gb_err_code(lua_tostring(L, -2))
-                                 : 0; /* gb.fail with one of ours */
-        if (rc == 0) rc = GB_ERAISED;
-        gb_call_fail(turn, rc, "%s", message ? message : "an error that is no string");
-        lua_pop(L, 3);
-        return rc;
-    }
+    if (turn->flags & (GB_CALL_HOOK | GB_CALL_ONEWAY | GB_CALL_TICK))
+        return failed_for_all(state, turn);
     gbl_co *co = gbl_co_take(state);
     if (!co) {
         gb_call_fail(turn, GB_ERAISED, "%s", message ? message : "?");

@@ -54,6 +54,12 @@ kit.case("on_activate that fails: callers hear it, the next call tries again", f
   kit.fails("ERAISED", "~life.lua:%d+: not today$", gb.get("Fragile", "raises"):hello())
   kit.fails("ERAISED", "~not today$", gb.get("Fragile", "raises"):hello())
   kit.fails("ENOENT", "~no row fails", gb.get("Fragile", "fails"):hello())
+  local own = gb.get("Fragile", "own code")
+  kit.fails("NO_ROW", "no row own code", own:hello({ 1 }, gb.array("int32", 100000)))
+  local asked = { own:async("hello"), own:async("hello") }
+  for i = 1, 2 do kit.fails("NO_ROW", "no row own code", asked[i]:await()) end
+  kit.raises("~no row own code %(NO_ROW%)$", function() own:with({ raise = true }):hello() end)
+  kit.eq(own:tell("hello"), true)
   local futures = {}
   for i = 1, 5 do futures[i] = gb.get("Fragile", "many"):async("hello") end
   for i = 1, 5 do kit.fails("ERAISED", "~not today$", futures[i]:await()) end
