@@ -12,7 +12,7 @@ enum { FREE_TRIES = 1000 };
 
 /* ---- errors ---- */
 
-/* After one of these the context answers nothing else. */
+/* After one of these the context answers nothing else, but for a device that is unavailable. */
 static bool sticky(gb_cu_result rc)
 {
     static const gb_cu_result list[] = {GB_CU_DEINITIALIZED,
@@ -33,6 +33,12 @@ static bool sticky(gb_cu_result rc)
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
         if (list[i] == rc) return true;
     return false;
+}
+
+/* The context is broken: it runs nothing any more. One whose device is busy may well go on. */
+static bool broken(gb_cu_result rc)
+{
+    return sticky(rc) && rc != GB_CU_DEVICE_UNAVAILABLE;
 }
 
 static void describe(const gb_cuda_api *api, gb_cu_result rc, char *out, size_t room)
@@ -98,7 +104,7 @@ int gbi_cuda_lost(gbi_cuda_device *device)
 void gbi_cuda_doubt(gbi_cuda_device *device, gb_cu_result rc, const char *what)
 {
     if (atomic_load(&device->lost)) {
-        if (!sticky(rc)) return;
+        if (!broken(rc)) return;
         atomic_store(&device->dead, true);
         gbi_cuda_pump(device); /* what waited for this can be given back */
         return;

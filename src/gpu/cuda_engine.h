@@ -198,7 +198,7 @@ int gbi_cuda_failed(gbi_cuda_device *device, gb_cu_result rc, const char *what);
 int gbi_cuda_lost(gbi_cuda_device *device); /* GB_ELOST with the text, for this thread */
 void gbi_cuda_lose(gbi_cuda_device *device, gb_lost why, const char *text);
 /* The watcher could not learn whether something has ended: the device is lost; when it was lost
- * before and this answer is a sticky one too, it is dead. */
+ * before and this answer is one of a broken context, it is dead. */
 void gbi_cuda_doubt(gbi_cuda_device *device, gb_cu_result rc, const char *what);
 /* Makes the device's context current; the first call waits for the driver. 0: until
  * gbi_cuda_leave it is not reset. */

@@ -5,7 +5,8 @@
  * Unkind on purpose: device memory cannot be touched by host code, new memory holds a pattern,
  * pageable memory is read when the copy runs and not when it is asked for, every stream has a
  * thread of its own that dawdles by a seed, handles are numbers and never used twice, and a kernel
- * that traps breaks its context until that is reset.
+ * that traps breaks its context until that is reset. A broken context runs nothing any more by the
+ * time that it says so.
  *
  * Environment, read when the library is loaded:
  *   GB_SOFTCUDA_DEVICES=2       how many devices (0: cuInit finds none)
@@ -17,7 +18,8 @@
  *   GB_SOFTCUDA_DELAY_US=200    the longest delay before a command; 0: none
  *   GB_SOFTCUDA_FAIL=ROW@N=CODE,...   the Nth call of a row fails with that code ("_v2" may follow
  *                               the name; N "*": every call); the row "execute" is a command of a
- *                               stream that fails while it runs
+ *                               stream that fails while it runs: with a code that breaks its
+ *                               context
  *   GB_SOFTCUDA_LEAKS=1         at the end of the process: prints what was not freed and what was
  *                               misused, and then ends the process with 86 (leaks) or 87 (misuse)
  *   GB_SOFTCUDA_KEYS=0          no memory protection keys: device memory opens for everybody while
@@ -111,6 +113,7 @@ typedef struct soft_context {
     gb_list objects;
     uint32_t peers;       /* devices, one bit each */
     int threads;          /* of its streams, also of destroyed ones */
+    int running;          /* commands that touch memory now */
     _Atomic int32_t stop; /* kernels end at their next block */
     struct soft_stream *null_stream;
 } soft_context;
@@ -254,6 +257,8 @@ extern const char *const soft_names[SOFT_ROWS];
 /* At the beginning of an entry point: counts the call, takes the lock, and answers what fails it
  * before it begins (an injected error, no cuInit, inside a callback). Always holds the lock. */
 gb_cu_result soft_enter(int row);
+/* The same about a context that need not be current. */
+gb_cu_result soft_enter_about(int row, const void *context);
 /* The same, and a usable context must be current. */
 gb_cu_result soft_enter_context(int row, soft_context **out);
 gb_cu_result soft_leave(gb_cu_result rc); /* gives up the lock */
@@ -313,6 +318,8 @@ gb_cu_result soft_submit(int row, soft_context *context, gb_cu_stream stream,
 void soft_command_fini(soft_command *command); /* under the lock */
 void soft_streams_end(soft_context *context);  /* under the lock, which is given up meanwhile */
 void soft_break(soft_context *context, gb_cu_result error);
+/* Until none of its commands is under way; under the lock, which is given up meanwhile. */
+void soft_stand_still(soft_context *context);
 
 /* ---- soft_run.c ---- */
 

@@ -244,7 +244,7 @@ gb_cu_result soft_cuDevicePrimaryCtxReset(gb_cu_device number)
 
 gb_cu_result soft_cuCtxSetCurrent(gb_cu_context handle)
 {
-    gb_cu_result rc = soft_enter(ROW_cuCtxSetCurrent);
+    gb_cu_result rc = soft_enter_about(ROW_cuCtxSetCurrent, handle);
     if (rc) return soft_leave(rc);
     soft_object *object = NULL;
     if (handle) {

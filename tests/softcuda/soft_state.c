@@ -65,9 +65,11 @@ static void parse_rules(const char *text)
         const char *at = memchr(text, '@', size), *equals = memchr(text, '=', size);
         if (!at || !equals || rule_count == RULES_MAX) bad_setting("GB_SOFTCUDA_FAIL", text);
         int row = find_row(text, (size_t)(at - text));
-        if (row < 0) bad_setting("GB_SOFTCUDA_FAIL", text);
-        rules[rule_count++] = (rule){row, at[1] == '*' ? 0 : (unsigned)strtoul(at + 1, NULL, 10),
-                                     (gb_cu_result)strtoul(equals + 1, NULL, 10)};
+        gb_cu_result code = (gb_cu_result)strtoul(equals + 1, NULL, 10);
+        bool comes = row != ROW_execute || soft_is_sticky(code);
+        if (row < 0 || !comes) bad_setting("GB_SOFTCUDA_FAIL", text);
+        unsigned call = at[1] == '*' ? 0 : (unsigned)strtoul(at + 1, NULL, 10);
+        rules[rule_count++] = (rule){row, call, code};
         text += size + (text[size] == ',');
     }
 }
@@ -160,15 +162,30 @@ bool soft_is_sticky(gb_cu_result rc)
     }
 }
 
-gb_cu_result soft_enter(int row)
+/* Under the lock. An error that breaks a context breaks the one that the call is about. */
+static gb_cu_result enter(int row, soft_context *about)
 {
-    pthread_mutex_lock(&soft.lock);
     gb_cu_result rc = count_call(row);
-    if (rc && soft_is_sticky(rc) && current && current->object.live) soft_break(current, rc);
+    if (rc && soft_is_sticky(rc) && about && about->object.live) {
+        soft_break(about, rc);
+        soft_stand_still(about);
+    }
     if (rc) return rc;
     if (in_callback) return soft_misuse(row, SOFT_NOT_PERMITTED, "called inside a host function");
     if (!soft.initialised && row != ROW_cuInit) return GB_CU_NOT_INITIALIZED;
     return 0;
+}
+
+gb_cu_result soft_enter(int row)
+{
+    pthread_mutex_lock(&soft.lock);
+    return enter(row, current);
+}
+
+gb_cu_result soft_enter_about(int row, const void *context)
+{
+    pthread_mutex_lock(&soft.lock);
+    return enter(row, (soft_context *)soft_peek(context, SOFT_CONTEXT));
 }
 
 gb_cu_result soft_enter_context(int row, soft_context **out)
@@ -178,6 +195,7 @@ gb_cu_result soft_enter_context(int row, soft_context **out)
     if (rc) return rc;
     if (!current) return soft_misuse(row, GB_CU_INVALID_CONTEXT, "no context is current");
     if (!current->object.live) return GB_CU_CONTEXT_DESTROYED;
+    if (current->error) soft_stand_still(current);
     return current->error;
 }
 

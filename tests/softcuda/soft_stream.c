@@ -12,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { END_WAIT_S = 20 };
+enum { END_WAIT_S = 20 }; /* for kernels that do not end */
 
 /* ---- commands ---- */
 
@@ -30,7 +30,24 @@ void soft_command_fini(soft_command *command)
 void soft_break(soft_context *context, gb_cu_result error)
 {
     if (!context->error) context->error = error;
+    atomic_store(&context->stop, 1);
     pthread_cond_broadcast(&soft.moved);
+}
+
+/* False: it lasts too long. */
+static bool wait_for_none(const int *count)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += END_WAIT_S;
+    while (*count > 0)
+        if (pthread_cond_timedwait(&soft.moved, &soft.lock, &until) != 0) return false;
+    return true;
+}
+
+void soft_stand_still(soft_context *context)
+{
+    wait_for_none(&context->running);
 }
 
 static void dawdle(soft_stream *stream)
@@ -91,9 +108,11 @@ static void run_first(soft_stream *stream)
         } else if (command->kind == SOFT_BEGIN || command->kind == SOFT_END) {
             soft_pool_run(command);
         } else {
+            context->running++;
             pthread_mutex_unlock(&soft.lock);
             rc = soft_run(stream, command);
             pthread_mutex_lock(&soft.lock);
+            context->running--;
         }
         if (rc) soft_break(context, rc);
     }
@@ -166,9 +185,6 @@ static soft_stream *open_stream(soft_context *context)
 
 void soft_streams_end(soft_context *context)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += END_WAIT_S;
     atomic_store(&context->stop, 1);
     for (gb_list *at = context->objects.next, *next; at != &context->objects; at = next) {
         next = at->next;
@@ -177,11 +193,8 @@ void soft_streams_end(soft_context *context)
     }
     context->null_stream = NULL;
     pthread_cond_broadcast(&soft.moved);
-    while (context->threads > 0)
-        if (pthread_cond_timedwait(&soft.moved, &soft.lock, &until) != 0) {
-            fprintf(stderr, "softcuda: a kernel that does not end is left behind\n");
-            break;
-        }
+    if (!wait_for_none(&context->threads))
+        fprintf(stderr, "softcuda: a kernel that does not end is left behind\n");
 }
 
 /* NULL: the context's own, made by its first use; it orders nothing but itself. */
