@@ -208,6 +208,14 @@ function commands.drain(flags, args)
   print(name .. " is draining")
 end
 
+function commands.undrain(_, args)
+  local name = args[1]
+  local state = good(ask("$silo", name, "undrain"))
+  if state == "active" then return print(name .. " is active") end
+  fail(("%s is still %s: the membership table does not answer (see the log of the silo)"):format(
+    name, state), "ETIMEDOUT")
+end
+
 --- gbrun NAME FLAG [VALUE]... -- ARG...
 return function(name, ...)
   local words, flags, args, at = { ... }, {}, {}, 1

@@ -77,17 +77,29 @@ function silo.give(_, figures)
   return true
 end
 
+-- The table has what this silo asked of it, after 5 s at the latest: its state then.
+local function wait_until(is_so)
+  for _ = 1, 250 do
+    if is_so(host.self().state) then break end
+    core.sleep(0.02)
+  end
+  return host.self().state
+end
+
 --- No new grains from now on, and those that are here go: the answer is how many are left.
 function silo.drain()
   if host.self().state == "active" then host.drain() end
-  for _ = 1, 250 do -- until the others know; else a call could bring a grain back
-    if host.self().state ~= "active" then break end
-    core.sleep(0.02)
-  end
+  wait_until(function(state) return state ~= "active" end) -- else a call could bring a grain back
   raise_unless(host.sweep())
   local left = 0
   for _, count in pairs(silo.grains()) do left = left + count end
   return left
+end
+
+--- They may come again: the state that this silo is in then.
+function silo.undrain()
+  if host.self().state == "draining" then host.undrain() end
+  return wait_until(function(state) return state ~= "draining" end)
 end
 
 -- ---- defining them ----

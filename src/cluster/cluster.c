@@ -261,45 +261,52 @@ int gb_cluster_wait(gb_cluster *cluster, uint64_t timeout_ns)
 
 /* ---- leaving ---- */
 
+typedef void wish_fn(gb_membership *m, gb_times at, gb_member_actions *out);
+
 typedef struct wish {
     gb_node node;
-    bool leave;
+    wish_fn *fn;
 } wish;
 
 static void wish_run(gb_node *node, void *reader)
 {
     gb_cluster *cluster = reader;
     wish *w = GB_CONTAINER(node, wish, node);
-    if (w->leave) cluster->leaving = true;
-    if (!cluster->ended && w->leave && !cluster->view) { /* it has never seen the table */
+    bool leave = w->fn == gb_membership_stop;
+    if (leave) cluster->leaving = true;
+    if (!cluster->ended && leave && !cluster->view) { /* it has never seen the table */
         cluster->ended = true;
         cluster->why = GB_WHY_STOPPED;
     } else if (!cluster->ended) {
-        (w->leave ? gb_membership_stop : gb_membership_drain)(cluster->member, gbi_times(cluster),
-                                                              &cluster->actions);
+        w->fn(cluster->member, gbi_times(cluster), &cluster->actions);
         gbi_cluster_act(cluster);
     }
     gb_mem_free(cluster->mem, w, sizeof *w);
 }
 
-static void put_wish(gb_cluster *cluster, bool leave)
+static void put_wish(gb_cluster *cluster, wish_fn *fn)
 {
     wish *w = gb_mem_zalloc(cluster->mem, sizeof *w);
     if (!w) return;
-    w->leave = leave;
+    w->fn = fn;
     w->node.run = wish_run;
     gb_mailbox_push(&cluster->mailbox, &w->node);
 }
 
 void gb_cluster_drain(gb_cluster *cluster)
 {
-    if (cluster->started) put_wish(cluster, false);
+    if (cluster->started) put_wish(cluster, gb_membership_drain);
+}
+
+void gb_cluster_undrain(gb_cluster *cluster)
+{
+    if (cluster->started) put_wish(cluster, gb_membership_undrain);
 }
 
 void gb_cluster_leave(gb_cluster *cluster)
 {
     if (!cluster->started) return;
-    put_wish(cluster, true);
+    put_wish(cluster, gb_membership_stop);
     pthread_join(cluster->thread, NULL);
     cluster->started = false;
     gbi_tables_stop(cluster);

@@ -48,8 +48,9 @@ int gb_cluster_start(gb_cluster *cluster, const char *types);
 /* Blocks (never a worker) until it serves: 0; GB_ETIMEDOUT; or why it ended. */
 int gb_cluster_wait(gb_cluster *cluster, uint64_t timeout_ns);
 
-/* From now on no new grain comes here. */
+/* From now on no new grain comes here; undrain: they may come again. */
 void gb_cluster_drain(gb_cluster *cluster);
+void gb_cluster_undrain(gb_cluster *cluster);
 
 /* Leaves, and waits until the cluster knows. Activations should have ended (GB_DRAIN first). The
  * worker threads still run. */

@@ -69,7 +69,7 @@ struct gb_cluster {
     uint64_t life; /* counts the machines */
     gb_member_actions actions;
     gb_list outs, ins; /* gbi_wire */
-    bool draining, leaving, ended;
+    bool leaving, ended;
     uint64_t trouble_next;  /* when that is said again */
     uint64_t capacity_next; /* when all hear of the capacity again */
     gbi_tables tables;

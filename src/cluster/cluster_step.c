@@ -169,8 +169,12 @@ static void take_view(gb_cluster *cluster)
     if (rc < 0) gbi_cluster_say(cluster, GB_LOG_ERROR, "out of memory: the capacity of silos");
     for (uint32_t i = 0; i < view->count; i++) {
         const gb_member *row = &view->rows[i]->member;
-        if (row->id != self && row->state == GB_SILO_ACTIVE &&
-            (!before || gb_view_state(before, row->id) != GB_SILO_ACTIVE))
+        if (row->state != GB_SILO_ACTIVE ||
+            (before && gb_view_state(before, row->id) == GB_SILO_ACTIVE))
+            continue;
+        if (row->id == self)
+            cluster->capacity_next = 0; /* all hear of it: books forget who drains */
+        else
             gbi_capacity_send(cluster, row->id);
     }
     gb_view_unref(before);

@@ -238,7 +238,9 @@ static int ring_between(gb_ring **out, const gb_directory *d, const gb_view *old
         const gb_member *row = &d->view->rows[i]->member;
         if (row->state <= GB_SILO_ACTIVE) continue;
         const gb_member *before = gb_view_find(old, row->id);
-        if (!before || before->state < GB_SILO_ACTIVE) ids[count++] = row->id;
+        if (!before || before->state < GB_SILO_ACTIVE ||
+            (before->state > GB_SILO_ACTIVE && before->returns < row->returns))
+            ids[count++] = row->id;
     }
     int rc = 0;
     if (count) {

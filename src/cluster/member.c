@@ -486,6 +486,12 @@ void gb_membership_drain(gb_membership *m, gb_times at, gb_member_actions *out)
     if (step(m, at, out)) finish(m, out);
 }
 
+void gb_membership_undrain(gb_membership *m, gb_times at, gb_member_actions *out)
+{
+    if (m->want == GB_SILO_DRAINING) m->want = GB_SILO_ACTIVE;
+    if (step(m, at, out)) finish(m, out);
+}
+
 void gb_membership_stop(gb_membership *m, gb_times at, gb_member_actions *out)
 {
     if (m->want != GB_SILO_DEAD) m->stop_at = at.now + m->config.rules.stop_wait_ns;

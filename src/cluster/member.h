@@ -146,8 +146,10 @@ void gb_membership_unreachable(gb_membership *m, uint64_t silo, gb_times at,
                                gb_member_actions *out);
 
 /* Asked to leave: the state becomes draining, and no new activation comes here. When all are gone
- * (or at once, without a drain) stop: it ends with GB_DO_ENDED, also when the table is silent. */
+ * (or at once, without a drain) stop: it ends with GB_DO_ENDED, also when the table is silent. Who
+ * is draining may change his mind: undrain makes him active again. */
 void gb_membership_drain(gb_membership *m, gb_times at, gb_member_actions *out);
+void gb_membership_undrain(gb_membership *m, gb_times at, gb_member_actions *out);
 void gb_membership_stop(gb_membership *m, gb_times at, gb_member_actions *out);
 
 /* ---- what is ---- */

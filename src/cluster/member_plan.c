@@ -14,7 +14,8 @@ bool gbi_member_covers(const gb_membership *m, const gb_view *table)
     for (uint32_t i = 0; i < m->view->count; i++) {
         const gb_member *known = &m->view->rows[i]->member;
         const gb_member *row = gb_view_find(table, known->id);
-        if (row ? row->state < known->state : known->state != GB_SILO_DEAD && !long_ago)
+        if (row ? gb_member_stage(row) < gb_member_stage(known)
+                : known->state != GB_SILO_DEAD && !long_ago)
             return false;
     }
     return !gbi_member_risen(m, table);
@@ -64,6 +65,7 @@ static bool write_state(gb_membership *m, const gb_member *row, gb_silo_state st
 {
     gb_member copy = *row;
     copy.state = state;
+    copy.left = false;
     if (state == GB_SILO_DEAD || row->id == m->id) copy.vote_count = 0;
     return write_row(m, &copy, out);
 }
@@ -82,6 +84,7 @@ static bool write_own(gb_membership *m, gb_silo_state state, gb_member_actions *
 {
     gb_member row = m->self;
     row.state = state;
+    row.left = state == GB_SILO_DEAD;
     row.alive_ns = m->at.wall;
     return write_row(m, &row, out);
 }
@@ -128,7 +131,7 @@ static bool plan_own(gb_membership *m, gb_member_actions *out)
     const gb_member *own = gbi_member_own(m, m->table);
     const gb_member *before = gbi_member_own(m, m->view);
     if (!own && !before) return first_row(m, out);
-    if (!own || (before && own->state < before->state))
+    if (!own || (before && gb_member_stage(own) < gb_member_stage(before)))
         return write_own(m, before->state, out); /* it was lost */
     if (m->regress_at && gb_view_id_order(m->table->id, m->view->id) < 0 &&
         gbi_member_covers(m, m->table))
@@ -141,7 +144,11 @@ static bool plan_own(gb_membership *m, gb_member_actions *out)
     case GB_SILO_DEAD:
         return write_own(m, own->state < GB_SILO_STOPPING ? GB_SILO_STOPPING : GB_SILO_DEAD, out);
     default:
-        return own->state == GB_SILO_JOINING && may_join(m) && write_own(m, GB_SILO_ACTIVE, out);
+        if (own->state == GB_SILO_DRAINING)
+            m->self.returns = own->returns + 1;
+        else if (own->state != GB_SILO_JOINING || !may_join(m))
+            return false;
+        return write_own(m, GB_SILO_ACTIVE, out);
     }
 }
 
@@ -162,7 +169,9 @@ static bool heal_others(gb_membership *m, gb_member_actions *out)
     for (uint32_t i = 0; i < m->view->count; i++) {
         const gb_member *known = &m->view->rows[i]->member;
         const gb_member *row = gb_view_find(m->table, known->id);
-        if (row ? row->state >= known->state : known->state == GB_SILO_DEAD || long_ago) continue;
+        if (row ? gb_member_stage(row) >= gb_member_stage(known)
+                : known->state == GB_SILO_DEAD || long_ago)
+            continue;
         gb_member copy = *known;
         copy.vote_count = 0;
         return write_row(m, &copy, out);

@@ -54,12 +54,23 @@ typedef struct gb_member {
     uint64_t epoch;      /* grows with each life of this name */
     uint64_t generation; /* of the whole table: its highest counts; see view.h */
     gb_silo_state state;
+    uint32_t returns;   /* how often it became active again after it had been draining */
+    bool left;          /* dead: it said so itself, in order; else the others found it so */
     int64_t started_ns; /* wall clock */
     int64_t alive_ns;   /* wall clock of its last sign of life in the table */
     uint32_t vote_count;
     gb_vote votes[GB_MEMBER_VOTES_MAX];
     char *labels, *types; /* owned; "" at least */
 } gb_member;
+
+/* What never gets less in a row, whoever writes it; a row where it is less was lost and put back.
+ */
+static inline uint64_t gb_member_stage(const gb_member *member)
+{
+    if (member->state == GB_SILO_JOINING) return 0;
+    if (member->state >= GB_SILO_STOPPING) return UINT64_MAX - (GB_SILO_DEAD - member->state);
+    return 2 * (uint64_t)member->returns + member->state;
+}
 
 /* A read of the whole table: one moment of it. */
 typedef struct gb_table_view {

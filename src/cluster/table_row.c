@@ -22,8 +22,11 @@ enum {
     KEY_LABELS,
     KEY_TYPES,
     KEY_GENERATION,
+    KEY_RETURNS, /* from here on a row of an older version may lack them */
+    KEY_LEFT,
     KEYS
 };
+enum { NEEDED = (1u << KEY_RETURNS) - 1 };
 
 static const char *const states[] = {"joining", "active", "draining", "stopping", "dead"};
 enum { STATES = sizeof states / sizeof states[0] };
@@ -131,7 +134,9 @@ int gb_member_encode(gb_buf *out, const gb_member *member)
         (rc = put_int(out, KEY_ALIVE, member->alive_ns)) < 0 || (rc = put_votes(out, member)) < 0 ||
         (rc = put_text(out, KEY_LABELS, member->labels)) < 0 ||
         (rc = put_text(out, KEY_TYPES, member->types)) < 0 ||
-        (rc = put_uint(out, KEY_GENERATION, member->generation)) < 0) {
+        (rc = put_uint(out, KEY_GENERATION, member->generation)) < 0 ||
+        (rc = put_uint(out, KEY_RETURNS, member->returns)) < 0 ||
+        (rc = put_uint(out, KEY_LEFT, member->left)) < 0) {
         out->size = before;
         return rc;
     }
@@ -235,6 +240,16 @@ static int read_pair(gb_cbor *in, gb_mem *mem, int key, gb_member *out)
         if (rc >= 0 && value >= STATES) rc = bad("state");
         if (rc >= 0) out->state = (gb_silo_state)value;
         return rc;
+    case KEY_RETURNS:
+        rc = read_uint(in, &value, "returns");
+        if (rc >= 0 && value > UINT32_MAX) rc = bad("returns");
+        if (rc >= 0) out->returns = (uint32_t)value;
+        return rc;
+    case KEY_LEFT:
+        rc = read_uint(in, &value, "left");
+        if (rc >= 0 && value > 1) rc = bad("left");
+        if (rc >= 0) out->left = value == 1;
+        return rc;
     case KEY_STARTED:
         return read_int(in, &out->started_ns, "started");
     case KEY_ALIVE:
@@ -266,7 +281,7 @@ static int read_member(gb_member *out, gb_mem *mem, gb_cbor *in)
         if ((rc = read_pair(in, mem, key < KEYS ? (int)key : KEYS, out)) < 0) return rc;
     }
     if (in->at != in->end) return bad("bytes behind it");
-    if (seen != (1u << KEYS) - 1) return bad("a field is missing");
+    if ((seen & NEEDED) != NEEDED) return bad("a field is missing");
     return check_member(out);
 }
 

@@ -45,7 +45,8 @@ void gb_row_unref(gb_row *row)
 static bool same_member(const gb_member *a, const gb_member *b)
 {
     if (a->id != b->id || a->epoch != b->epoch || a->generation != b->generation ||
-        a->state != b->state || a->started_ns != b->started_ns || a->alive_ns != b->alive_ns ||
+        a->state != b->state || a->returns != b->returns || a->left != b->left ||
+        a->started_ns != b->started_ns || a->alive_ns != b->alive_ns ||
         a->vote_count != b->vote_count)
         return false;
     for (uint32_t i = 0; i < a->vote_count; i++) {
@@ -112,8 +113,9 @@ static int complete(gb_view *view, uint64_t seed, const gb_view *from)
         const gb_member *member = &view->rows[i]->member;
         view->ids[i] = member->id;
         if (member->generation > view->id.generation) view->id.generation = member->generation;
-        view->id.digest += gb_hash_mix(
-            member->id + gb_hash_mix(member->epoch * (GB_SILO_DEAD + 1) + (uint64_t)member->state));
+        view->id.digest += gb_hash_mix(member->id + gb_hash_mix(member->epoch * (GB_SILO_DEAD + 1) +
+                                                                (uint64_t)member->state +
+                                                                ((uint64_t)member->returns << 32)));
         view->live += member->state != GB_SILO_DEAD;
         active += is_active(view->rows[i]);
     }

@@ -18,7 +18,7 @@
 
 typedef struct gb_view_id {
     uint64_t generation, version;
-    uint64_t digest; /* of the silos' ids, epochs and states */
+    uint64_t digest; /* of the silos' ids, epochs, states and returns */
 } gb_view_id;
 
 static inline int gb_view_id_order(gb_view_id a, gb_view_id b)

@@ -135,7 +135,7 @@ static void put_member(gb_host *host, gb_value *out, const gb_member *row)
     gb_put_table(out);
     put_field(out, "name", row->name);
     put_field(out, "id", id);
-    put_field(out, "state", gb_silo_state_name(row->state));
+    put_field(out, "state", row->left ? "left" : gb_silo_state_name(row->state));
     put_field(out, "address", row->address);
     put_field(out, "labels", row->labels ? row->labels : "");
     put_field(out, "types", row->types ? row->types : "");
@@ -308,6 +308,13 @@ static int drain(gb_host *host, const gb_value *args, gb_value *out, void *user)
     return 0;
 }
 
+static int undrain(gb_host *host, const gb_value *args, gb_value *out, void *user)
+{
+    (void)args, (void)out, (void)user;
+    gb_cluster_undrain(host->cluster);
+    return 0;
+}
+
 /* ---- opening ---- */
 
 static int define(gb_host *host, const char *name, gb_placement placement, gb_site_rule rule)
@@ -327,9 +334,9 @@ int gbi_operate_open(gb_host *host)
     static const struct {
         const char *name;
         gb_export_fn *fn;
-    } functions[] = {{"$members", members}, {"$self", self}, {"$stats", stats},
-                     {"$best", best},       {"$give", give}, {"$drain", drain},
-                     {"$sweep", sweep_all}, {NULL, NULL}};
+    } functions[] = {{"$members", members}, {"$self", self},       {"$stats", stats},
+                     {"$best", best},       {"$give", give},       {"$drain", drain},
+                     {"$undrain", undrain}, {"$sweep", sweep_all}, {NULL, NULL}};
     struct gbi_operate *o = gb_mem_zalloc(&host->mem, sizeof *o);
     if (!o) return GB_ENOMEM;
     pthread_mutex_init(&o->lock, NULL);

@@ -64,8 +64,15 @@ wait "$pid" || { echo "FAILED: the end of bare"; failed=$((failed + 1)); }
 expect 0 "one is drained" drain one --connect "$cpu" --wait
 expect 0 draining status --connect "$cpu"
 expect 0 "one is drained" drain one --connect "$two"
+expect 0 "one is active" undrain one --connect "$cpu"
+expect 0 "one is active" undrain one --connect "$one"
+expect 0 healthy status --connect "$one" --check
+expect 0 '"one"' call --connect "$one" Local again where
+expect 0 "one is drained" drain one --connect "$one" --wait
 kill -TERM "$one_pid"
 wait "$one_pid" || { echo "FAILED: a silo that was drained before"; failed=$((failed + 1)); }
+expect 0 healthy status --connect "$cpu" --check # who left in order ails nobody
+expect 0 '"state":"left"' status --connect "$cpu" --json
 expect 1 "ENOENT: no silo has the name 'tow'" drain tow --connect "$cpu"
 
 # call

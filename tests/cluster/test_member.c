@@ -233,6 +233,7 @@ static void test_pair(void **unused)
     row(&t, 8, "c", 1, GB_SILO_ACTIVE);
     join(&t);
     silence(&t, 8);
+    assert_false(find(&t, GB_DO_WRITE)->row->member.left);
     assert_int_equal(write_now(&t), GB_SILO_DEAD);
     end(&t);
 }
@@ -342,6 +343,26 @@ static void read_again(scene *t)
     read_now(t);
 }
 
+/* A table that shows a silo at a stage that it has left behind has lost rows: active is less than
+ * draining, unless it has come back since. */
+static void test_returned(void **unused)
+{
+    scene t;
+    begin(&t);
+    row(&t, 8, "c", 1, GB_SILO_DRAINING);
+    join(&t);
+    row(&t, 8, "c", 1, GB_SILO_ACTIVE)->returns = 1;
+    read_again(&t);
+    assert_int_equal(gb_view_state(gb_membership_view(t.m), 8), GB_SILO_ACTIVE);
+    row(&t, 8, "c", 1, GB_SILO_DRAINING)->returns = 0;
+    read_again(&t);
+    assert_int_equal(gb_view_state(gb_membership_view(t.m), 8), GB_SILO_ACTIVE);
+    row(&t, 8, "c", 1, GB_SILO_DRAINING)->returns = 1;
+    read_again(&t);
+    assert_int_equal(gb_view_state(gb_membership_view(t.m), 8), GB_SILO_DRAINING);
+    end(&t);
+}
+
 /* A wiped table does not know who is dead. Who was cut off meanwhile writes his row again: he is
  * not taken for alive, and is told. */
 static void test_risen(void **unused)
@@ -384,9 +405,16 @@ static void test_stop(void **unused)
     gb_membership_drain(t.m, t.at, &t.out);
     assert_int_equal(write_now(&t), GB_SILO_DRAINING);
     assert_true(gb_membership_serves(t.m));
+    gb_membership_undrain(t.m, t.at, &t.out);
+    assert_int_equal(write_now(&t), GB_SILO_ACTIVE);
+    assert_int_equal(gb_membership_view(t.m)->ring->silos, 1);
+    assert_int_equal(gb_membership_view(t.m)->rows[0]->member.returns, 1);
+    gb_membership_drain(t.m, t.at, &t.out);
+    assert_int_equal(write_now(&t), GB_SILO_DRAINING);
     gb_membership_stop(t.m, t.at, &t.out);
     assert_int_equal(write_now(&t), GB_SILO_STOPPING);
     assert_false(gb_membership_serves(t.m));
+    assert_true(find(&t, GB_DO_WRITE)->row->member.left);
     assert_int_equal(write_now(&t), GB_SILO_DEAD);
     assert_int_equal(find(&t, GB_DO_ENDED)->why, GB_WHY_STOPPED);
     assert_true(gb_membership_next(t.m) == UINT64_MAX);
@@ -421,8 +449,8 @@ int main(void)
         cmocka_unit_test(test_votes),      cmocka_unit_test(test_pair),
         cmocka_unit_test(test_cut_off),    cmocka_unit_test(test_sleep),
         cmocka_unit_test(test_table_down), cmocka_unit_test(test_wiped),
-        cmocka_unit_test(test_risen),      cmocka_unit_test(test_stop),
-        cmocka_unit_test(test_config),
+        cmocka_unit_test(test_returned),   cmocka_unit_test(test_risen),
+        cmocka_unit_test(test_stop),       cmocka_unit_test(test_config),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

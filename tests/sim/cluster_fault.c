@@ -117,6 +117,8 @@ static void leave(world *w, bool gently)
     slot *s = some_up(w);
     if (!s || s->asleep_until > w->now || s->draining) return;
     w->counts[gently ? N_DRAIN : N_STOP]++;
+    s->minds = gently ? (uint32_t)below(w, 5) : 0;
+    if (s->minds) world_push(w, w->now + below(w, 3 * SEC), EVENT_MIND, s->index, 0, 0, NULL);
     silo_drain(w, s, gently);
 }
 

@@ -56,6 +56,7 @@ static void come_up(world *w, slot *s)
     s->life++;
     s->up = true;
     s->draining = s->stalled = false;
+    s->minds = 0;
     s->asleep_until = 0;
     s->woken_at = UINT64_MAX;
     open_machines(w, s);
@@ -263,7 +264,7 @@ void silo_wake(world *w, const event *e)
     if (!s->up || s->life != life) return;
     gb_directory_tick(s->directory, w->now, &w->dir_actions);
     if (s->stalled) grain_resume(w, s);
-    if (s->draining && gb_membership_state(s->member) >= GB_SILO_DRAINING &&
+    if (s->draining && !s->minds && gb_membership_state(s->member) >= GB_SILO_DRAINING &&
         grain_end_all(w, s, true) && s->drain_until > w->now) {
         s->drain_until = 0;
         world_push(w, w->now, EVENT_DRAINED, s->index, 0, 0, NULL);
@@ -284,8 +285,25 @@ void silo_drain(world *w, slot *s, bool gently)
     silo_after(w, s);
 }
 
+/* Soon enough that others may see neither change, or only one of them. */
+void silo_change_mind(world *w, slot *s)
+{
+    if (!s->minds) return;
+    s->minds--;
+    if (s->draining) {
+        s->draining = false;
+        w->counts[N_UNDRAIN]++;
+        gb_membership_undrain(s->member, silo_times(w, s), &w->actions);
+        silo_after(w, s);
+    } else
+        silo_drain(w, s, true);
+    if (s->up && s->minds)
+        world_push(w, w->now + world_below(w, 2 * SEC), EVENT_MIND, s->index, 0, 0, NULL);
+}
+
 void silo_stop(world *w, slot *s)
 {
+    s->minds = 0;
     grain_end_all(w, s, false);
     silo_after_directory(w, s);
     gb_membership_stop(s->member, silo_times(w, s), &w->actions);

@@ -43,22 +43,24 @@ static uint32_t find(const sim_table *t, uint64_t id, bool *found)
     return at;
 }
 
-static void count_state(world *w, int old, gb_silo_state now)
+static void count_state(world *w, const gb_member *before, const gb_member *row)
 {
     static const int transitions[6][5] = {
         [GB_SILO_JOINING] = {0, N_JOINING_ACTIVE, 0, N_JOINING_STOPPING, N_JOINING_DEAD},
         [GB_SILO_ACTIVE] = {0, 0, N_ACTIVE_DRAINING, N_ACTIVE_STOPPING, N_ACTIVE_DEAD},
-        [GB_SILO_DRAINING] = {0, 0, 0, N_DRAINING_STOPPING, N_DRAINING_DEAD},
+        [GB_SILO_DRAINING] = {0, N_DRAINING_ACTIVE, 0, N_DRAINING_STOPPING, N_DRAINING_DEAD},
         [GB_SILO_STOPPING] = {0, 0, 0, 0, N_STOPPING_DEAD},
         [5] = {N_NEW_JOINING, N_HEALED, N_HEALED, N_HEALED, N_HEALED}, /* no row before */
     };
-    if (old == (int)now) return;
-    int which = transitions[old < 0 ? 5 : old][now];
-    if (which)
+    int old = before ? (int)before->state : -1, now = (int)row->state;
+    if (old == now) return;
+    int which = transitions[before ? old : 5][now];
+    w->counts[N_LEFT] += row->left;
+    if (which && !(before && gb_member_stage(row) < gb_member_stage(before)))
         w->counts[which]++;
     else if (!w->table.lost_at || w->now > w->table.lost_at + 120 * SEC)
         /* A silo that does not know of a loss may hit on the version that it knows by chance. */
-        world_broken(w, "a row went from state %d to %d", old, (int)now);
+        world_broken(w, "a row went from state %d to %d", old, now);
 }
 
 static void note_death(world *w, uint64_t silo)
@@ -77,7 +79,7 @@ static void insert(world *w, gb_row *row)
     sim_table *t = &w->table;
     bool found;
     uint32_t at = find(t, row->member.id, &found);
-    count_state(w, found ? (int)t->rows[at]->member.state : -1, row->member.state);
+    count_state(w, found ? &t->rows[at]->member : NULL, &row->member);
     if (row->member.state == GB_SILO_DEAD) note_death(w, row->member.id);
     if (found) {
         gb_row_unref(t->rows[at]);

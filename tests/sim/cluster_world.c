@@ -257,7 +257,10 @@ static void run_event(world *w, event *e)
         silo_refused(w, s, e->a);
         break;
     case EVENT_DRAINED:
-        silo_stop(w, s);
+        if (s->draining && !s->minds) silo_stop(w, s);
+        break;
+    case EVENT_MIND:
+        silo_change_mind(w, s);
         break;
     }
 }

@@ -49,6 +49,7 @@ enum {
     X(REFUSALS, "allocation refused")                                                              \
     X(CLOCK, "fault clock jump")                                                                   \
     X(DRAIN, "fault drain")                                                                        \
+    X(UNDRAIN, "drain taken back")                                                                 \
     X(STOP, "fault stop without drain")                                                            \
     X(TWIN, "fault two silos with one name")                                                       \
     X(NEW_JOINING, "state new to joining")                                                         \
@@ -58,9 +59,11 @@ enum {
     X(ACTIVE_DRAINING, "state active to draining")                                                 \
     X(ACTIVE_STOPPING, "state active to stopping")                                                 \
     X(ACTIVE_DEAD, "state active to dead")                                                         \
+    X(DRAINING_ACTIVE, "state draining to active")                                                 \
     X(DRAINING_STOPPING, "state draining to stopping")                                             \
     X(DRAINING_DEAD, "state draining to dead")                                                     \
     X(STOPPING_DEAD, "state stopping to dead")                                                     \
+    X(LEFT, "left in order")                                                                       \
     X(REMOVED, "state dead to removed")                                                            \
     X(HEALED, "row written again after a loss")                                                    \
     X(ENDED_STOPPED, "ended as asked")                                                             \
@@ -116,7 +119,8 @@ typedef enum event_kind {
     EVENT_FAULT,
     EVENT_HEAL, /* a fault ends */
     EVENT_REFUSED,
-    EVENT_DRAINED
+    EVENT_DRAINED,
+    EVENT_MIND /* who drains changes its mind, or the other way round */
 } event_kind;
 
 typedef struct blob {
@@ -189,6 +193,7 @@ typedef struct slot {
     pending *calls;
     bool draining, stalled, one_shot; /* one_shot: its life is the last here */
     uint64_t drain_until;
+    uint32_t minds; /* how often it still changes its mind */
     uint32_t held;
 } slot;
 
@@ -305,6 +310,7 @@ void silo_wake(world *w, const event *e);
 void silo_message(world *w, slot *s, uint64_t from, const gb_message *message);
 void silo_refused(world *w, slot *s, uint64_t silo);
 void silo_drain(world *w, slot *s, bool gently);
+void silo_change_mind(world *w, slot *s);
 void silo_stop(world *w, slot *s);
 void silo_after(world *w, slot *s); /* does what the membership asked for */
 void silo_after_directory(world *w, slot *s);
