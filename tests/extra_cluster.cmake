@@ -30,7 +30,8 @@ set_tests_properties(sim.cluster PROPERTIES PROCESSORS 4 TIMEOUT 900 ENVIRONMENT
 # when something is wrong; and the example.
 if(TARGET gbrun)
   add_test(NAME cluster.operate COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cluster/operate.sh $<TARGET_FILE:gbrun>)
-  set_tests_properties(cluster.operate PROPERTIES TIMEOUT 280 LABELS cluster)
+  add_test(NAME cluster.between COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cluster/between.sh $<TARGET_FILE:gbrun>)
+  set_tests_properties(cluster.operate cluster.between PROPERTIES TIMEOUT 280 LABELS cluster)
   add_test(NAME examples.cluster COMMAND sh ${CMAKE_SOURCE_DIR}/examples/cluster/run.sh)
   set_tests_properties(examples.cluster PROPERTIES TIMEOUT 120 LABELS examples
     ENVIRONMENT "GBRUN=$<TARGET_FILE:gbrun>")

@@ -158,3 +158,47 @@ int gb_answer_frame_decode(gb_answer_frame *f, const void *bytes, size_t size)
     f->message = message;
     return 0;
 }
+
+enum { ASK_FIELDS = 13, STAGE_MAX = 2 };
+
+int gb_ask_frame_encode(gb_buf *out, const gb_ask_frame *f)
+{
+    const gb_question *q = &f->question;
+    const uint64_t fields[ASK_FIELDS] = {
+        f->number, q->silo, q->worker,      q->index,       q->serial, q->stage, q->round,
+        q->steps,  q->seen, q->seen_before, q->queued_call, q->queued, q->chain};
+    int rc = gb_cbor_put_list(out, ASK_FIELDS);
+    for (int i = 0; i < ASK_FIELDS && rc == 0; i++) rc = gb_cbor_put_uint(out, fields[i]);
+    return rc;
+}
+
+int gb_ask_frame_decode(gb_ask_frame *f, const void *bytes, size_t size)
+{
+    static const uint64_t most[ASK_FIELDS] = {
+        UINT64_MAX, UINT64_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, STAGE_MAX, UINT16_MAX,
+        UINT16_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT32_MAX, true};
+    uint64_t v[ASK_FIELDS];
+    gb_cbor in;
+    gb_cbor_token t;
+    int i = 0;
+    gb_cbor_init(&in, bytes, size);
+    if (gb_cbor_next(&in, &t) == 0 && t.kind == GB_CBOR_LIST && t.natural == ASK_FIELDS)
+        while (i < ASK_FIELDS && read_natural(&in, most[i], &v[i])) i++;
+    if (i < ASK_FIELDS || in.at != in.end)
+        return gb_err_set(GB_EINVAL, "a question that is broken at byte %zu of %zu",
+                          (size_t)(in.at - in.start), size);
+    *f = (gb_ask_frame){.number = v[0],
+                        .question = {.silo = v[1],
+                                     .worker = (uint32_t)v[2],
+                                     .index = (uint32_t)v[3],
+                                     .serial = (uint32_t)v[4],
+                                     .stage = (uint32_t)v[5],
+                                     .round = (uint32_t)v[6],
+                                     .steps = (uint32_t)v[7],
+                                     .seen = v[8],
+                                     .seen_before = v[9],
+                                     .queued_call = v[10],
+                                     .queued = (uint32_t)v[11],
+                                     .chain = v[12]}};
+    return 0;
+}

@@ -1,5 +1,5 @@
-/* A call and its answer as bytes: the bodies of messages on links for calls. Their arguments and
- * results are bytes already, and arrays go beside them as blocks (link.h).
+/* A call, its answer and a question after it as bytes: the bodies of messages on links for calls.
+ * Their arguments and results are bytes already, and arrays go beside them as blocks (link.h).
  *
  * Pure functions, any thread. Decoding trusts nothing: GB_EINVAL. What is decoded borrows from the
  * bytes.
@@ -7,11 +7,12 @@
 #ifndef GB_CLUSTER_CALL_FRAME_H
 #define GB_CLUSTER_CALL_FRAME_H
 
-#include "grain/grain.h"
+#include "grain/far.h"
 
 enum {
     GB_FRAME_CALL = 32, /* kinds of messages on links for calls */
     GB_FRAME_ANSWER = 33,
+    GB_FRAME_ASK = 34, /* behind a call: what does it wait for? */
     GB_CALL_TYPE_BYTES = 255,
     GB_CALL_KEY_BYTES = 1000,
     GB_CALL_METHOD_BYTES = 255
@@ -48,5 +49,13 @@ typedef struct gb_answer_frame {
 
 int gb_answer_frame_encode(gb_buf *out, const gb_answer_frame *frame);
 int gb_answer_frame_decode(gb_answer_frame *out, const void *bytes, size_t size);
+
+typedef struct gb_ask_frame {
+    uint64_t number; /* of the call that it is about */
+    gb_question question;
+} gb_ask_frame;
+
+int gb_ask_frame_encode(gb_buf *out, const gb_ask_frame *frame);
+int gb_ask_frame_decode(gb_ask_frame *out, const void *bytes, size_t size);
 
 #endif

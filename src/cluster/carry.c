@@ -37,6 +37,7 @@ gbi_pend *gbi_pend_new(gbi_carrier *c, gb_call *call)
         c->pends[c->pend_used++] = pend;
     }
     pend->call = call;
+    call->door = pend->index;
     pend->lane = NULL;
     pend->hops = 0;
     pend->generation++;
@@ -277,6 +278,17 @@ static void door_ended(gb_far *far, gb_worker *worker, gb_type *type, gb_key key
     if (size < (int)sizeof id) carry->config.release(carry->config.user, id, (uint32_t)size);
 }
 
+static void door_ask(gb_far *far, gb_worker *worker, gb_call *call, const gb_question *question)
+{
+    gbi_pend_ask(gbi_carrier_of(GB_CONTAINER(far, gb_carry, far), worker), call, question);
+}
+
+static uint64_t door_self(gb_far *far)
+{
+    gb_carry *carry = GB_CONTAINER(far, gb_carry, far);
+    return carry->config.self(carry->config.user);
+}
+
 gb_far *gb_carry_far(gb_carry *carry)
 {
     return &carry->far;
@@ -449,7 +461,11 @@ int gb_carry_open(gb_carry **out, const gb_carry_config *config)
     gb_carry *carry = gb_mem_zalloc(config->mem, sizeof *carry);
     if (!carry) return GB_ENOMEM;
     carry->config = *config;
-    carry->far = (gb_far){.known = door_known, .place = door_place, .ended = door_ended};
+    carry->far = (gb_far){.known = door_known,
+                          .place = door_place,
+                          .ended = door_ended,
+                          .ask = door_ask,
+                          .self = door_self};
     int count = config->silo->worker_count, rc = 0;
     carry->carriers = gb_mem_zalloc(config->mem, (size_t)count * sizeof *carry->carriers);
     if (!carry->carriers) {

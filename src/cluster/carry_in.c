@@ -13,10 +13,11 @@ typedef struct served {
     gb_list link;
     gbi_inlet *inlet; /* NULL: nobody waits for the answer any more */
     gbi_carrier *carrier;
+    gb_call *call;
     uint64_t number;
 } served;
 
-static served *served_new(gbi_inlet *inlet, uint64_t number)
+static served *served_new(gbi_inlet *inlet, gb_call *call, uint64_t number)
 {
     gbi_carrier *c = inlet->carrier;
     gb_list *free_one = gb_list_shift(&c->served_free);
@@ -27,6 +28,7 @@ static served *served_new(gbi_inlet *inlet, uint64_t number)
     gb_list_push(&inlet->served, &s->link);
     s->inlet = inlet;
     s->carrier = c;
+    s->call = call;
     s->number = number;
     return s;
 }
@@ -183,7 +185,7 @@ static int serve(gbi_inlet *inlet, const gb_call_frame *f, gb_block **blocks, ui
 {
     gbi_carrier *c = inlet->carrier;
     gb_call *call = gb_call_new(c->worker);
-    served *s = call ? served_new(inlet, f->number) : NULL;
+    served *s = call ? served_new(inlet, call, f->number) : NULL;
     if (!s) {
         if (call) gb_call_drop(call);
         return gb_err_set(GB_EBUSY, "too many calls are under way");
@@ -207,11 +209,27 @@ static int serve(gbi_inlet *inlet, const gb_call_frame *f, gb_block **blocks, ui
     return rc;
 }
 
+/* The newest first: most questions come right behind their call. */
+static int asked(gbi_inlet *inlet, const void *body, size_t size)
+{
+    gb_ask_frame f;
+    int rc = gb_ask_frame_decode(&f, body, size);
+    if (rc < 0) return rc;
+    for (gb_list *at = inlet->served.prev; at != &inlet->served; at = at->prev) {
+        served *s = GB_CONTAINER(at, served, link);
+        if (s->number != f.number) continue;
+        gb_far_asked(inlet->carrier->worker, s->call, &f.question);
+        break;
+    }
+    return 0;
+}
+
 static int inlet_message(void *user, uint8_t kind, const void *body, size_t size, gb_block **blocks,
                          uint32_t count)
 {
     gbi_inlet *inlet = user;
     gb_call_frame f;
+    if (kind == GB_FRAME_ASK && !inlet->client) return asked(inlet, body, size);
     if (kind != GB_FRAME_CALL)
         return gb_err_set(GB_EINVAL, "a message of kind %d instead of a call", kind);
     int rc = gb_call_frame_decode(&f, body, size);

@@ -60,13 +60,18 @@ static uint64_t left_ns(const gbi_carrier *c, const gb_call *call)
     return call->deadline > now ? call->deadline - now : 0;
 }
 
+static uint64_t pend_number(const gbi_pend *pend)
+{
+    return (uint64_t)pend->generation << 32 | pend->index;
+}
+
 static int put_call(gbi_carrier *c, gbi_lane *lane, gbi_pend *pend)
 {
     gb_call *call = pend->call;
     int rc = gb_call_may_leave(call);
     if (rc < 0) return rc;
     gb_call_frame frame = {
-        .number = (uint64_t)pend->generation << 32 | pend->index,
+        .number = pend_number(pend),
         .oneway = call->flags & GB_CALL_ONEWAY,
         .placed = pend->chosen,
         .hops = pend->hops,
@@ -109,6 +114,20 @@ static void send_one(gbi_carrier *c, gbi_lane *lane, gbi_pend *pend)
     }
     gb_list_push(&lane->sent, &pend->link);
     gbi_count(&c->stats.sent, 1);
+}
+
+void gbi_pend_ask(gbi_carrier *c, gb_call *call, const gb_question *question)
+{
+    gbi_pend *pend = call->door < c->pend_used ? c->pends[call->door] : NULL;
+    if (!question->silo || !pend || pend->call != call || !pend->lane) return;
+    gb_link *link = pend->lane->link;
+    gb_ask_frame frame = {.number = pend_number(pend), .question = *question};
+    gb_buf *out = gb_link_begin(link, NULL, 0);
+    if (!out) return; /* the deadline remains */
+    if (gb_ask_frame_encode(out, &frame) < 0)
+        gb_link_drop(link);
+    else
+        gb_link_end(link, GB_FRAME_ASK, NULL, 0);
 }
 
 /* ---- links ---- */

@@ -118,6 +118,7 @@ gb_call *gbi_pend_free(gbi_carrier *c, gbi_pend *pend); /* gives the call back *
 
 /* The call goes to a silo, or its caller is told that it is there. */
 void gbi_pend_go(gbi_carrier *c, gbi_pend *pend, uint64_t silo, bool chosen);
+void gbi_pend_ask(gbi_carrier *c, gb_call *call, const gb_question *question);
 void gbi_pend_later(gbi_carrier *c, gbi_pend *pend);
 void gbi_later_fire(gb_timer *timer);
 void gbi_peer_end(gbi_carrier *c, uint64_t silo);

@@ -21,10 +21,7 @@ enum {
     F_ARCS = 1 << 10,
     F_PART = 1 << 11,
     F_ITEMS = 1 << 12,
-    F_CALL = 1 << 13,
-    F_TARGET = 1 << 14,
-    F_HOPS = 1 << 15,
-    FIELDS = 16,
+    FIELDS = 13,
     HEAD = 4, /* kind and view */
     ITEM = 5  /* act, view, id */
 };
@@ -49,8 +46,6 @@ static const struct {
     [GB_MSG_SYNC] = {"sync", F_SEQ | F_ACT | F_PART | F_ITEMS},
     [GB_MSG_DROP] = {"drop", F_SILO | F_ACT | F_ID},
     [GB_MSG_CAPACITY] = {"capacity", F_CAPACITY},
-    [GB_MSG_WAIT] = {"wait", F_SILO | F_CALL | F_TARGET | F_HOPS},
-    [GB_MSG_WAIT_ROUND] = {"wait-round", F_CALL},
 };
 
 const char *gb_message_kind_name(gb_message_kind kind)
@@ -153,14 +148,8 @@ static int put_field(gb_buf *out, const gb_message *m, uint32_t field)
     case F_PART:
         rc = gb_cbor_put_uint(out, m->part);
         return rc < 0 ? rc : gb_cbor_put_bool(out, m->last);
-    case F_ITEMS:
-        return put_items(out, m);
-    case F_CALL:
-        return gb_cbor_put_uint(out, m->call);
-    case F_TARGET:
-        return gb_cbor_put_uint(out, m->target);
     default:
-        return gb_cbor_put_uint(out, m->hops);
+        return put_items(out, m);
     }
 }
 
@@ -403,14 +392,8 @@ static int read_field(gb_cbor *in, gb_message *m, uint32_t field)
         return read_arcs(in, m);
     case F_PART:
         return read_part(in, m);
-    case F_ITEMS:
-        return read_items(in, m);
-    case F_CALL:
-        return read_uint(in, m, &m->call);
-    case F_TARGET:
-        return read_uint(in, m, &m->target);
     default:
-        return read_small(in, m, &m->hops);
+        return read_items(in, m);
     }
 }
 

@@ -1,4 +1,4 @@
-/* What silos say to each other about membership, the directory, capacity and waits: one closed list
+/* What silos say to each other about membership, the directory and capacity: one closed list
  * of kinds, each a CBOR list [kind, the three numbers of a view, fields...]. It is the payload of
  * a frame whose kind the links choose.
  *
@@ -41,9 +41,6 @@ typedef enum gb_message_kind {
     GB_MSG_DROP,     /* id, act, silo: it is hosted there; end yours */
     /* capacity */
     GB_MSG_CAPACITY, /* capacity: the sender's */
-    /* calls that wait for each other */
-    GB_MSG_WAIT,       /* silo, call: who asks; target: the call it waits for; hops */
-    GB_MSG_WAIT_ROUND, /* call: the one that asked waits for itself */
     GB_MSG_KINDS
 } gb_message_kind;
 
@@ -85,8 +82,6 @@ typedef struct gb_message {
     uint32_t part;        /* SYNC: 0, 1, ... */
     bool last;            /* SYNC */
     const gb_sync_item *items;
-    uint64_t call, target; /* WAIT, WAIT_ROUND */
-    uint32_t hops;
     /* of a decoded message: see gb_message_fini */
     gb_mem *mem;
     void *owned;

@@ -31,10 +31,19 @@ static int slab_add(gb_worker *worker)
         gb_buf_init(&slab[i].bytes, &worker->mem);
         gb_timer_init(&slab[i].timer, deadline_passed);
         slab[i].origin = worker;
+        slab[i].index = (worker->call_slab_count - 1) * CALLS_PER_SLAB + (uint32_t)i;
         slab[i].next = worker->free_calls;
         worker->free_calls = &slab[i];
     }
     return 0;
+}
+
+gb_call *gbi_call_at(gb_worker *worker, uint32_t index, uint32_t serial)
+{
+    if (index / CALLS_PER_SLAB >= worker->call_slab_count) return NULL;
+    gb_call *slab = worker->call_slabs[index / CALLS_PER_SLAB];
+    gb_call *call = &slab[index % CALLS_PER_SLAB];
+    return call->serial == serial && call->type ? call : NULL;
 }
 
 gb_call *gb_call_new(gb_worker *worker)

@@ -7,7 +7,7 @@
  * A type that only others host is foreign here: it has a name and no kind; its calls go from the
  * worker that makes them straight through this door.
  *
- * Threads: place and ended run on the worker they are given, inside of its passes, and never block.
+ * Threads: they run on the worker they are given, inside of its passes, and never block; self: any.
  */
 #ifndef GB_GRAIN_FAR_H
 #define GB_GRAIN_FAR_H
@@ -15,6 +15,19 @@
 #include "grain/grain.h"
 
 typedef struct gb_far gb_far;
+
+/* A question after calls that wait for each other (wait.c), on its way between silos: numbers and
+ * nothing else, of which who gets them trusts none. */
+typedef struct gb_question {
+    uint64_t silo; /* of the suspect, the call that may wait for itself; 0: there is no door */
+    uint32_t worker, index, serial; /* ... its origin, and which call of it */
+    uint32_t stage, round, steps;
+    uint64_t seen, seen_before; /* digests of what waits for what: of this round, of the last one */
+    uint64_t queued_call;       /* a digest of the one that stands in a queue */
+    uint32_t queued;            /* how many do */
+    bool chain, travelled;
+} gb_question;
+
 struct gb_far {
     /* Asked on the worker that makes the call, first of all: is it known to be elsewhere?
      * GB_OP_PENDING: yes, the call is the door's, as below. GB_OP_READY: not known. */
@@ -26,6 +39,10 @@ struct gb_far {
     /* An activation that place allowed has ended, or could not be made. Calls that waited for it
      * come to place next. */
     void (*ended)(gb_far *far, gb_worker *worker, gb_type *type, gb_key key);
+    /* A question that came to a call which the door has. It goes where the call went, and comes to
+     * gb_far_asked there, behind the call; it is dropped when the call has not left. */
+    void (*ask)(gb_far *far, gb_worker *worker, gb_call *call, const gb_question *question);
+    uint64_t (*self)(gb_far *far); /* this silo among others; 0: it is not one of them now */
     bool any_type; /* a type that nobody here knows may be there: a client cannot tell */
 };
 
@@ -48,6 +65,9 @@ void gb_far_again(gb_worker *worker, gb_call *call);
 
 /* The call has its answer, rc with its message, or bytes and blocks: it goes home. */
 void gb_far_answer(gb_call *call);
+
+/* A question came after a call that this worker made for another silo and that is not answered. */
+void gb_far_asked(gb_worker *worker, gb_call *call, const gb_question *question);
 
 /* May its blocks leave the process? 0, or GB_EDEVICE: one holds what only means something here. */
 int gb_call_may_leave(const gb_call *call);

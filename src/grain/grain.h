@@ -240,7 +240,8 @@ enum {
     GB_AT_PARKED = 2, /* a turn that waits */
     GB_AT_QUEUED = 4, /* in the queue of its activation */
     GB_AT_ROOM = 8,   /* waits for room in that queue */
-    GB_AT_READY = 16  /* in the run queue */
+    GB_AT_READY = 16, /* in the run queue */
+    GB_AT_DOOR = 32   /* the door to other silos has it (far.h) */
 };
 
 /* What travels along a chain of calls. */
@@ -291,6 +292,8 @@ struct gb_call { /* whole cache lines: neighbours in memory may be at different 
     void (*done)(gb_call *call);
     void *user;
     char key_text[40];
+    uint32_t index; /* among the calls of its origin */
+    uint32_t door;  /* the door's own, while it has it */
 };
 
 /* A call of this worker with everything zero, or NULL (out of memory, or too many under way). */

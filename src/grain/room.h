@@ -24,6 +24,7 @@ void gbi_acts_close(gb_worker *worker); /* the silo ends: instances and timers *
 gb_act *gbi_act_pick_stateless(gb_worker *worker, gb_type *type, gb_key key, bool *full);
 
 /* call.c */
+gb_call *gbi_call_at(gb_worker *worker, uint32_t index, uint32_t serial); /* NULL: it is freed */
 void gbi_call_free(gb_call *call);                                /* at its origin */
 void gbi_call_print(char *out, size_t room, const gb_call *call); /* its target; at its origin */
 void gbi_call_answer(gb_worker *worker,
@@ -64,7 +65,8 @@ void gbi_turn_unlink(gb_call *turn);
 void gbi_wait_check(gb_worker *worker,
                     gb_call *suspect); /* queued behind turns: does it wait for itself? */
 
-void gbi_wait_parked(gb_call *turn); /* it has just parked on a call: does that close a circle? */
+void gbi_wait_parked(gb_worker *worker,
+                     gb_call *turn); /* it has just parked on a call: does that close a circle? */
 
 /* far.h: no turn may begin now */
 static inline bool gbi_worker_paused(const gb_worker *worker)

@@ -168,7 +168,9 @@ static bool ask_far(gb_worker *worker, gb_call *call)
 {
     gb_far *far = worker->silo->far;
     if (!far || call->way & GB_WAY_PLACED) return false;
+    call->state |= GB_AT_DOOR;
     int rc = far->place(far, worker, call);
+    if (rc != GB_OP_PENDING) call->state &= (uint8_t)~GB_AT_DOOR;
     if (rc == GB_OP_READY) {
         call->way |= GB_WAY_PLACED;
         return false;
@@ -196,12 +198,14 @@ void gb_silo_set_turns_until(gb_silo *silo, uint64_t until)
 
 void gb_far_here(gb_worker *worker, gb_call *call)
 {
+    call->state &= (uint8_t)~GB_AT_DOOR;
     call->way |= GB_WAY_PLACED;
     gbi_call_arrive(worker, call);
 }
 
 void gb_far_again(gb_worker *worker, gb_call *call)
 {
+    call->state &= (uint8_t)~GB_AT_DOOR;
     call->way &= (uint8_t)~GB_WAY_PLACED;
     send_to(worker, route(worker, call), call);
 }
@@ -297,7 +301,11 @@ static bool known_far(gb_worker *worker, gb_call *call)
     if (!atomic_load_explicit(&call->type->foreign, memory_order_acquire) &&
         !gbi_far_asks(call->type))
         return false;
-    if (far->known(far, worker, call) == GB_OP_READY) return false;
+    call->state |= GB_AT_DOOR;
+    if (far->known(far, worker, call) == GB_OP_READY) {
+        call->state &= (uint8_t)~GB_AT_DOOR;
+        return false;
+    }
     worker->sending = NULL;
     worker->sent = GB_OP_PENDING;
     return true;

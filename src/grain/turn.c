@@ -121,7 +121,7 @@ static void turn_parked(gb_worker *worker, gb_call *turn)
 {
     uint32_t slot = turn->act->slot, generation = turn->act->generation;
     turn->look = false;
-    if (turn->waits) gbi_wait_parked(turn);
+    if (turn->waits) gbi_wait_parked(worker, turn);
     gb_act *act = gb_act_at(worker, slot, generation);
     if (act && act->wants_end) gbi_act_settle(worker, act);
 }

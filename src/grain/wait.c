@@ -1,189 +1,221 @@
 /* Calls that wait for themselves. A call that is queued behind turns waits for them; a parked turn
- * waits for the call it is parked on. Following these edges from a fresh edge back to the turn that
+ * waits for the call it is parked on. Following these edges from a fresh edge back to the call that
  * made it shows a circle (edge chasing: Chandy, Misra and Haas 1983). Within a worker the edges are
- * pointers; to another worker a probe travels. An edge of a circle goes away only by a deadline or
- * by being cancelled, so a probe that comes home is right, however late it comes. A probe that ends
- * at a turn that runs marks it as watched, and a watched turn looks again when it parks: so
- * whichever edge comes last closes the circle in someone's sight. No target that is not busy, and
- * no frame, pays for it.
+ * pointers; to another worker the question travels as mail, to another silo behind the call that is
+ * waited for, on the same link. A question that ends at a turn marks it and all that it passed as
+ * watched, and a watched turn looks again when it parks: so whichever edge comes last closes the
+ * circle in someone's sight. No target that is not busy, and no frame of a call, pays for it.
+ *
+ * A question that has travelled may come home with edges that were never there at once: one went,
+ * by a deadline, before another came. So it goes round again, and only when it has seen the very
+ * same twice was there a circle, at the moment between the two.
  *
  * Who reads what: a turn and a call are read by the worker they are at; the origin of a call also
- * reads its serial, away and answered there, which only it writes. A caller is compared as a
- * pointer and read only where it is found among the turns.
+ * reads its serial, away and answered there, which only it writes. A circle is closed where the
+ * suspect was made: its caller is parked there, or it came there from another silo.
  */
+#include "grain/far.h"
 #include "grain/room.h"
 
 #include "base/err.h"
+#include "base/hash.h"
 
 #include <stdio.h>
 
-enum { DEPTH_MAX = 1000 };
+enum { STEPS_MAX = 1000, ROUNDS_MAX = 4 };
+enum { LOOK, ADMIT, REFUSE }; /* stages */
 
 typedef struct probe {
     gb_node node;
-    enum { FOLLOW, ADMIT, REFUSE } stage;
-    int depth;
-    gb_worker *home;  /* origin of the suspect: where its caller is parked */
-    gb_call *suspect; /* the call that may wait for itself */
-    uint32_t suspect_serial;
-    gb_call *caller; /* the turn that is parked on it, at home */
-    uint32_t caller_serial;
     gb_call *at; /* the call to look at next */
     uint32_t at_serial;
-    /* The calls of the path that are in queues. If there is but one, it comes back along its own
-     * chain of turns, and its target may admit it (reentrant = "chain"). */
-    struct queued {
-        gb_call *call;
-        gb_worker *worker;
-        uint32_t serial;
-        int count;
-        bool chain;
-    } queued;
+    gb_question question;
 } probe;
 
 static void probe_run(gb_node *node, void *reader);
 
-static void probe_send(gb_worker *worker, const probe *from, gb_worker *to)
+static void probe_send(gb_worker *worker, const gb_question *q, gb_worker *to, gb_call *at,
+                       uint32_t at_serial)
 {
-    probe *copy = gb_mem_alloc(worker->silo->mem, sizeof *copy);
-    if (!copy) return; /* the deadline of the call remains */
-    *copy = *from;
-    copy->node.run = probe_run;
-    gb_worker_post(to, &copy->node);
+    probe *p = gb_mem_alloc(worker->silo->mem, sizeof *p);
+    if (!p) return; /* the deadline of the call remains */
+    p->node = (gb_node){.run = probe_run};
+    p->at = at;
+    p->at_serial = at_serial;
+    p->question = *q;
+    p->question.travelled = true;
+    gb_worker_post(to, &p->node);
 }
 
-/* At home. */
-static void refuse(const probe *look)
+static uint64_t self_of(const gb_worker *worker)
 {
-    if (look->suspect->serial != look->suspect_serial) return;
-    const gb_call *call = look->suspect;
+    gb_far *far = worker->silo->far;
+    return far ? far->self(far) : 0;
+}
+
+static bool is_suspect(const gb_worker *worker, const gb_question *q, const gb_call *call)
+{
+    return call->index == q->index && call->serial == q->serial &&
+           (uint32_t)call->origin->index == q->worker && q->silo == self_of(worker);
+}
+
+static uint64_t digest(uint64_t seen, const gb_call *call, uint32_t serial)
+{
+    return gb_hash_mix(gb_hash_mix(seen ^ (uintptr_t)call) + serial);
+}
+
+/* At the suspect's origin. */
+static void refuse(gb_call *suspect)
+{
     char id[256], text[400];
-    gbi_call_print(id, sizeof id, call);
+    gbi_call_print(id, sizeof id, suspect);
     snprintf(text, sizeof text,
              "the call would wait for itself: %s (called for %s) is busy with a turn that waits "
              "for the caller",
-             id, call->method ? call->method->text : "?");
-    gb_call_abandon(look->suspect, GB_EDEADLOCK, text);
+             id, suspect->method ? suspect->method->text : "?");
+    gb_call_abandon(suspect, GB_EDEADLOCK, text);
 }
 
-/* At the target of the queued call. One that has not started yet, or is ending, admits nothing. */
-static void admit(gb_worker *worker, probe *look)
+/* The one call of the circle that stands in a queue comes back along its own chain of turns, and
+ * its target lets it in (reentrant = "chain"). One that has not started yet, or is ending, does
+ * not. */
+static bool admit(gb_worker *worker, gb_call *call)
 {
-    gb_call *call = look->queued.call;
-    if (atomic_load_explicit(&call->at, memory_order_acquire) != worker ||
-        call->serial != look->queued.serial || !(call->state & GB_AT_QUEUED))
-        return; /* no circle any more */
     gb_act *act = call->act;
-    if (act->state == GB_ACT_ACTIVE) {
-        gbi_call_unqueue(act, call);
-        gbi_turn_begin(worker, act, call);
-        gbi_queue_refill(worker, act);
-    } else if (look->home == worker) {
-        refuse(look);
-    } else {
-        look->stage = REFUSE;
-        probe_send(worker, look, look->home);
-    }
+    if (act->state != GB_ACT_ACTIVE) return false;
+    gbi_call_unqueue(act, call);
+    gbi_turn_begin(worker, act, call);
+    gbi_queue_refill(worker, act);
+    return true;
 }
 
-/* The circle is closed, seen at home: the caller is parked on the suspect. */
-static void tell(gb_worker *worker, probe *look)
+/* CLOSED: back at the suspect, which this worker made. ENDED: there is no more to do. */
+typedef enum { OPEN, CLOSED, ENDED } outcome;
+
+static outcome follow_here(gb_worker *worker, gb_question *q, gb_call *call);
+
+/* A call that this worker made. */
+static outcome follow_own(gb_worker *worker, gb_question *q, gb_call *call)
 {
-    if (look->queued.count != 1 || !look->queued.chain) {
-        refuse(look);
-        return;
-    }
-    look->stage = ADMIT;
-    if (look->queued.worker == worker)
-        admit(worker, look);
-    else
-        probe_send(worker, look, look->queued.worker);
+    if (!call->away) return follow_here(worker, q, call);
+    gb_worker *at = atomic_load_explicit(&call->at, memory_order_acquire);
+    if (at != worker) probe_send(worker, q, at, call, call->serial);
+    return OPEN;
 }
 
-static bool follow_call(gb_worker *worker, probe *look, gb_call *call);
-
-/* True when the way has come back to the caller. */
-static bool follow_turn(gb_worker *worker, probe *look, gb_call *turn)
+static outcome follow_turn(gb_worker *worker, gb_question *q, gb_call *turn)
 {
     gb_call *next = turn->waits;
-    if (next && next->serial != turn->waits_serial) next = NULL; /* answered: it wakes soon */
-    if (worker == look->home && turn == look->caller && turn->serial == look->caller_serial) {
-        turn->watched = true;
-        if (next == look->suspect) tell(worker, look);
-        return true;
-    }
-    if (!next) turn->watched = true; /* if it parks later, that edge must be looked at */
-    if (!next || ++look->depth > DEPTH_MAX) return false;
-    if (!next->away) return follow_call(worker, look, next);
-    look->at = next;
-    look->at_serial = next->serial;
-    gb_worker *at = atomic_load_explicit(&next->at, memory_order_acquire);
-    if (at != worker) probe_send(worker, look, at);
-    return false;
+    turn->watched = true; /* where it parks next must be looked at too */
+    if (!next || next->serial != turn->waits_serial) return OPEN; /* it runs, or wakes soon */
+    if (++q->steps > STEPS_MAX) return OPEN;
+    q->seen = digest(digest(q->seen, turn, turn->serial), next, next->serial);
+    if (is_suspect(worker, q, next)) return CLOSED;
+    return follow_own(worker, q, next);
 }
 
-/* A call that is here: a turn, or queued behind turns. */
-static bool follow_call(gb_worker *worker, probe *look, gb_call *call)
+/* A call that is at this worker: a turn, or queued behind turns, or on its way to another silo. */
+static outcome follow_here(gb_worker *worker, gb_question *q, gb_call *call)
 {
-    if (call->state & GB_AT_TURN) return follow_turn(worker, look, call);
-    if (!(call->state & GB_AT_QUEUED)) return false; /* on its way: it looks when it is queued */
-    struct queued before = look->queued;
-    struct queued here = {.call = call,
-                          .worker = worker,
-                          .serial = call->serial,
-                          .count = before.count + 1,
-                          .chain = call->type->options.reentrant == GB_REENTRANT_CHAIN};
+    if (call->state & GB_AT_TURN) return follow_turn(worker, q, call);
+    if (call->state & GB_AT_DOOR) worker->silo->far->ask(worker->silo->far, worker, call, q);
+    if (!(call->state & GB_AT_QUEUED)) return OPEN; /* on its way: it looks when it is queued */
+    uint64_t name = digest(0, call, call->serial);
+    if (q->stage == ADMIT && q->queued_call == name) {
+        if (admit(worker, call)) return ENDED;
+        q->stage = REFUSE;
+    }
+    gb_question before = *q;
     for (gb_call *turn = call->act->turns, *next; turn; turn = next) {
         next = turn->turn_next;
         if (turn->flags & GB_CALL_DETACHED) continue;
-        look->queued = here;
-        if (follow_turn(worker, look, turn)) return true;
+        *q = before;
+        q->seen = digest(q->seen, call, call->serial);
+        q->queued++;
+        q->queued_call = name;
+        q->chain = call->type->options.reentrant == GB_REENTRANT_CHAIN;
+        outcome out = follow_turn(worker, q, turn);
+        if (out != OPEN) return out;
     }
-    look->queued = before;
-    return false;
+    *q = before;
+    return OPEN;
+}
+
+/* The question is back at the suspect: the call if it is to go round once more, else NULL. */
+static gb_call *decide(gb_worker *worker, gb_question *q)
+{
+    gb_call *suspect = gbi_call_at(worker, q->index, q->serial);
+    if (!suspect || suspect->answered) return NULL;
+    if (q->stage == REFUSE) {
+        refuse(suspect);
+        return NULL;
+    }
+    if (q->stage == ADMIT || ++q->round > ROUNDS_MAX) return NULL;
+    if (q->travelled && q->seen != q->seen_before) {
+        q->seen_before = q->seen;
+    } else if (q->queued == 1 && q->chain) {
+        q->stage = ADMIT;
+    } else {
+        refuse(suspect);
+        return NULL;
+    }
+    q->seen = 0;
+    q->queued = q->steps = 0;
+    return suspect;
+}
+
+static void look(gb_worker *worker, gb_question *q, outcome out)
+{
+    while (out == CLOSED) {
+        gb_call *suspect = decide(worker, q);
+        if (!suspect) return;
+        out = follow_own(worker, q, suspect);
+    }
 }
 
 static void probe_run(gb_node *node, void *reader)
 {
     gb_worker *worker = reader;
-    probe look = *(probe *)node;
+    probe p = *(probe *)node;
     gb_mem_free(worker->silo->mem, node, sizeof(probe));
     if (gbi_silo_ended(worker->silo)) return;
-    if (look.stage == REFUSE) {
-        refuse(&look);
-        return;
-    }
-    if (look.stage == ADMIT) {
-        admit(worker, &look);
-        return;
-    }
-    gb_worker *at = atomic_load_explicit(&look.at->at, memory_order_acquire);
+    gb_worker *at = atomic_load_explicit(&p.at->at, memory_order_acquire);
     if (at != worker) { /* passed on meanwhile, or answered */
-        if (++look.depth < DEPTH_MAX && at != look.at->origin) probe_send(worker, &look, at);
+        if (++p.question.steps < STEPS_MAX && at != p.at->origin)
+            probe_send(worker, &p.question, at, p.at, p.at_serial);
         return;
     }
-    if (look.at->serial == look.at_serial) follow_call(worker, &look, look.at);
+    if (p.at->serial == p.at_serial)
+        look(worker, &p.question, follow_here(worker, &p.question, p.at));
+}
+
+static gb_question question_of(const gb_worker *worker, const gb_call *suspect)
+{
+    return (gb_question){.silo = self_of(worker),
+                         .worker = (uint32_t)suspect->origin->index,
+                         .index = suspect->index,
+                         .serial = suspect->serial};
 }
 
 void gbi_wait_check(gb_worker *worker, gb_call *suspect)
 {
-    gb_call *caller = suspect->caller;
-    if (!caller) return;
-    probe look = {.home = suspect->origin,
-                  .suspect = suspect,
-                  .suspect_serial = suspect->serial,
-                  .caller = caller,
-                  .caller_serial = suspect->caller_serial,
-                  .at = suspect,
-                  .at_serial = suspect->serial};
-    gb_worker *at = atomic_load_explicit(&suspect->at, memory_order_acquire);
-    if (at == worker)
-        follow_call(worker, &look, suspect);
-    else
-        probe_send(worker, &look, at);
+    if (!suspect->caller && !(suspect->way & GB_WAY_AFAR)) return;
+    gb_question q = question_of(worker, suspect);
+    look(worker, &q, follow_here(worker, &q, suspect));
 }
 
-void gbi_wait_parked(gb_call *turn)
+void gbi_wait_parked(gb_worker *worker, gb_call *turn)
 {
-    if (turn->waits->serial == turn->waits_serial) gbi_wait_check(turn->waits->origin, turn->waits);
+    gb_call *suspect = turn->waits;
+    if (suspect->serial != turn->waits_serial) return;
+    gb_question q = question_of(worker, suspect);
+    look(worker, &q, follow_own(worker, &q, suspect));
+}
+
+void gb_far_asked(gb_worker *worker, gb_call *call, const gb_question *question)
+{
+    gb_question q = *question;
+    q.travelled = true;
+    if (++q.steps > STEPS_MAX) return;
+    look(worker, &q, is_suspect(worker, &q, call) ? CLOSED : follow_own(worker, &q, call));
 }

@@ -70,10 +70,7 @@ void kit_message_make(kit_message *out, gb_mem *mem, seed *s, gb_message_kind ki
                       .id_size = 1 + (uint32_t)seed_below(s, seed_below(s, 2) ? 16 : 1024),
                       .from = make_view(s),
                       .part = (uint32_t)seed_wide(s),
-                      .last = seed_below(s, 2),
-                      .call = seed_next(s),
-                      .target = seed_next(s),
-                      .hops = (uint32_t)seed_below(s, 64)};
+                      .last = seed_below(s, 2)};
     m->has_capacity = seed_below(s, 2);
     if (m->has_capacity) {
         m->capacity = (gb_capacity){2, 5, 1000, 900, 800, "cuda", (int64_t)seed_below(s, 1000)};

@@ -4,52 +4,14 @@
 set -u
 gbrun=$1
 here=$(cd "$(dirname "$0")" && pwd)
-work=$(mktemp -d)
-pids=
-failed=0
-unset GB_CONNECT GB_CLUSTER GB_WORKERS
-end() {
-  # shellcheck disable=SC2086
-  [ -z "$pids" ] || kill -KILL $pids 2>/dev/null
-  wait
-  rm -rf "$work"
-}
-trap end EXIT
-cd "$work" || exit 1
+app=$here/app
+. "$here/silos.sh"
 
-# start NAME FLAG...: a silo; $address when it serves, and $pid.
-start() {
-  name=$1
-  shift
-  mkfifo "$name.ready"
-  "$gbrun" silo --cluster "sqlite:$work/c.db" --app "$here/app" --name "$name" --workers 2 "$@" \
-    >"$name.ready" 2>"$name.log" &
-  pid=$!
-  pids="$pids $pid"
-  read -r word address <"$name.ready" || { cat "$name.log"; exit 1; }
-  [ "$word" = ready ] || exit 1
-}
-
-# expect CODE PART COMMAND...: the exit code, and a part of what is printed anywhere.
-expect() {
-  code=$1
-  part=$2
-  shift 2
-  timeout 60 "$gbrun" "$@" >out 2>err
-  got=$?
-  if [ $got -ne "$code" ] || ! cat out err | grep -qF -- "$part"; then
-    failed=$((failed + 1))
-    echo "FAILED: gbrun $*"
-    echo "  code $got, expected $code; expected: $part"
-    cat out err
-  fi
-}
-
-start cpu --label zone=west
+start cpu --workers 2 --label zone=west
 cpu=$address cpu_pid=$pid
-start one --pretend-gpus --cpu-memory 512MB
+start one --workers 2 --pretend-gpus --cpu-memory 512MB
 one=$address one_pid=$pid
-GB_CPU_DEVICES=2 start two --pretend-gpus --cpu-memory 1GB --label rack=2,zone=east
+GB_CPU_DEVICES=2 start two --workers 2 --pretend-gpus --cpu-memory 1GB --label rack=2,zone=east
 two=$address two_pid=$pid
 
 expect 0 ok --connect "$cpu" "$here/placement.lua" cpu
@@ -57,7 +19,7 @@ expect 0 ok --connect "$one" "$here/placement.lua" one
 expect 0 ok --connect "$two" "$here/placement.lua" two
 expect 0 healthy status --connect "$cpu" --check
 mkdir empty
-start bare --app empty # it chooses no silo for types that it does not have, but asks who has them
+start bare --workers 2 --app empty # it chooses no silo for types that it does not have, but asks who has them
 for key in a b c d e f; do expect 0 '"two"' call --connect "$address" East "$key" where; done
 kill -TERM "$pid"
 wait "$pid" || { echo "FAILED: the end of bare"; failed=$((failed + 1)); }
@@ -137,14 +99,14 @@ expect 1 "labels are name=value" silo --cluster "$db" --label zone
 # Who comes over another address than the loopback calls grains, and operates nothing.
 other=$(hostname -I 2>/dev/null | tr ' ' '\n' | grep -m 1 -F .)
 if [ -n "$other" ]; then
-  start open --listen "$other:0" --cluster-open
+  start open --workers 2 --listen "$other:0" --cluster-open
   expect 0 1 call --connect "$address" Local k add 1
   expect 1 "EDENIED: silos are operated by clients on their own machine alone" \
     status --connect "$address"
 fi
 
 # A silo of the same name is this one's next life: the old one leaves.
-start cpu2 --name cpu
+start cpu2 --workers 2 --name cpu
 wait "$cpu_pid"
 [ $? -eq 1 ] || { echo "FAILED: the old silo's exit code"; failed=$((failed + 1)); }
 grep -q "has the name 'cpu'" cpu.log || { failed=$((failed + 1)); cat cpu.log; }

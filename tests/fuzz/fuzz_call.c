@@ -1,6 +1,6 @@
-/* Any bytes as a greeting, a call or an answer: refused with GB_EINVAL (a greeting of another
- * version: GB_EDENIED), or read within the bytes, and then written and read again as the same. The
- * first input byte chooses which. */
+/* Any bytes as a greeting, a call, an answer or a question: refused with GB_EINVAL (a greeting of
+ * another version: GB_EDENIED), or read within the bytes, and then written and read again as the
+ * same. The first input byte chooses which. */
 #include "fuzz.h"
 
 #include "base/check.h"
@@ -80,16 +80,33 @@ static void look_at_answer(gb_buf *out, const uint8_t *data, size_t size)
         GB_CHECK(a.size == b.size && (a.size == 0 || memcmp(a.bytes, b.bytes, a.size) == 0));
 }
 
+static void look_at_question(gb_buf *out, const uint8_t *data, size_t size)
+{
+    gb_ask_frame a, b;
+    int rc = gb_ask_frame_decode(&a, data, size);
+    GB_CHECK(rc == 0 || rc == GB_EINVAL);
+    if (rc < 0) return;
+    GB_CHECK(a.question.stage <= 2 && !a.question.travelled);
+    GB_CHECK(gb_ask_frame_encode(out, &a) == 0);
+    GB_CHECK(gb_ask_frame_decode(&b, out->data, out->size) == 0);
+    const gb_question *p = &a.question, *q = &b.question;
+    GB_CHECK(a.number == b.number && p->silo == q->silo && p->worker == q->worker);
+    GB_CHECK(p->index == q->index && p->serial == q->serial && p->stage == q->stage);
+    GB_CHECK(p->round == q->round && p->steps == q->steps && p->seen == q->seen);
+    GB_CHECK(p->seen_before == q->seen_before && p->queued_call == q->queued_call);
+    GB_CHECK(p->queued == q->queued && p->chain == q->chain);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const looks[])(gb_buf *, const uint8_t *, size_t) = {look_at_hello, look_at_call,
-                                                                       look_at_answer};
+    static void (*const looks[])(gb_buf *, const uint8_t *, size_t) = {
+        look_at_hello, look_at_call, look_at_answer, look_at_question};
     if (size == 0) return 0;
     gb_mem mem;
     gb_buf out;
     gb_mem_init(&mem, "fuzz", NULL, 0);
     gb_buf_init(&out, &mem);
-    looks[data[0] % 3](&out, data + 1, size - 1);
+    looks[data[0] % 4](&out, data + 1, size - 1);
     gb_buf_fini(&out);
     gb_mem_fini(&mem);
     return 0;
@@ -133,11 +150,29 @@ static void sample_answer(seed *s, gb_buf *out)
     gb_answer_frame_encode(out, &f);
 }
 
+static void sample_question(seed *s, gb_buf *out)
+{
+    gb_ask_frame f = {.number = seed_wide(s),
+                      .question = {.silo = seed_wide(s),
+                                   .worker = (uint32_t)seed_below(s, 256),
+                                   .index = (uint32_t)seed_wide(s),
+                                   .serial = (uint32_t)seed_wide(s),
+                                   .stage = (uint32_t)seed_below(s, 3),
+                                   .round = (uint32_t)seed_below(s, 5),
+                                   .steps = (uint32_t)seed_below(s, 1000),
+                                   .seen = seed_next(s),
+                                   .seen_before = seed_next(s),
+                                   .queued_call = seed_next(s),
+                                   .queued = (uint32_t)seed_below(s, 9),
+                                   .chain = seed_below(s, 2)}};
+    gb_ask_frame_encode(out, &f);
+}
+
 size_t fuzz_sample(seed *s, uint8_t *out, size_t room)
 {
     gb_mem mem;
     gb_buf buf;
-    uint8_t which = (uint8_t)seed_below(s, 3);
+    uint8_t which = (uint8_t)seed_below(s, 4);
     gb_hello hello = {.role = (gb_link_role)(1 + seed_below(s, 3)),
                       .silo = seed_wide(s),
                       .to = seed_wide(s),
@@ -150,6 +185,8 @@ size_t fuzz_sample(seed *s, uint8_t *out, size_t room)
         gb_hello_encode(&buf, &hello);
     else if (which == 1)
         sample_call(s, &buf);
+    else if (which == 3)
+        sample_question(s, &buf);
     else
         sample_answer(s, &buf);
     size_t size = buf.size < room ? buf.size : room;

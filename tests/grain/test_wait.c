@@ -200,6 +200,38 @@ static void test_async_later(void **unused)
     each_count(async_later, "grain.wait async");
 }
 
+/* While it is looked at, the turn that others wait for is parked on something else; only then does
+ * it come to wait for the call that is part of the circle, which is neither new nor in a queue. */
+static void waits_for_another(int workers, uint64_t number)
+{
+    kit k;
+    kit_ask ask;
+    kit_open(&k, workers, number);
+    define(&k, 0, GB_REENTRANT_NO);
+    kit_prog one = {0}, back = {0}, parks = {0}, prog = {0};
+    kit_add(&one, 1);
+    kit_call(&back, to(0, 1), &one);
+    kit_must(&back);
+    kit_park(&parks, 0);
+    kit_async(&prog, 0, to(0, 2), &back);
+    kit_call(&prog, to(0, 3), &parks);
+    kit_await(&prog, 0);
+    kit_must(&prog);
+    kit_ask_at(&k, &ask, (int)(number % (uint64_t)workers), to(0, 1), &prog);
+    kit_settle(&k);
+    assert_int_equal(ask.done, 0);
+    kit_wake(&k, 0);
+    kit_settle(&k);
+    assert_int_equal(ask.done, 1);
+    assert_int_equal(ask.rc, GB_EDEADLOCK);
+    finish(&k);
+}
+
+static void test_waits_for_another(void **unused)
+{
+    each_count(waits_for_another, "grain.wait another");
+}
+
 /* A circle through hooks: what starts or ends admits nobody, also where chains are admitted. */
 static void hooks(int workers, uint64_t number)
 {
@@ -418,6 +450,7 @@ int main(void)
         cmocka_unit_test(test_admitted),
         cmocka_unit_test(test_chain_is_not_yes),
         cmocka_unit_test(test_async_later),
+        cmocka_unit_test(test_waits_for_another),
         cmocka_unit_test(test_hooks),
         cmocka_unit_test(test_no_probe),
         cmocka_unit_test(test_graphs),

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Three real silos: what crosses links between them. between.sh GBRUN
+set -u
+gbrun=$1
+here=$(cd "$(dirname "$0")" && pwd)
+app=$here/between
+. "$here/silos.sh"
+
+start a --workers 2 --label zone=a
+a=$address
+start b --workers 3 --label zone=b
+start c --workers 1 --label zone=c
+expect 0 ok --connect "$a" "$here/between.lua" a
+expect 0 ok --connect "$address" "$here/between.lua" c
+exit $failed
