@@ -176,12 +176,10 @@ local function finalize(a)
   if a.gb_block ~= nil then api.release(room, a, FREED) end
 end
 
-local function handle_of(kind)
-  local ct = handles[kind.id]
-  if ct then return ct end
+local function define(kind)
   -- Fields have a prefix so that a.count or a.data is an unknown method and not a way around the
   -- checks.
-  ct = typeof("struct { union { $ *gb_data; int32_t *gb_bits; }; int64_t gb_count; "
+  local ct = typeof("struct { union { $ *gb_data; int32_t *gb_bits; }; int64_t gb_count; "
     .. "gb_lua_block *gb_block; uint32_t gb_type, gb_flags; }", kind.ct)
   local write = write_real
   if kind.fields then write = write_fields(kind.ct)
@@ -207,10 +205,12 @@ local function handle_of(kind)
   end
   return ct
 end
-types.on_define = handle_of
+types.on_define = define
 
+-- Compiles, which a function that makes closures does not.
 local function fresh(kind)
-  local a = handle_of(kind)()
+  local ct = handles[kind.id] or define(kind)
+  local a = ct()
   a.gb_type = kind.id
   return a
 end

@@ -9,13 +9,14 @@ local array = require "gb.array"
 local buffer = require "gb.buffer"
 local catalog = require "gb.catalog"
 local faults = require "gb.faults"
+local run_list = require("gb.kernels").run_list
+local lanes_of = require "gb.batch_lanes"
 require "gb.future" -- the methods of what start() gives
 
 local M = {}
 local copy, fill = ffi.copy, ffi.fill
+local new_table = require "table.new"
 
-local LANES = 4
-local USABLE = 0.8 -- of the device's free memory, all micro-batches together
 local MICRO_BATCH = 10000
 local SPLITS_MAX = 100
 
@@ -24,8 +25,11 @@ local SPLITS_MAX = 100
 local known_hints = { device = true, high_priority = true, max_micro_batch = true,
   persistent = true, prefer_gpu = true, required = true, timeout = true }
 
---- The hints of execute, checked: a table of its own. Raises at a level.
+local no_hints -- what nil stands for
+
+--- The hints of execute, checked: a table that nobody changes. Raises at a level.
 function M.check_hints(hints, level)
+  if hints == nil and no_hints then return no_hints end
   near.check_options("execute", hints, known_hints, level + 1)
   hints = hints or {}
   for _, name in ipairs { "high_priority", "persistent", "prefer_gpu", "required" } do
@@ -43,6 +47,7 @@ function M.check_hints(hints, level)
     high_priority = hints.high_priority,
     timeout = units.seconds(hints.timeout or "5m", "timeout") }
 end
+no_hints = M.check_hints({}, 1)
 
 -- ---- items ----
 
@@ -81,150 +86,59 @@ function M.put(all, at, item, side)
   return why
 end
 
--- The items as one array, and those that cannot be items.
-local function items_array(items, side)
-  local per, kind = side.count, side.kind
-  if array.is_array(items) then
-    if items.gb_block == nil then return nil, "the items were freed or moved" end
-    local own = array.kind_of(items)
-    if own ~= kind then
-      return nil, ("the items are %s array, the kernel takes %s"):format(own.name, kind.name)
-    end
-    if #items % per ~= 0 then
-      return nil, ("%d elements are no whole number of items of %d"):format(#items, per)
-    end
-    return items, {}, #items / per
+-- Arrays for a list's items and results wait here for the next list of the kernel, all zero, unless
+-- memory is collected meanwhile.
+local weak = { __mode = "v" }
+
+local function take_array(side, count)
+  local spare = side.spare
+  local own = spare and spare.array
+  if own and spare.count >= count then
+    spare.array = nil
+    return own
   end
-  if type(items) ~= "table" then
-    return nil, ("the items are a list or an array, got %s"):format(type(items))
-  end
-  local n, failed = #items, {}
-  local all, message, code = array.make(kind, n * per)
-  if not all then return nil, message, nil, code end
+  return array.make(side.kind, count)
+end
+
+local function give_array(side, all, count)
+  local spare = side.spare or setmetatable({ count = 0 }, weak)
+  side.spare = spare
+  if spare.array and spare.count >= #all then return end
+  fill(all.gb_data, count * side.kind.size)
+  spare.array, spare.count = all, #all
+end
+
+-- The items of a list in an array, and those that cannot be items.
+local function from_list(list, n, side)
+  local failed, per = {}, side.count
+  local all, message, code = take_array(side, n * per)
+  if not all then return nil, message, code end
+  local set, data = side.kind.set, all.gb_data
   for i = 1, n do
-    local why = M.put(all, i - 1, items[i], side)
+    local good, why
+    if per == 1 then
+      good, why = set(list[i])
+      if not why then data[i - 1] = good end
+    else
+      why = M.put(all, i - 1, list[i], side)
+    end
     if why then failed[#failed + 1] = { first = i, last = i, message = why, code = "EINVAL" } end
   end
-  return all, failed, n
+  return all, failed
 end
 
--- ---- memory ----
-
--- Items in one micro-batch and how many run at once: all of them together fit the usable bytes.
-local function cut(run, usable, n)
-  local most = math.min(run.hints.max_micro_batch, n)
-  if n <= most and n * run.bytes <= usable then return n, 1 end
-  local lanes = math.min(LANES, math.floor(usable / run.bytes))
-  return math.max(1, math.min(most, math.floor(usable / lanes / run.bytes))), lanes
-end
-
--- The bytes that a batch may take. When that is not even one item's, state of resident grains that
--- is not in use goes first.
-local function usable_bytes(run)
-  local device = run.device
-  local function look()
-    local free = core.device_memory(device)
-    if run.bytes <= USABLE * free then return USABLE * free end
-    return nil, ("one item needs %.0f bytes on the device, and %.0f of its %.0f free bytes may be "
-      .. "used"):format(run.bytes, USABLE * free, free), "ENOMEM"
+-- How many items an array holds; nil and what is wrong with it.
+local function count_of(items, side)
+  local per, kind = side.count, side.kind
+  if items.gb_block == nil then return nil, "the items were freed or moved" end
+  local own = array.kind_of(items)
+  if own ~= kind then
+    return nil, ("the items are %s array, the kernel takes %s"):format(own.name, kind.name)
   end
-  local usable = look()
-  if usable then return usable end
-  local message, code
-  usable, message, code = require("gb.resident").with_room(device, run.bytes / USABLE, 0, look)
-  return usable, message, code
-end
-
-local function free_lanes(lanes)
-  for _, lane in ipairs(lanes) do
-    if lane.queue then lane.queue:close() end
-    for _, side in ipairs { "item", "result" } do
-      if lane[side] then lane[side]:free() end
-    end
+  if #items % per ~= 0 then
+    return nil, ("%d elements are no whole number of items of %d"):format(#items, per)
   end
-end
-
-local function open_buffer(run, side, size, reserved)
-  local kind, count = side.kind, size * side.count
-  return core.buffer_new(kind.id, count * kind.size, count, run.device, "device", reserved)
-end
-
--- One queue, and where kernels do not work in host memory its buffers. The caller frees lane.
-local function open_lane(run, lane, size, reserved)
-  local layout, message, code = run.found.layout
-  lane.queue, message, code = core.queue_new(run.device, run.hints.high_priority)
-  if not lane.queue then return nil, message, code end
-  if run.in_place then return true end
-  lane.item, message, code = open_buffer(run, layout.item, size, reserved)
-  if lane.item and not layout.in_place then
-    lane.result, message, code = open_buffer(run, layout.result, size, reserved)
-  end
-  if code then return nil, message, code end
-  return true
-end
-
--- All lanes out of one reservation, or none.
-local function open_all(run, size, count)
-  local lanes, reserved, ok, message, code = {}, nil, true, nil, nil
-  if not run.in_place then
-    reserved, message, code = core.reserve(run.device, size * count * run.bytes)
-    if not reserved then return nil, message, code end
-  end
-  for i = 1, count do
-    lanes[i] = {}
-    ok, message, code = open_lane(run, lanes[i], size, reserved)
-    if not ok then break end
-  end
-  if reserved then core.reserve_end(reserved) end -- the buffers have taken theirs
-  if ok then return lanes end
-  free_lanes(lanes)
-  return nil, message, code
-end
-
--- Everything is there before anything runs. Less memory than was said to be free (others may have
--- been quicker) makes smaller micro-batches.
-local function open_lanes(run, n)
-  local usable, message, code = math.huge
-  if not run.in_place then
-    usable, message, code = usable_bytes(run)
-    if not usable then return nil, message, code end
-  end
-  local size, count = cut(run, usable, n)
-  while true do
-    local lanes
-    lanes, message, code = open_all(run, size, math.min(count, math.ceil(n / size)))
-    if lanes then return lanes, size end
-    if code ~= "ENOMEM" or size == 1 and count == 1 then return nil, message, code end
-    if size > 1 then size = math.floor(size / 2) else count = 1 end
-  end
-end
-
--- With persistent = true they are kept for the next batch of the same kernel on the device.
-local kept = {}
-
-local function lanes_key(run)
-  return run.entry.key .. "\0" .. run.device .. (run.hints.high_priority and "!" or "")
-end
-
-local function take_lanes(run, n)
-  local key = lanes_key(run)
-  local own = run.hints.persistent and kept[key]
-  if own then kept[key] = nil end
-  if own and (own.lanes[1].item and core.buffer_lost(own.lanes[1].item)
-    or own.size * #own.lanes < math.min(n, run.hints.max_micro_batch)
-    or own.size > run.hints.max_micro_batch) then
-    free_lanes(own.lanes)
-    own = nil
-  end
-  if own then return own.lanes, own.size end
-  return open_lanes(run, n)
-end
-
-local function give_lanes(run, lanes, size, good)
-  if not run.hints.persistent or not good then return free_lanes(lanes) end
-  local key = lanes_key(run)
-  if kept[key] then free_lanes(kept[key].lanes) end
-  kept[key] = { lanes = lanes, size = size }
+  return #items / per
 end
 
 -- ---- running ----
@@ -240,10 +154,12 @@ local function arguments(run, from, to, count)
 end
 
 -- One launch in host memory, on the caller's own queue: small batches cost little more than that.
-local function run_whole(run, n)
-  local args = arguments(run, run.items, run.results, n)
-  return run.found.kernel:run({ threads = n, timeout = run.hints.timeout },
-    unpack(args, 1, run.found.layout.n))
+local function run_whole(run)
+  local kernel, count, n = run.found.kernel, run.found.layout.n, run.n
+  local args, timeout = arguments(run, run.items, run.results, n), run.hints.timeout
+  local ok, message, code = run_list(kernel, n, args, count, timeout)
+  if ok or code then return ok, message, code end
+  return kernel:run({ threads = n, timeout = timeout }, unpack(args, 1, count))
 end
 
 -- The futures of items first .. first + count - 1 (from 0) on a lane, in the order of its queue.
@@ -271,6 +187,7 @@ local function finish(run, futures)
     local left = run.deadline - core.monotonic()
     local ok, own, own_code = future:await(math.max(left, 0))
     if not ok and not code then message, code = own, own_code end
+    if own_code == "ETIMEDOUT" then run.late = true end -- it may run on
   end
   return code == nil, message, code
 end
@@ -320,16 +237,16 @@ local function run_all(run, lanes, size, n)
 end
 
 -- true; nil, message, code. Raises when the kernel does not take the values of args.
-local function run_items(run, n)
-  local message, code
-  if run.in_place and n <= run.hints.max_micro_batch and run.here then
+local function run_items(run)
+  local n, message, code = run.n, nil, nil
+  if run.in_place and run.here and n <= run.hints.max_micro_batch then
     local ok
     run.micro_batches = 1
-    ok, message, code = run_whole(run, n)
+    ok, message, code = run_whole(run)
     if ok then return true end
     if code ~= "ETRAP" and code ~= "ENOMEM" then return nil, message, code end
   end
-  local lanes, size, why = take_lanes(run, n)
+  local lanes, size, why = lanes_of.take(run, n)
   if not lanes then return nil, size, why end
   local calm, ok
   if code then
@@ -338,22 +255,21 @@ local function run_items(run, n)
   else
     calm, ok, message, code = pcall(run_all, run, lanes, size, n)
   end
-  give_lanes(run, lanes, size, calm and ok)
+  lanes_of.give(run, lanes, size, calm and ok)
   if not calm then error(ok, 0) end
   return ok, message, code
 end
 
 -- ---- results ----
 
-local function as_list(run, n)
-  local layout, out = run.found.layout, {}
-  local side = layout.in_place and layout.item or layout.result
-  for i = 1, n do
-    if side.count == 1 then
-      out[i] = run.results[i - 1]
-    else
-      out[i] = run.results:view((i - 1) * side.count, side.count)
-    end
+local function as_list(run)
+  local layout, n = run.found.layout, run.n
+  local side, results = layout.in_place and layout.item or layout.result, run.results
+  local out, per = new_table(n, 0), side.count
+  if per == 1 then
+    for i = 1, n do out[i] = results[i - 1] end
+  else
+    for i = 1, n do out[i] = results:view((i - 1) * per, per) end
   end
   for _, one in ipairs(run.failed) do
     for i = one.first, one.last do out[i] = false end
@@ -371,39 +287,55 @@ function M.summary(failed, n)
   return ("%s: %s (%d of %d items failed)"):format(where, first.message, items, n), first.code
 end
 
--- On one device: what M.run gives.
-local function run_on(device, found, entry, items, hints, deadline)
-  local layout = found.layout
-  local run = { entry = entry, found = found, hints = hints, splits = 0, micro_batches = 0,
-    deadline = deadline, device = device, in_place = core.device_in_place(device),
-    here = device == core.device_here() and not hints.high_priority }
-  local n, message, code
-  run.items, run.failed, n, code = items_array(items, layout.item)
-  if not run.items then
-    if code then return nil, run.failed, code end
-    return false, run.failed
+-- The arrays of items and results: true; false, message: misuse; nil, message, code.
+local function open_arrays(run)
+  local given, layout, message, code = run.given, run.found.layout, nil, nil
+  local list = not run.is_array
+  if list then
+    run.items, message, code = from_list(given, run.n, layout.item)
+    if not run.items then return nil, message, code end
+    run.failed = message
   end
-  run.bytes = layout.item.count * layout.item.kind.size
   if layout.in_place then
     -- what the caller gave stays as it is
-    run.results, message, code = run.items, nil, nil
-    if array.is_array(items) then run.results, message, code = items:copy() end
+    run.results = run.items
+    if not list then run.results, message, code = given:copy() end
     run.items = run.results
+  elseif list and layout.lends then
+    run.results, message, code = take_array(layout.result, run.n * layout.result.count)
   else
-    run.bytes = run.bytes + layout.result.count * layout.result.kind.size
-    run.results, message, code = array.make(layout.result.kind, n * layout.result.count)
+    run.results, message, code = array.make(layout.result.kind, run.n * layout.result.count)
   end
   if not run.results then return nil, message, code end
-  if n > 0 then
-    local calm, ok
-    calm, ok, message, code = pcall(run_items, run, n)
+  return true
+end
+
+-- The results as the caller wants them, and the arrays back unless something still runs on them.
+local function close_arrays(run)
+  if run.is_array then return run.results end
+  local out, layout = as_list(run), run.found.layout
+  if run.late then return out end
+  if not layout.in_place then give_array(layout.item, run.items, run.n * layout.item.count) end
+  if layout.lends then give_array(layout.result, run.results, run.n * layout.result.count) end
+  return out
+end
+
+-- On one device: what M.run gives.
+local function run_on(device, run)
+  run.device, run.in_place = device, core.device_in_place(device)
+  run.here = device == core.device_here() and not run.hints.high_priority
+  run.failed, run.splits, run.micro_batches = {}, 0, 0
+  local ok, message, code = open_arrays(run)
+  if not ok then return nil, message, code end
+  if run.n > 0 then
+    local calm
+    calm, ok, message, code = pcall(run_items, run)
     if not calm then -- what the kernel does not take: the values of args
       return false, (tostring(ok):gsub("^[^ ]+%.lua:%d+: ", ""))
     end
     if not ok then return nil, message, code end
   end
-  local out = array.is_array(items) and run.results or as_list(run, n)
-  return out, run.failed, n, run.micro_batches
+  return close_arrays(run), run.failed, run.n, run.micro_batches
 end
 
 --- Runs an entry of the catalog over items, with checked hints: results, failures, n and how many
@@ -412,12 +344,26 @@ end
 function M.run(entry, items, hints)
   local found, message, code = catalog.open(entry)
   if not found then return nil, message, code end
-  local deadline = core.monotonic() + hints.timeout
-  return faults.guard(found.kernel.gb_number, function()
-    return faults.over_devices(hints, function(device)
-      return run_on(device, found, entry, items, hints, deadline)
-    end)
-  end)
+  local layout, n = found.layout, nil
+  local is_array = array.is_array(items)
+  if is_array then
+    n, message = count_of(items, layout.item)
+    if not n then return false, message end
+  elseif type(items) ~= "table" then
+    return false, ("the items are a list or an array, got %s"):format(type(items))
+  end
+  local number = found.kernel.gb_number
+  local ticket
+  ticket, message, code = faults.begin(number)
+  if not ticket then return nil, message, code end
+  local out, failed, micro
+  out, failed, n, micro = faults.over_devices(hints, run_on, { entry = entry, found = found,
+    hints = hints, given = items, is_array = is_array, n = n or #items, bytes = layout.bytes,
+    deadline = core.monotonic() + hints.timeout, device = false, in_place = false, here = false,
+    items = is_array and items, results = false, failed = false, splits = 0, micro_batches = 0,
+    late = false })
+  faults.finish(number, ticket, out, failed, n)
+  return out, failed, n, micro
 end
 
 --- For a pipeline on another worker: the results, or nil, message, code.

@@ -177,14 +177,15 @@ local function layout_of(K, kernel, entry)
     layout[side].kind = kind
     layout[side].count = entry[side .. "_count"]
   end
+  local item, result = layout.item, layout.result
+  layout.bytes = item.count * item.kind.size
+    + (layout.in_place and 0 or result.count * result.kind.size)
+  -- in a list of numbers nothing of the array of results is left
+  layout.lends = result.count == 1 and not result.kind.fields
   return layout
 end
 
---- The kernel of an entry and how its parameters are filled: { kernel =, layout = }; nil, message,
---- code.
-function M.open(entry)
-  local found = opened[entry.key]
-  if found then return found end
+local function open(entry)
   local K, message, code = kernels.kernels { file = entry.path, source = entry.source,
     name = entry.source and (entry.name or entry.id) or nil, options = entry.options,
     include = entry.include, instances = entry.instances }
@@ -197,6 +198,14 @@ function M.open(entry)
   faults.only_batches(kernel)
   opened[entry.key] = { K = K, kernel = kernel, layout = layout }
   return opened[entry.key]
+end
+
+--- The kernel of an entry and how its parameters are filled: { kernel =, layout = }; nil, message,
+--- code. Compiles, which a function that makes closures does not.
+function M.open(entry)
+  local found = opened[entry.key]
+  if found then return found end
+  return open(entry)
 end
 
 return M

@@ -253,13 +253,14 @@ local function score_of(index)
 end
 M.score = score_of
 
+local device_count = core.device_count()
 local function cpu_at(index) return require("gb.buffer").cpus()[index] end
 
 -- The best other device: a GPU, or a cpu device where the wanted one is a cpu device or the caller
 -- takes that. tried (or nil): those that are out of question too.
 local function instead_of(wanted, cpu_too, tried)
   local best, best_score
-  for i = 0, core.device_count() - 1 do
+  for i = 0, device_count - 1 do
     local cpu = cpu_at(i)
     local out = i == wanted or tried and tried[i]
     local score = not out and (not cpu or cpu_too or cpu_at(wanted)) and M.usable(i)
@@ -364,7 +365,7 @@ local moves = { ELOST = true, EDEVICE = true }
 local function pick(hints, tried, cpu_only)
   local wants_cpu = hints.prefer_gpu == false and not hints.required
   local here, best, best_class, best_score = core.device_here(), nil, -1, nil
-  for i = 0, core.device_count() - 1 do
+  for i = 0, device_count - 1 do
     local cpu = cpu_at(i)
     local out = tried and tried[i] or cpu and hints.required or cpu_only and not cpu
     local class = hints.device == i and 4 or cpu == wants_cpu and 2 or 0
@@ -385,7 +386,7 @@ end
 local function none_left(hints, last)
   if last then return unpack(last, 1, last.n) end
   if hints.required then
-    for i = 0, core.device_count() - 1 do
+    for i = 0, device_count - 1 do
       if not cpu_at(i) then return nil, "a GPU is required, and none is in order", "ELOST" end
     end
     return nil, "a GPU is required and there is none", "ENOGPU"
@@ -393,11 +394,9 @@ local function none_left(hints, last)
   return nil, "no device is in order", "EDEVICE"
 end
 
-local function pack(...) return { n = select("#", ...), ... } end
-
---- fn(index) on the best device for the hints; where the device fails (not the work), again on the
---- next one: fn changes nothing that it reads.
-function M.over_devices(hints, fn)
+--- fn(index, arg), which gives at most four values, on the best device for the hints; where the
+--- device fails (not the work), again on the next one: fn changes nothing that it reads.
+function M.over_devices(hints, fn, arg)
   if hints.required and hints.device and cpu_at(hints.device) then
     return nil, ("a GPU is required and device %d is none"):format(hints.device), "ENOGPU"
   end
@@ -405,43 +404,41 @@ function M.over_devices(hints, fn)
   while true do
     local index = pick(hints, tried, cpu_only)
     if not index then return none_left(hints, last) end
-    local out = pack(fn(index))
-    local code = out[1] == nil and out[3]
-    if not moves[code] then return unpack(out, 1, out.n) end
+    local out, message, code, more = fn(index, arg)
+    if out ~= nil or not moves[code] then return out, message, code, more end
     -- what lost this device would lose the next one too; on the CPU a trap is only a trap
     local blame_now = core.device_info(index).blame
     if code == "ELOST" and (blame_now == "kernel" or blame_now == "bound") then cpu_only = true end
-    tried, last = tried or {}, out
+    tried, last = tried or {}, { out, message, code, more, n = 4 }
     tried[index] = true
     device_at(index).counts.moved = device_at(index).counts.moved + 1
   end
 end
 
---- The launches of this kernel are batches, which M.guard counts.
+--- The launches of this kernel are batches, which M.begin and M.finish count.
 function M.only_batches(kernel)
   core.kernel_quiet(kernel.gb_handle)
   rawset(kernel, "gb_quiet", true)
 end
 
---- Runs fn(), a whole batch of a kernel, unless the kernel's breaker is open. It counts as failed
---- when all of it trapped: fn gives results, failures, n, or nil, message, code.
-function M.guard(number, fn)
-  local own = kernel_at(number).breaker
-  local ticket, message, code = own:begin()
-  if not ticket then return nil, message, code end
-  local out = pack(fn())
-  local bad, good = false, out[1] and true
-  if out[1] then
+--- May a batch of this kernel begin: a ticket for finish; nil, message, code while its breaker is
+--- open.
+function M.begin(number) return kernel_at(number).breaker:begin() end
+
+--- It gave results, failures, n; nil, message, code; or false: misuse. It counts as failed when all
+--- of it trapped, and not at all when something else than the kernel failed.
+function M.finish(number, ticket, out, failed, n)
+  local own, bad = kernel_at(number).breaker, nil
+  if out then
     local items = 0
-    for _, one in ipairs(out[2]) do
+    for _, one in ipairs(failed) do
       if one.code == "ETRAP" then items = items + one.last - one.first + 1 end
     end
-    bad = items > 0 and items == out[3]
-  elseif out[1] == nil then
-    bad = out[3] == "ETRAP" or out[3] == "ELOST" and out[2]:find("kernel '", 1, true) ~= nil
+    bad = items > 0 and items == n
+  elseif out == nil then
+    bad = n == "ETRAP" or n == "ELOST" and failed:find("kernel '", 1, true) ~= nil or nil
   end
-  if bad or good then own:finish(ticket, not bad) else own:forget(ticket) end
-  return unpack(out, 1, out.n)
+  if bad == nil then own:forget(ticket) else own:finish(ticket, not bad) end
 end
 
 -- ---- gb.resilience ----

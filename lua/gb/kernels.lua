@@ -131,6 +131,19 @@ local function check_self(kernel, name)
   end
 end
 
+-- The end of what launch_start gave: true; nil, message, code.
+local function await(kernel, timeout, future, message, code)
+  if future == true then return true end
+  if not future then return nil, message, code end
+  local ok
+  ok, message, code = core.await(future, timeout)
+  if ok then return true end
+  if code == "ETIMEDOUT" then
+    message = ("kernel '%s' did not end within its timeout; it runs on"):format(kernel.name)
+  end
+  return nil, message, code
+end
+
 --- Runs the kernel and waits: true, or nil, message, code. The shape is a number of threads (in
 --- blocks of 256), or { threads = n | { w, h, d }, block = } or { grid =, block = } with shared
 --- (bytes), queue, timeout (the caller is free then, the kernel runs on) and bound (a kernel that
@@ -150,18 +163,16 @@ function kernel_methods.run(kernel, shape, ...)
     end
     if not ok then return nil, message, code end
   end
-  if timeout then
-    local future, message, code = core.launch_async_inner(handle, shape, ...)
-    if not future then return nil, message, code end
-    local ok
-    ok, message, code = future:await(timeout)
-    if ok then return true end
-    if code == "ETIMEDOUT" then
-      message = ("kernel '%s' did not end within its timeout; it runs on"):format(kernel.name)
-    end
-    return nil, message, code
-  end
+  if timeout then return await(kernel, timeout, core.launch_start(handle, shape, ...)) end
   return core.launch(handle, shape, ...)
+end
+
+--- kernel:run({ threads = n, timeout = }, unpack(args, 1, count)); nothing when the kernel is to be
+--- loaded first or something is out of order. Compiles.
+function M.run_list(kernel, n, args, count, timeout)
+  local handle = kernel.gb_handle
+  if core.launch_device(handle, n) then return end
+  return await(kernel, timeout, core.launch_list(handle, n, args, count))
 end
 
 --- Starts the kernel: a future.

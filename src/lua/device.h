@@ -10,6 +10,7 @@ enum {
     GBL_LANES = 32,          /* queues per device that grains share */
     GBL_ARGS_MAX = 64,       /* parameters of one kernel */
     GBL_VALUES_BYTES = 4096, /* all parameters of a kernel together: CUDA's own bound */
+    GBL_ERROR_VALUES = 3,    /* what gbl_push_error pushes */
 };
 
 /* The queue of one grain, as long as something of it is under way; then another grain may have it.
@@ -102,9 +103,11 @@ int gbl_job_lane(const gbl_job *job); /* which of the device's lanes it has; -1:
 /* Notes a failure of a command: later ones are pointless, but what was queued must end first. */
 void gbl_job_fail(gbl_job *job, int rc);
 
-/* Ends a C function: waits until all that was queued has ended (or gives a future). The job is
- * gone afterwards. Errors come as nil, message, code. */
-int gbl_job_finish(lua_State *L, gbl_job *job, bool future);
+/* Ends a C function: waits until all that was queued has ended. The job is gone afterwards. Errors
+ * come as nil, message, code. */
+int gbl_job_finish(lua_State *L, gbl_job *job, bool future); /* future: gives one instead */
+/* The results when all of it has ended by now, a future when it has not. */
+int gbl_job_start(lua_State *L, gbl_job *job);
 
 /* ---- fault.c: what lua/gb/faults.lua decides on ---- */
 

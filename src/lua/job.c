@@ -227,20 +227,39 @@ static void job_strand(gbl_job *job)
     gbl_devices_unref(job->room); /* the list is the room's own */
 }
 
-int gbl_job_finish(lua_State *L, gbl_job *job, bool future)
+/* The wait for a job's end, and how that began; NULL: an error was pushed. */
+static gbl_wait *job_wait(lua_State *L, gbl_job *job, int *started)
 {
     gbl_wait *wait = gbl_wait_new(L);
     if (!wait) {
         job_strand(job);
-        return gbl_push_error(L, GB_ENOMEM, gb_err_detail());
+        gbl_push_error(L, GB_ENOMEM, gb_err_detail());
+        return NULL;
     }
-    int started = gb_queue_signal(job->queue, &wait->op);
-    if (started == GB_ENOMEM && gb_device_queue_depth(job->device->device) > 0) {
+    *started = gb_queue_signal(job->queue, &wait->op);
+    if (*started == GB_ENOMEM && gb_device_queue_depth(job->device->device) > 0) {
         job_strand(job);
     } else {
         wait->user = job;
         wait->results = job_results;
         wait->drop = job_drop;
     }
+    return wait;
+}
+
+int gbl_job_finish(lua_State *L, gbl_job *job, bool future)
+{
+    int started;
+    gbl_wait *wait = job_wait(L, job, &started);
+    if (!wait) return GBL_ERROR_VALUES;
     return future ? gbl_wait_future(L, wait, started) : gbl_wait_finish(L, wait, started);
+}
+
+int gbl_job_start(lua_State *L, gbl_job *job)
+{
+    int started;
+    gbl_wait *wait = job_wait(L, job, &started);
+    if (!wait) return GBL_ERROR_VALUES;
+    return started == GB_OP_PENDING ? gbl_wait_future(L, wait, started)
+                                    : gbl_wait_finish(L, wait, started);
 }

@@ -342,7 +342,9 @@ static void note_launch(lua_State *L, gbl_job *job, const gbl_kernel *handle, bo
     gbl_tally_add(&room->kernels[handle->number], state->worker->now);
 }
 
-static int launch_with(lua_State *L, bool future, int level)
+/* Queues the launch and notes it: the job, or NULL with an error pushed. level: of the user's line.
+ */
+static gbl_job *launch_job(lua_State *L, int level)
 {
     gbl_kernel *handle = gbl_check_kernel(L);
     gbl_devices *room = gbl_devices_of(L);
@@ -356,14 +358,14 @@ static int launch_with(lua_State *L, bool future, int level)
     w.level = level;
     w.first = GBL_FIRST_ARGUMENT;
     w.bound = &handle->at[device];
-    if (!w.bound->module) return luaL_error(L, "the kernel is not loaded on device %d", device);
+    if (!w.bound->module) luaL_error(L, "the kernel is not loaded on device %d", device);
     bool any = gbl_check_shape(&w, &room->at[device], &launch);
     gbl_check_arguments(&w);
     check_devices(&w, device, queue);
 
     gbl_job *job;
     int rc = gbl_job_new(&job, L, room, &room->at[device], queue ? queue->queue : NULL);
-    if (rc < 0) return gbl_push_error(L, rc, gb_err_detail());
+    if (rc < 0) return gbl_push_error(L, rc, gb_err_detail()), NULL;
     job->module = gb_module_ref(w.bound->module);
     note_launch(L, job, handle, queue != NULL);
     bool host = false;
@@ -381,25 +383,41 @@ static int launch_with(lua_State *L, bool future, int level)
                                                 : run_in_place(&w, job, &launch);
         if (rc < 0) gbl_job_fail(job, rc);
     }
-    return gbl_job_finish(L, job, future);
+    return job;
 }
 
 /* launch(kernel, shape, arguments...): true, or nil, message, code. Waits. Called by a tail call,
  * so that level 1 is the user's line. */
 static int launch_run(lua_State *L)
 {
-    return launch_with(L, false, 1);
+    gbl_job *job = launch_job(L, 1);
+    return job ? gbl_job_finish(L, job, false) : GBL_ERROR_VALUES;
 }
 
+/* The same, and a future. */
 static int launch_async(lua_State *L)
 {
-    return launch_with(L, true, 1);
+    gbl_job *job = launch_job(L, 1);
+    return job ? gbl_job_finish(L, job, true) : GBL_ERROR_VALUES;
 }
 
-/* The same from within one Lua function of ours. */
-static int launch_async_inner(lua_State *L)
+/* From within one Lua function of ours: true when it has ended by now, a future when it has not. */
+static int launch_start(lua_State *L)
 {
-    return launch_with(L, true, 2);
+    gbl_job *job = launch_job(L, 2);
+    return job ? gbl_job_start(L, job) : GBL_ERROR_VALUES;
+}
+
+/* launch_list(kernel, shape, arguments, count): the same, with the arguments in a list. */
+static int launch_list(lua_State *L)
+{
+    int count = (int)luaL_checkinteger(L, 4);
+    luaL_argcheck(L, count >= 0 && count <= GBL_ARGS_MAX, 4, "too many arguments");
+    lua_settop(L, GBL_FIRST_ARGUMENT); /* where the list is, and the first argument is to be */
+    luaL_checkstack(L, count, "arguments");
+    for (int i = 1; i <= count; i++) lua_rawgeti(L, GBL_FIRST_ARGUMENT, i);
+    lua_remove(L, GBL_FIRST_ARGUMENT);
+    return launch_start(L);
 }
 
 void gbl_open_launch(lua_State *L)
@@ -407,7 +425,8 @@ void gbl_open_launch(lua_State *L)
     static const luaL_Reg functions[] = {
         {"launch", launch_run},
         {"launch_async", launch_async},
-        {"launch_async_inner", launch_async_inner},
+        {"launch_start", launch_start},
+        {"launch_list", launch_list},
         {"launch_device", launch_device},
         {"launch_seconds", launch_seconds},
         {NULL, NULL},
