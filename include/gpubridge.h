@@ -155,7 +155,7 @@ typedef struct gb_config {
     /* TLS between silos and clients (PEM files; `gbrun certs DIR` makes some for development): with
      * tls_ca nothing but TLS is accepted, from who has a certificate that this CA has signed. */
     const char *tls_ca, *tls_cert, *tls_key;
-    int cluster_open;         /* may listen on more than the loopback, without TLS */
+    int cluster_open; /* may listen on more than the loopback, without TLS */
     /* Addresses of silos, "HOST:PORT,HOST:PORT": this host is their client, hosts no grains that
      * others could call, and calls to types that it does not define go to them. NULL: it is none.
      */
@@ -165,6 +165,12 @@ typedef struct gb_config {
                                   GPUs the driver's own pool keeps it */
     int pretend_gpus; /* cpu devices count as GPUs where grains are placed: for tests and examples
                          on machines without one */
+    /* What silos and clients prove to each other; none of it is ever sent, or written to a log.
+     * cluster_key (the key itself) or cluster_key_file: this silo has links only with silos that
+     * have the same one. tokens: a silo's file of the tokens of clients (`gbrun token` makes them);
+     * with it a client needs one, or a certificate. token_file: a client's own. Files are for
+     * their owner's eyes alone (mode 0600). NULL: none. */
+    const char *cluster_key, *cluster_key_file, *tokens, *token_file;
 } gb_config;
 
 /* Defaults: workers -1, everything else none or the default. */

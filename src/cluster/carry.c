@@ -296,7 +296,7 @@ gb_far *gb_carry_far(gb_carry *carry)
 
 /* ---- notes from other threads ---- */
 
-typedef enum note_kind { NOTE_ANSWER, NOTE_ACCEPT, NOTE_DEAD, NOTE_DROP } note_kind;
+typedef enum note_kind { NOTE_ANSWER, NOTE_ACCEPT, NOTE_DEAD, NOTE_DROP, NOTE_REVIEW } note_kind;
 
 typedef struct note {
     gb_node node;
@@ -308,6 +308,7 @@ typedef struct note {
     uint32_t index, size;
     uint16_t generation;
     gb_hello hello;
+    gb_grant grant;
     char id[];
 } note;
 
@@ -359,7 +360,10 @@ static void note_run(gb_node *node, void *reader)
             ask_answered(c, c->asks[n->index], n->rc, n->silo);
         break;
     case NOTE_ACCEPT:
-        gbi_inlet_open(c, &n->hello, n->end);
+        gbi_inlet_open(c, &n->hello, &n->grant, n->end);
+        break;
+    case NOTE_REVIEW:
+        gbi_in_review(c);
         break;
     case NOTE_DEAD:
         gbi_peer_end(c, n->silo);
@@ -406,7 +410,7 @@ void gb_carry_answered(gb_carry *carry, uint64_t token, int rc, uint64_t silo)
     post(carry, (int)(token >> WORKER_SHIFT), n);
 }
 
-void gb_carry_accept(gb_carry *carry, const gb_hello *hello, gb_pipe_end end)
+void gb_carry_accept(gb_carry *carry, const gb_hello *hello, const gb_grant *grant, gb_pipe_end end)
 {
     note *n = note_new(carry, NOTE_ACCEPT, NULL, 0);
     if (!n) {
@@ -415,6 +419,7 @@ void gb_carry_accept(gb_carry *carry, const gb_hello *hello, gb_pipe_end end)
     }
     n->end = end;
     n->hello = *hello;
+    n->grant = *grant;
     post(carry, (int)(hello->worker % (uint32_t)carry->count), n);
 }
 
@@ -431,6 +436,11 @@ static void tell_all(gb_carry *carry, note_kind kind, uint64_t silo, const char 
 void gb_carry_dead(gb_carry *carry, uint64_t silo)
 {
     tell_all(carry, NOTE_DEAD, silo, NULL, 0);
+}
+
+void gb_carry_review(gb_carry *carry)
+{
+    tell_all(carry, NOTE_REVIEW, 0, NULL, 0);
 }
 
 void gb_carry_drop(gb_carry *carry, const char *id, uint32_t size)

@@ -30,8 +30,10 @@ typedef struct gb_carry_config {
     gb_mem *mem;
     gb_silo *silo;
     const char *cluster;
-    gb_tls *tls;      /* NULL: none */
-    size_t bytes_max; /* of one message */
+    gb_tls *tls;             /* NULL: none */
+    const gb_secret *secret; /* what its links prove; NULL: nothing */
+    gb_guard *guard;         /* whose grants may end; NULL: none */
+    size_t bytes_max;        /* of one message */
     uint64_t connect_ns, retry_ns;
     uint64_t quiet_ns; /* a link that owes answers and is silent for so long: is the process behind
                           it alive? 0: who is dead is said by gb_carry_dead */
@@ -61,7 +63,12 @@ void gb_carry_stop(gb_carry *carry, gb_worker *worker);
 void gb_carry_answered(gb_carry *carry, uint64_t token, int rc, uint64_t silo);
 
 /* A link for calls was greeted: takes end over. */
-void gb_carry_accept(gb_carry *carry, const gb_hello *hello, gb_pipe_end end);
+void gb_carry_accept(gb_carry *carry, const gb_hello *hello, const gb_grant *grant,
+                     gb_pipe_end end);
+
+/* What clients were granted is looked at again: links of those whose token is no more are closed.
+ */
+void gb_carry_review(gb_carry *carry);
 
 /* It is dead: links to it are closed. */
 void gb_carry_dead(gb_carry *carry, uint64_t silo);

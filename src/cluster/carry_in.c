@@ -131,10 +131,23 @@ static int unknown_type(gb_silo *silo, const char *type)
 }
 
 /* The house's own types are of one worker or one silo, but for those that clusters are operated
- * with. */
-static bool for_all(const char *type)
+ * with. What a client must be allowed to do for one of their methods; GB_MAY_RUN for those that are
+ * not in this list; 0: the type is not for others. */
+static unsigned rights_for(const char *type, const gb_call_frame *f)
 {
-    return strcmp(type, "$silo") == 0 || strcmp(type, "$cluster") == 0;
+    static const struct {
+        const char *method;
+        unsigned rights;
+    } silo[] = {{"self", GB_MAY_LOOK},    {"grains", GB_MAY_LOOK},   {"devices", GB_MAY_LOOK},
+                {"give", GB_MAY_OPERATE}, {"drain", GB_MAY_OPERATE}, {"undrain", GB_MAY_OPERATE}};
+    if (type[0] != '$') return GB_MAY_CALL;
+    if (strcmp(type, "$cluster") == 0) return GB_MAY_LOOK;
+    if (strcmp(type, "$silo") != 0) return 0;
+    for (size_t i = 0; i < sizeof silo / sizeof *silo; i++)
+        if (strlen(silo[i].method) == f->method_size &&
+            memcmp(silo[i].method, f->method, f->method_size) == 0)
+            return silo[i].rights;
+    return GB_MAY_RUN;
 }
 
 /* Clients that are ours refuse it themselves. */
@@ -152,16 +165,17 @@ static int fill(gbi_inlet *inlet, gb_call *call, const gb_call_frame *f, gb_bloc
     memcpy(type, f->type, f->type_size);
     type[f->type_size] = 0;
     call->type = gb_type_find(silo, type);
-    if (!call->type || (type[0] == '$' && !for_all(type))) return unknown_type(silo, type);
+    unsigned rights = rights_for(type, f);
+    if (!call->type || !rights) return unknown_type(silo, type);
     if (!atomic_load(&call->type->foreign) && call->type->pinned >= 0) /* a worker's, a script's */
         return gb_err_set(GB_ENOTYPE, "the grain type '%s' is of one silo alone", type);
-    if (type[0] == '$' && inlet->stranger)
-        return gb_err_set(GB_EDENIED, "silos are operated by clients on their own machine alone");
+    int rc = inlet->client ? gb_grant_check(&inlet->grant, rights) : 0;
+    if (rc < 0) return rc;
     if (inlet->client && is_private(f))
         return gb_err_set(GB_ENOMETHOD,
                           "%s:%.*s is private (names with _ or on_ cannot be called from outside)",
                           type, (int)f->method_size, f->method);
-    int rc = gb_call_set_method(call, f->method, f->method_size);
+    rc = gb_call_set_method(call, f->method, f->method_size);
     if (rc == 0) rc = gb_call_set_key(call, f->key);
     if (rc == 0) rc = gb_buf_put(&call->bytes, f->bytes, f->size);
     if (rc < 0) return rc;
@@ -265,7 +279,7 @@ static void inlet_drained(void *user)
 
 static const gb_link_events inlet_events = {NULL, inlet_message, inlet_drained, inlet_closed};
 
-void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, gb_pipe_end end)
+void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, const gb_grant *grant, gb_pipe_end end)
 {
     const gb_carry_config *config = &c->carry->config;
     uint64_t self = config->self(config->user);
@@ -285,7 +299,7 @@ void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, gb_pipe_end end)
     }
     inlet->carrier = c;
     inlet->client = hello->silo == 0;
-    inlet->stranger = inlet->client && !gb_peer_is_loopback(end.fd);
+    inlet->grant = *grant;
     gb_list_init(&inlet->served);
     gb_list_init(&inlet->link);
     gb_list_push(&c->inlets, &inlet->link);
@@ -295,9 +309,24 @@ void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, gb_pipe_end end)
                         .to = hello->silo,
                         .worker = (uint32_t)c->carry->count};
     snprintf(welcome.cluster, sizeof welcome.cluster, "%s", config->cluster);
+    gb_grant_welcome(grant, &welcome);
     int rc = gb_link_accept(&inlet->wire, config->mem, c->worker->loop, end, &welcome,
                             config->bytes_max, &inlet_events, inlet);
     if (rc < 0) inlet_free(inlet);
+}
+
+void gbi_in_review(gbi_carrier *c)
+{
+    gb_guard *guard = c->carry->config.guard;
+    int64_t now = gb_wall(c->worker->silo->sys);
+    gb_list *next;
+    for (gb_list *at = c->inlets.next; at != &c->inlets; at = next) {
+        gbi_inlet *inlet = GB_CONTAINER(at, gbi_inlet, link);
+        next = at->next;
+        if (gb_guard_holds(guard, &inlet->grant, now) == 0) continue;
+        gb_link_close(inlet->wire);
+        inlet_free(inlet);
+    }
 }
 
 void gbi_in_stop(gbi_carrier *c)

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { DENIED_MS = 1000 };
+
 /* ---- for later ---- */
 
 void gbi_pend_later(gbi_carrier *c, gbi_pend *pend)
@@ -244,6 +246,9 @@ static void lane_closed(void *user, int rc, const char *why)
             gbi_pend_later(c, pend);
     }
     if (hopeless) lane->failures = 0;
+    if (rc != GB_EDENIED) return;
+    lane->peer->denied_until = gb_now(c->worker->silo->sys) + DENIED_MS * GB_MS;
+    snprintf(lane->peer->denied, sizeof lane->peer->denied, "%s", why);
 }
 
 static const gb_link_events lane_events = {lane_ready, lane_message, lane_drained, lane_closed};
@@ -274,7 +279,8 @@ static int lane_connect(gbi_carrier *c, gbi_lane *lane)
         return gb_err_set(GB_ELOST, "the silo is gone");
     gbi_lane_hello(c, lane, GB_LINK_CALLS, &hello);
     int rc = gb_link_connect(&lane->link, config->mem, c->worker->loop, lane->address, config->tls,
-                             &hello, config->bytes_max, config->connect_ns, &lane_events, lane);
+                             &hello, config->secret, config->bytes_max, config->connect_ns,
+                             &lane_events, lane);
     if (rc == 0) gbi_count(&c->stats.links, 1);
     return rc;
 }
@@ -397,6 +403,10 @@ void gbi_pend_go(gbi_carrier *c, gbi_pend *pend, uint64_t silo, bool chosen)
     if (lane->link && gb_link_is_ready(lane->link) && gb_list_empty(&lane->waiting) &&
         gb_link_queued(lane->link) <= GB_SOCKET_HIGH) {
         send_one(c, lane, pend);
+        return;
+    }
+    if (!lane->link && gb_now(c->worker->silo->sys) < peer->denied_until) {
+        gbi_pend_fail(c, pend, GB_EDENIED, "%s", peer->denied);
         return;
     }
     gb_list_push(&lane->waiting, &pend->link);

@@ -50,7 +50,9 @@ struct gbi_lane {
 typedef struct gbi_peer {
     uint64_t silo;
     gbi_carrier *carrier;
-    uint32_t workers; /* 0: not known yet */
+    uint32_t workers;      /* 0: not known yet */
+    uint64_t denied_until; /* it has refused us: calls fail at once meanwhile */
+    char denied[200];      /* ... with that */
     gbi_lane lanes[GB_CARRY_LANES];
 } gbi_peer;
 
@@ -60,7 +62,7 @@ typedef struct gbi_inlet {
     gbi_carrier *carrier;
     gb_link *wire;
     bool client;
-    bool stranger; /* a client that is not on this machine */
+    gb_grant grant; /* of a client */
 } gbi_inlet;
 
 /* One worker's part. */
@@ -135,7 +137,8 @@ void gbi_watch_end(gbi_lane *lane); /* its link is gone */
 
 /* ---- carry_in.c ---- */
 
-void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, gb_pipe_end end);
+void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, const gb_grant *grant, gb_pipe_end end);
+void gbi_in_review(gbi_carrier *c);
 void gbi_in_stop(gbi_carrier *c);
 void gbi_served_close(gbi_carrier *c);
 

@@ -59,7 +59,7 @@ static void look_at(gbi_carrier *c, gbi_lane *lane, uint64_t now)
         gb_hello hello;
         gbi_lane_hello(c, lane, GB_LINK_PROBE, &hello);
         gb_link_connect(&lane->probe, config->mem, c->worker->loop, lane->address, config->tls,
-                        &hello, GB_LINK_HELLO_BYTES, config->connect_ns, &probe_events, lane);
+                        &hello, NULL, GB_LINK_HELLO_BYTES, config->connect_ns, &probe_events, lane);
     }
 }
 

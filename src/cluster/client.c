@@ -14,6 +14,7 @@ struct gb_client {
     gb_silo *silo;
     gb_carry *carry;
     gb_tls *tls;
+    gb_secret token;
     char cluster[GB_CLUSTER_NAME_BYTES];
     int count;
     _Atomic uint32_t turn; /* the next link goes to the next one */
@@ -61,8 +62,20 @@ static bool client_address(void *user, uint64_t silo, char out[GB_MEMBER_ADDRESS
     return true;
 }
 
-static int read_gateways(gb_client *client, const char *list)
+/* The token itself is never sent, but whoever is in the middle could go on in its name. */
+static int check_open(const gb_client_config *config, const char *host)
 {
+    if (!config->token_file || config->tls.ca_file || config->open || gb_address_is_loopback(host))
+        return 0;
+    return gb_err_set(GB_EDENIED,
+                      "a token for %s without TLS: name the CA of its certificates (tls_ca), or "
+                      "set `cluster_open = true` when the network is yours alone",
+                      host);
+}
+
+static int read_gateways(gb_client *client, const gb_client_config *config)
+{
+    const char *list = config->gateways;
     while (*list) {
         size_t size = strcspn(list, ",");
         char host[256];
@@ -75,6 +88,7 @@ static int read_gateways(gb_client *client, const char *list)
         memcpy(to, list, size);
         to[size] = 0;
         int rc = gb_address_split(to, false, host, sizeof host, &port);
+        if (rc == 0) rc = check_open(config, host);
         if (rc < 0) return rc;
         list += size;
         if (*list == ',') list++;
@@ -105,7 +119,10 @@ int gb_client_open(gb_client **out, const gb_client_config *config)
                              .release = client_release,
                              .choose = client_choose,
                              .address = client_address};
-    int rc = read_gateways(client, config->gateways);
+    int rc = read_gateways(client, config);
+    if (rc == 0 && config->token_file)
+        rc = gb_secret_read(&client->token, config->token_file, true);
+    carry.secret = config->token_file ? &client->token : NULL;
     carry.attempts_max *= (uint32_t)client->count; /* each gateway twice */
     if (rc == 0 && config->tls.ca_file) rc = gb_tls_open(&client->tls, &config->tls);
     carry.tls = client->tls;
@@ -132,5 +149,6 @@ void gb_client_close(gb_client *client)
     client->silo->far = NULL;
     gb_carry_close(client->carry);
     if (client->tls) gb_tls_close(client->tls);
+    explicit_bzero(&client->token, sizeof client->token);
     gb_mem_free(client->mem, client, sizeof *client);
 }

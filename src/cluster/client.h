@@ -16,11 +16,14 @@ typedef struct gb_client_config {
     gb_silo *silo;
     const char *gateways; /* "HOST:PORT,HOST:PORT" */
     const char *cluster;
-    gb_tls_config tls; /* ca_file NULL: none */
-    size_t bytes_max;  /* 0: 64 MiB */
+    gb_tls_config tls;      /* ca_file NULL: none */
+    const char *token_file; /* NULL: none */
+    bool open;              /* a token may go without TLS to more than the loopback */
+    size_t bytes_max;       /* 0: 64 MiB */
 } gb_client_config;
 
-/* Before the worker threads start. GB_EINVAL: an address that is none. */
+/* Before the worker threads start. GB_EINVAL: an address that is none. GB_EDENIED: a token without
+ * TLS, or one that others may read. */
 int gb_client_open(gb_client **out, const gb_client_config *config);
 void gb_client_stop_worker(gb_client *client, gb_worker *worker);
 void gb_client_close(gb_client *client);

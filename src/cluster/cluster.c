@@ -11,6 +11,7 @@
 
 enum { GREET_MS = 5000, GUESTS_MAX = 256, CONNECT_MS = 2000, RETRY_MS = 200, REST_MS = 50 };
 enum { BYTES_MAX = 64 << 20, TABLE_MS = 2000 };
+enum { REVIEW_MS = 1000, REFUSED_LINES = 10, REFUSED_SECONDS = 10 };
 
 void gb_cluster_config_init(gb_cluster_config *config)
 {
@@ -54,9 +55,22 @@ static bool live_again(gb_cluster *cluster)
     return true;
 }
 
+static void review_tokens(gb_cluster *cluster)
+{
+    uint64_t now = gb_now(cluster->sys);
+    if (now < cluster->review_next) return;
+    cluster->review_next = now + REVIEW_MS * GB_MS;
+    int rc = gb_guard_tick(cluster->guard, gb_wall(cluster->sys));
+    if (rc < 0)
+        gbi_cluster_say(cluster, GB_LOG_ERROR, "the tokens stay as they were: %s", gb_err_detail());
+    else if (rc > 0)
+        gb_carry_review(cluster->carry);
+}
+
 static void one_round(gb_cluster *cluster)
 {
     run_mail(cluster);
+    review_tokens(cluster);
     if (cluster->ended) return;
     gb_membership_tick(cluster->member, gbi_times(cluster), &cluster->actions);
     gbi_cluster_act(cluster);
@@ -110,7 +124,23 @@ static void on_accepted(void *user, int fd, const char *peer)
     gb_greeter_add(((gb_cluster *)user)->greeter, fd, peer);
 }
 
-static void on_greeted(void *user, int rc, const gb_hello *hello, gb_pipe_end end, const char *peer)
+/* Who means no good comes often: some lines, and then how many more there were. */
+static void say_refused(gb_cluster *cluster, const char *peer, const char *why)
+{
+    uint64_t now = gb_now(cluster->sys);
+    if (now >= cluster->refused_until) {
+        if (cluster->refused > REFUSED_LINES)
+            gbi_cluster_say(cluster, GB_LOG_WARN, "%u more connections were refused",
+                            cluster->refused - REFUSED_LINES);
+        cluster->refused = 0;
+        cluster->refused_until = now + REFUSED_SECONDS * GB_SEC;
+    }
+    if (cluster->refused++ < REFUSED_LINES)
+        gbi_cluster_say(cluster, GB_LOG_WARN, "a connection from %s was refused: %s", peer, why);
+}
+
+static void on_greeted(void *user, int rc, const gb_hello *hello, const gb_grant *grant,
+                       gb_pipe_end end, const char *peer)
 {
     gb_cluster *cluster = user;
     if (rc == 0 && strcmp(hello->cluster, cluster->config.cluster) != 0) {
@@ -119,16 +149,15 @@ static void on_greeted(void *user, int rc, const gb_hello *hello, gb_pipe_end en
         gb_link_refuse(end, cluster->mem, rc, gb_err_detail());
     }
     if (rc < 0) {
-        gbi_cluster_say(cluster, GB_LOG_WARN, "a connection from %s was refused: %s", peer,
-                        gb_err_detail());
+        say_refused(cluster, peer, gb_err_detail());
         return;
     }
     if (hello->role == GB_LINK_PROBE)
         gb_link_refuse(end, cluster->mem, GB_ELOST, "it is alive");
     else if (hello->role == GB_LINK_CONTROL)
-        gbi_wire_accept(cluster, hello, end);
+        gbi_wire_accept(cluster, hello, grant, end);
     else
-        gb_carry_accept(cluster->carry, hello, end);
+        gb_carry_accept(cluster->carry, hello, grant, end);
 }
 
 /* ---- opening ---- */
@@ -154,7 +183,12 @@ static int open_parts(gb_cluster *cluster)
                              .url = config->url,
                              .cluster = config->cluster,
                              .timeout_ns = config->table_timeout_ns};
+    gb_guard_config guard = {.mem = cluster->mem,
+                             .key = config->key,
+                             .key_file = config->key_file,
+                             .tokens_file = config->tokens_file};
     int rc = check_listen(config);
+    if (rc == 0) rc = gb_guard_open(&cluster->guard, &guard);
     if (rc == 0 && config->tls.ca_file) rc = gb_tls_open(&cluster->tls, &config->tls);
     if (rc == 0) rc = gb_table_open(&cluster->table, &table);
     if (rc == 0) rc = cluster->sys->door->loop_open(&cluster->loop, cluster->sys);
@@ -163,6 +197,7 @@ static int open_parts(gb_cluster *cluster)
     gb_greeter_config greeter = {.mem = cluster->mem,
                                  .loop = cluster->loop,
                                  .tls = cluster->tls,
+                                 .guard = cluster->guard,
                                  .timeout_ns = GREET_MS * GB_MS,
                                  .waiting_max = GUESTS_MAX,
                                  .greeted = on_greeted,
@@ -172,6 +207,8 @@ static int open_parts(gb_cluster *cluster)
     carry.silo = config->silo;
     carry.cluster = config->cluster;
     carry.tls = cluster->tls;
+    carry.secret = gb_guard_key(cluster->guard);
+    carry.guard = cluster->guard;
     carry.bytes_max = config->bytes_max;
     carry.connect_ns = CONNECT_MS * GB_MS;
     carry.retry_ns = RETRY_MS * GB_MS;
@@ -335,6 +372,7 @@ void gb_cluster_close(gb_cluster *cluster)
     if (cluster->loop) cluster->sys->door->loop_close(cluster->loop);
     if (cluster->table) gb_table_close(cluster->table);
     if (cluster->tls) gb_tls_close(cluster->tls);
+    if (cluster->guard) gb_guard_close(cluster->guard);
     gb_mem_strfree(mem, cluster->types);
     pthread_mutex_destroy(&cluster->lock);
     pthread_mutex_destroy(&cluster->state_lock);

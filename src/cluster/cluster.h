@@ -18,13 +18,16 @@ typedef struct gb_cluster_config {
     gb_mem *mem;
     gb_silo *silo;
     const gb_log *log;
-    const char *url;           /* of the membership table */
-    const char *cluster;       /* its name */
-    const char *name;          /* of this silo; NULL: its address */
-    const char *listen;        /* "127.0.0.1:0": any free port */
-    const char *advertise;     /* how others reach it; NULL: as it listens */
-    const char *labels;        /* "zone=a,role=gpu", sorted; NULL: none */
-    gb_tls_config tls;         /* ca_file NULL: none. Ours is a silo's (OU=silo) */
+    const char *url;       /* of the membership table */
+    const char *cluster;   /* its name */
+    const char *name;      /* of this silo; NULL: its address */
+    const char *listen;    /* "127.0.0.1:0": any free port */
+    const char *advertise; /* how others reach it; NULL: as it listens */
+    const char *labels;    /* "zone=a,role=gpu", sorted; NULL: none */
+    gb_tls_config tls;     /* ca_file NULL: none. Ours is a silo's (OU=silo) */
+    const char *key;       /* of the cluster, or key_file; NULL: none (guard.h) */
+    const char *key_file;
+    const char *tokens_file;   /* NULL: clients need no token */
     bool open;                 /* may listen on more than the loopback without TLS */
     size_t bytes_max;          /* of one message between silos; 0: 64 MiB */
     uint64_t table_timeout_ns; /* 0: 2 s */
@@ -36,7 +39,7 @@ void gb_cluster_config_init(gb_cluster_config *config);
 
 /* Takes the port and opens the table (which connects to nothing yet). Before the worker threads of
  * the silo start: it becomes the silo's door to others. GB_EDENIED: it would listen on more than
- * the loopback without TLS. */
+ * the loopback without TLS, or others may read a secret. */
 int gb_cluster_open(gb_cluster **out, const gb_cluster_config *config);
 const char *gb_cluster_address(const gb_cluster *cluster); /* where it listens */
 const char *gb_cluster_name(const gb_cluster *cluster);    /* of this silo */

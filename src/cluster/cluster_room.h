@@ -54,6 +54,7 @@ struct gb_cluster {
     gb_sys *sys;
     gb_table *table;
     gb_tls *tls; /* NULL: none */
+    gb_guard *guard;
     gb_loop *loop;
     gb_mailbox mailbox;
     gb_listener *listener;
@@ -71,6 +72,9 @@ struct gb_cluster {
     gb_list outs, ins; /* gbi_wire */
     bool leaving, ended;
     uint64_t trouble_next;  /* when that is said again */
+    uint64_t review_next;   /* when the tokens are looked at again */
+    uint64_t refused_until; /* so long refusals are counted: */
+    uint32_t refused;
     uint64_t capacity_next; /* when all hear of the capacity again */
     gbi_tables tables;
     /* any thread */
@@ -135,7 +139,8 @@ void gbi_wire_send(gb_cluster *cluster, uint64_t silo, const gb_message *message
 void gbi_wire_send_all(gb_cluster *cluster, const gb_message *message);
 void gbi_wire_keep(gb_cluster *cluster, uint64_t silo);
 void gbi_wire_forget(gb_cluster *cluster, uint64_t silo);
-void gbi_wire_accept(gb_cluster *cluster, const gb_hello *hello, gb_pipe_end end);
+void gbi_wire_accept(gb_cluster *cluster, const gb_hello *hello, const gb_grant *grant,
+                     gb_pipe_end end);
 void gbi_wires_close(gb_cluster *cluster);
 
 /* ---- cluster_table.c ---- */

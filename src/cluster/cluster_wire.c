@@ -169,8 +169,8 @@ static void connect_wire(gbi_wire *w)
     gb_hello hello = {.role = GB_LINK_CONTROL, .silo = atomic_load(&cluster->self), .to = w->silo};
     snprintf(hello.cluster, sizeof hello.cluster, "%s", cluster->config.cluster);
     if (gb_link_connect(&w->wire, cluster->mem, cluster->loop, row->address, cluster->tls, &hello,
-                        cluster->config.bytes_max, cluster->config.member.probe_timeout_ns,
-                        &out_events, w) < 0)
+                        gb_guard_key(cluster->guard), cluster->config.bytes_max,
+                        cluster->config.member.probe_timeout_ns, &out_events, w) < 0)
         w->waiting.size = 0;
 }
 
@@ -231,7 +231,8 @@ static void in_closed(void *user, int rc, const char *why)
 
 static const gb_link_events in_events = {NULL, in_message, NULL, in_closed};
 
-void gbi_wire_accept(gb_cluster *cluster, const gb_hello *hello, gb_pipe_end end)
+void gbi_wire_accept(gb_cluster *cluster, const gb_hello *hello, const gb_grant *grant,
+                     gb_pipe_end end)
 {
     uint64_t self = atomic_load(&cluster->self);
     if (cluster->ended || hello->silo == 0 || (hello->to && hello->to != self)) {
@@ -245,6 +246,7 @@ void gbi_wire_accept(gb_cluster *cluster, const gb_hello *hello, gb_pipe_end end
     }
     gb_hello welcome = {.role = GB_LINK_CONTROL, .silo = self, .to = hello->silo};
     snprintf(welcome.cluster, sizeof welcome.cluster, "%s", cluster->config.cluster);
+    gb_grant_welcome(grant, &welcome);
     if (gb_link_accept(&w->wire, cluster->mem, cluster->loop, end, &welcome,
                        cluster->config.bytes_max, &in_events, w) < 0)
         wire_free(w);

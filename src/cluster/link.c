@@ -18,6 +18,9 @@ struct gb_link {
     void *user;
     link_state state;
     gb_hello hello;
+    const gb_secret *secret;    /* who connects: NULL: none */
+    uint8_t talk[GB_MAC_BYTES]; /* ... once it was asked */
+    bool asked;
     size_t bytes_max;
     gb_frame_reader reader;
     uint64_t received;
@@ -33,49 +36,6 @@ struct gb_link {
 
 /* ---- hello ---- */
 
-int gb_hello_encode(gb_buf *out, const gb_hello *hello)
-{
-    int rc = gb_cbor_put_list(out, 6);
-    if (rc == 0) rc = gb_cbor_put_uint(out, GB_LINK_VERSION);
-    if (rc == 0) rc = gb_cbor_put_uint(out, hello->role);
-    if (rc == 0) rc = gb_cbor_put_uint(out, hello->silo);
-    if (rc == 0) rc = gb_cbor_put_uint(out, hello->to);
-    if (rc == 0) rc = gb_cbor_put_uint(out, hello->worker);
-    if (rc == 0) rc = gb_cbor_put_text(out, hello->cluster, strlen(hello->cluster));
-    return rc;
-}
-
-static bool natural(gb_cbor *in, uint64_t max, uint64_t *out)
-{
-    gb_cbor_token t;
-    return gb_cbor_next(in, &t) == 0 && gb_cbor_natural(&t, out) && *out <= max;
-}
-
-int gb_hello_decode(gb_hello *out, const void *bytes, size_t size)
-{
-    gb_cbor in;
-    gb_cbor_token t;
-    uint64_t version, role, worker;
-    memset(out, 0, sizeof *out);
-    gb_cbor_init(&in, bytes, size);
-    if (gb_cbor_next(&in, &t) < 0 || t.kind != GB_CBOR_LIST || t.natural < 1 ||
-        !natural(&in, UINT32_MAX, &version))
-        return gb_err_set(GB_EINVAL, "a greeting that is none");
-    if (version != GB_LINK_VERSION)
-        return gb_err_set(GB_EDENIED, "it speaks version %llu of the protocol, this is version %d",
-                          (unsigned long long)version, GB_LINK_VERSION);
-    if (t.natural != 6 || !natural(&in, GB_LINK_PROBE, &role) || role < GB_LINK_CONTROL ||
-        !natural(&in, UINT64_MAX, &out->silo) || !natural(&in, UINT64_MAX, &out->to) ||
-        !natural(&in, UINT16_MAX, &worker) || gb_cbor_next(&in, &t) < 0 || t.kind != GB_CBOR_TEXT ||
-        t.size == 0 || t.size >= sizeof out->cluster || memchr(t.bytes, 0, t.size) ||
-        in.at != in.end)
-        return gb_err_set(GB_EINVAL, "a greeting that is broken");
-    out->role = (gb_link_role)role;
-    out->worker = (uint32_t)worker;
-    memcpy(out->cluster, t.bytes, t.size);
-    return 0;
-}
-
 int gbi_link_judge(const gb_hello *ours, const gb_hello *theirs)
 {
     if (strcmp(ours->cluster, theirs->cluster) != 0)
@@ -84,18 +44,57 @@ int gbi_link_judge(const gb_hello *ours, const gb_hello *theirs)
     return 0;
 }
 
-static int say(gb_link *link, uint8_t kind)
+static int put_frame(gb_link *link, uint8_t kind, const void *bytes, size_t size)
 {
-    gb_buf *out = gb_pipe_out(link->pipe);
-    size_t mark;
-    int rc = gb_frame_begin(out, &mark);
-    if (rc < 0) return rc;
-    if ((rc = gb_hello_encode(out, &link->hello)) < 0)
-        gb_frame_drop(out, mark);
-    else
-        rc = gb_frame_end(out, mark, kind, 0);
+    int rc = gb_frame_put(gb_pipe_out(link->pipe), kind, 0, bytes, size);
     if (rc == 0) gb_pipe_put(link->pipe);
     return rc;
+}
+
+static int say(gb_link *link, uint8_t kind)
+{
+    gb_buf words;
+    gb_buf_init(&words, link->mem);
+    int rc = link->secret ? gb_nonce(link->hello.word) : 0;
+    if (rc == 0) rc = gb_hello_encode(&words, &link->hello);
+    if (rc == 0) rc = put_frame(link, kind, words.data, words.size);
+    gb_buf_fini(&words);
+    return rc;
+}
+
+/* The other end asks for the proof, with a nonce of its own. */
+static int prove(gb_link *link, const gb_frame *frame)
+{
+    uint8_t bound[GB_MAC_BYTES], proof[GB_MAC_BYTES];
+    gb_buf words;
+    if (!link->secret || link->asked || frame->size != GB_MAC_BYTES)
+        return gb_err_set(GB_EINVAL, "it asks for a proof that was not offered");
+    link->asked = true;
+    gb_buf_init(&words, link->mem);
+    int rc = gb_hello_encode(&words, &link->hello);
+    if (rc == 0) rc = gb_pipe_bind(link->pipe, bound);
+    if (rc == 0)
+        rc = gb_talk(link->talk, link->secret->verifier.mac, words.data, words.size, frame->payload,
+                     bound);
+    gb_buf_fini(&words);
+    if (rc == 0) rc = gb_secret_prove(proof, link->secret, link->talk);
+    return rc < 0 ? rc : put_frame(link, GB_HELLO_PROOF, proof, sizeof proof);
+}
+
+/* Does it know our secret too? */
+static int judge_welcome(const gb_link *link, const gb_hello *welcome)
+{
+    uint8_t wanted[GB_MAC_BYTES];
+    if (!link->secret) return 0;
+    int rc = link->asked ? gb_secret_answer(wanted, &link->secret->verifier, link->talk) : 0;
+    if (rc < 0) return rc;
+    if (link->asked && welcome->proves && gb_same_bytes(wanted, welcome->word, sizeof wanted))
+        return 0;
+    if (*link->secret->name)
+        return gb_err_set(GB_EDENIED, "it does not prove that it knows the token '%s' (token_file)",
+                          link->secret->name);
+    return gb_err_set(GB_EDENIED, "it does not prove that it knows the key of this cluster "
+                                  "(cluster_key)");
 }
 
 /* ---- what came ---- */
@@ -205,7 +204,7 @@ static void blocks_take(gb_link *link)
 static bool greeted(gb_link *link, const gb_frame *frame)
 {
     gb_hello peer;
-    if (frame->kind == GBI_LINK_REFUSED) {
+    if (frame->kind == GB_HELLO_REFUSED) {
         char why[300];
         snprintf(why, sizeof why, "it refuses us: %.*s",
                  (int)(frame->size < 250 ? frame->size : 250), (const char *)frame->payload);
@@ -213,10 +212,16 @@ static bool greeted(gb_link *link, const gb_frame *frame)
         link_fail(link, frame->flags == -GB_EDENIED ? GB_EDENIED : GB_ELOST, why);
         return false;
     }
-    int rc = frame->kind == GBI_LINK_WELCOME
+    if (frame->kind == GB_HELLO_ASK) {
+        int asked = prove(link, frame);
+        if (asked < 0) link_fail(link, asked, gb_err_detail());
+        return asked == 0;
+    }
+    int rc = frame->kind == GB_HELLO_WELCOME
                  ? gb_hello_decode(&peer, frame->payload, frame->size)
                  : gb_err_set(GB_EINVAL, "no welcome but a frame of kind %d", frame->kind);
     if (rc == 0) rc = gbi_link_judge(&link->hello, &peer);
+    if (rc == 0) rc = judge_welcome(link, &peer);
     if (rc == 0 && link->hello.to && peer.silo != link->hello.to)
         rc = gb_err_set(GB_ELOST, "another silo is there now");
     if (rc < 0) {
@@ -287,7 +292,7 @@ static void on_came(void *user, size_t bytes)
 static void on_opened(void *user)
 {
     gb_link *link = user;
-    int rc = say(link, GBI_LINK_HELLO);
+    int rc = say(link, GB_HELLO);
     if (rc < 0) link_fail(link, rc, gb_err_detail());
 }
 
@@ -327,11 +332,16 @@ static gb_link *link_new(gb_mem *mem, const gb_hello *hello, size_t bytes_max,
 }
 
 int gb_link_connect(gb_link **out, gb_mem *mem, gb_loop *loop, const char *address, gb_tls *tls,
-                    const gb_hello *hello, size_t bytes_max, uint64_t timeout_ns,
-                    const gb_link_events *events, void *user)
+                    const gb_hello *hello, const gb_secret *secret, size_t bytes_max,
+                    uint64_t timeout_ns, const gb_link_events *events, void *user)
 {
     gb_link *link = link_new(mem, hello, bytes_max, events, user);
     if (!link) return GB_ENOMEM;
+    link->secret = secret;
+    if (secret) {
+        link->hello.proves = true;
+        memcpy(link->hello.name, secret->name, sizeof secret->name);
+    }
     int rc =
         gb_pipe_connect(&link->pipe, mem, loop, address, tls, timeout_ns, &socket_events, link);
     /* A process that was stopped still has its connections taken by the kernel. */
@@ -354,7 +364,7 @@ int gb_link_accept(gb_link **out, gb_mem *mem, gb_loop *loop, gb_pipe_end end,
         return GB_ENOMEM;
     }
     int rc = gb_pipe_open(&link->pipe, mem, loop, end, &socket_events, link);
-    if (rc == 0 && (rc = say(link, GBI_LINK_WELCOME)) < 0) gb_pipe_close(link->pipe);
+    if (rc == 0 && (rc = say(link, GB_HELLO_WELCOME)) < 0) gb_pipe_close(link->pipe);
     if (rc < 0) {
         link_free(link);
         return rc;
@@ -371,7 +381,7 @@ void gb_link_refuse(gb_pipe_end end, gb_mem *mem, int rc, const char *why)
     size_t size = strlen(why);
     if (size > 256) size = 256;
     memcpy(bytes + GB_FRAME_HEADER_BYTES, why, size);
-    gb_frame_header(bytes, GBI_LINK_REFUSED, (uint8_t)-rc, why, size);
+    gb_frame_header(bytes, GB_HELLO_REFUSED, (uint8_t)-rc, why, size);
     gb_pipe_end_say(&end, mem, bytes, GB_FRAME_HEADER_BYTES + size);
     gb_pipe_end_close(&end);
 }

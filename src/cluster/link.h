@@ -1,5 +1,5 @@
 /* A link: one connection to another process of the cluster, with frames (wire/frame.h) in both
- * directions. Who connects says hello and sends nothing else until it is welcomed.
+ * directions. It begins with the words of hello.h.
  *
  * A message is a kind, a body, and blocks: memory that travels beside the body without being copied
  * on either side. On the wire a frame whose flags say so begins with the sizes of its blocks, and
@@ -13,29 +13,12 @@
 #ifndef GB_CLUSTER_LINK_H
 #define GB_CLUSTER_LINK_H
 
+#include "cluster/guard.h"
 #include "cluster/pipe.h"
-#include "cluster/table.h"
 
 enum {
-    GB_LINK_VERSION = 1,
-    GB_LINK_HELLO_BYTES = 1024, /* at most, of a hello and a welcome */
-    GB_LINK_BLOCKS_MAX = 65536  /* of one message */
+    GB_LINK_BLOCKS_MAX = 65536 /* of one message */
 };
-
-typedef enum gb_link_role {
-    GB_LINK_CONTROL = 1, /* messages between silos (message.h); one way, from who connected */
-    GB_LINK_CALLS = 2,   /* calls from who connected, and their answers back */
-    GB_LINK_PROBE = 3    /* nothing: who listens refuses it at once, so it is alive */
-} gb_link_role;
-
-/* What both sides say of themselves. */
-typedef struct gb_hello {
-    gb_link_role role;
-    uint64_t silo;   /* of who says it; 0: a client */
-    uint64_t to;     /* who connects: the silo that it means; 0: any */
-    uint32_t worker; /* who connects: the worker that it wants */
-    char cluster[GB_CLUSTER_NAME_BYTES];
-} gb_hello;
 
 typedef struct gb_link gb_link;
 
@@ -50,11 +33,12 @@ typedef struct gb_link_events {
     void (*closed)(void *user, int rc, const char *why);
 } gb_link_events;
 
-/* Connects and says hello; `ready` or `closed` tells how it went, within the time-out. bytes_max:
- * of one message. */
+/* Connects and says hello; `ready` or `closed` tells how it went, within the time-out. secret: what
+ * both ends have to prove to each other; NULL: nothing. It outlives the link. bytes_max: of one
+ * message. */
 int gb_link_connect(gb_link **out, gb_mem *mem, gb_loop *loop, const char *address, gb_tls *tls,
-                    const gb_hello *hello, size_t bytes_max, uint64_t timeout_ns,
-                    const gb_link_events *events, void *user);
+                    const gb_hello *hello, const gb_secret *secret, size_t bytes_max,
+                    uint64_t timeout_ns, const gb_link_events *events, void *user);
 
 /* The accepted side, on the loop where the link is to stay: takes end over (also when it fails) and
  * welcomes the peer. */
@@ -77,13 +61,14 @@ enum { GB_LINK_KINDS = 16 }; /* kinds below are the links' own */
 
 bool gb_link_is_ready(const gb_link *link);
 size_t gb_link_queued(const gb_link *link);
-void gb_link_pause(gb_link *link, bool pause); /* as gb_pipe_pause */
+void gb_link_pause(gb_link *link, bool pause);  /* as gb_pipe_pause */
 uint64_t gb_link_received(const gb_link *link); /* bytes, so far */
 
 /* ---- before a link: the hello of who connected ---- */
 
-/* Reads it from a fresh connection on the loop that listens. done runs once: rc 0 with the hello
- * and the connection (now the receiver's), or an error (the connection is closed). */
+/* Reads it from a fresh connection on the loop that listens, and has what it must prove proved.
+ * greeted runs once for each connection: rc 0 with the hello, what it was granted (whose answer
+ * goes into the welcome) and the connection (now the receiver's), or an error (it is closed). */
 typedef struct gb_greeter gb_greeter;
 
 typedef struct gb_greeter_config {
@@ -92,7 +77,9 @@ typedef struct gb_greeter_config {
     uint64_t timeout_ns;  /* who says nothing for so long is gone */
     uint32_t waiting_max; /* more at once: the oldest goes */
     gb_tls *tls;          /* NULL: none */
-    void (*greeted)(void *user, int rc, const gb_hello *hello, gb_pipe_end end, const char *peer);
+    gb_guard *guard;      /* NULL: nobody has to prove anything */
+    void (*greeted)(void *user, int rc, const gb_hello *hello, const gb_grant *grant,
+                    gb_pipe_end end, const char *peer);
     void *user;
 } gb_greeter_config;
 
@@ -101,9 +88,5 @@ void gb_greeter_add(gb_greeter *greeter, int fd, const char *peer);
 /* Looks for who is late; when to look again, or GB_FOREVER. */
 uint64_t gb_greeter_tick(gb_greeter *greeter);
 void gb_greeter_close(gb_greeter *greeter);
-
-/* Exposed for tests and fuzzers. */
-int gb_hello_encode(gb_buf *out, const gb_hello *hello);
-int gb_hello_decode(gb_hello *out, const void *bytes, size_t size);
 
 #endif

@@ -6,8 +6,6 @@
 #include "wire/cbor.h"
 #include "wire/frame.h"
 
-enum { GBI_LINK_HELLO = 1, GBI_LINK_WELCOME, GBI_LINK_REFUSED };
-
 /* May these two talk? 0 or GB_EDENIED. */
 int gbi_link_judge(const gb_hello *ours, const gb_hello *theirs);
 

@@ -322,6 +322,12 @@ size_t gb_pipe_queued(const gb_pipe *pipe)
     return gb_socket_queued(pipe->socket) + pipe->plain.size;
 }
 
+int gb_pipe_bind(const gb_pipe *pipe, uint8_t out[GB_MAC_BYTES])
+{
+    memset(out, 0, GB_MAC_BYTES);
+    return pipe->session ? gb_tls_bind(pipe->session, out) : 0;
+}
+
 bool gb_pipe_who(const gb_pipe *pipe, gb_tls_peer *out)
 {
     memset(out, 0, sizeof *out);

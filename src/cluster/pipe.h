@@ -49,6 +49,9 @@ void gb_pipe_put(gb_pipe *pipe);
 int gb_pipe_put_block(gb_pipe *pipe, gb_block *block, size_t offset, size_t bytes);
 size_t gb_pipe_queued(const gb_pipe *pipe);
 
+/* Bytes that both ends have, and no other connection has; zeros without TLS. */
+int gb_pipe_bind(const gb_pipe *pipe, uint8_t out[GB_MAC_BYTES]);
+
 /* Who it says it is by its certificate; false: without TLS. */
 bool gb_pipe_who(const gb_pipe *pipe, gb_tls_peer *out);
 

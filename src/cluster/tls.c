@@ -118,6 +118,19 @@ int gb_tls_out(gb_tls_session *session, gb_buf *out)
     return rc < 0 ? rc : 0;
 }
 
+int gb_tls_bind(gb_tls_session *session, uint8_t out[GB_MAC_BYTES])
+{
+    return session->tls->door->bind(session->state, out);
+}
+
+int gb_tls_mac(gb_mac **out)
+{
+    const gbi_tls_door *door = NULL;
+    int rc = find(&door);
+    if (rc == 0) *out = door->mac;
+    return rc;
+}
+
 int gb_tls_make_certs(const gb_tls_certs *certs)
 {
     const gbi_tls_door *door = NULL;

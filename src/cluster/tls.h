@@ -4,7 +4,7 @@
  *
  * Only TLS 1.3. Certificates are believed when the CA of the configuration signed them, no other; a
  * name inside tells who it is (CN) and what it may be (OU: "silo" or "client"). OpenSSL is a
- * module: nothing of it is loaded before the first gb_tls_open.
+ * module: nothing of it is loaded before the first gb_tls_open or gb_tls_mac.
  *
  * Threads. A gb_tls may be used by sessions of any thread and is closed after them; a session has
  * one thread at a time.
@@ -30,7 +30,7 @@ typedef struct gb_tls_config {
     const char *key_file;  /* PEM, without a passphrase */
 } gb_tls_config;
 
-enum { GB_TLS_NAME_BYTES = 64 };
+enum { GB_TLS_NAME_BYTES = 64, GB_MAC_BYTES = 32 };
 
 typedef struct gb_tls_peer {
     char name[GB_TLS_NAME_BYTES]; /* "": it showed no certificate */
@@ -75,6 +75,17 @@ void gb_tls_finish(gb_tls_session *session);
 
 /* Appends what is to be sent. */
 int gb_tls_out(gb_tls_session *session, gb_buf *out);
+
+/* Bytes that both ends of this session have, and no other session has. Once it is up. */
+int gb_tls_bind(gb_tls_session *session, uint8_t out[GB_MAC_BYTES]);
+
+/* ---- MACs: HMAC with SHA-256 ---- */
+
+/* false: out of memory. Any thread. */
+typedef bool gb_mac(uint8_t out[GB_MAC_BYTES], const void *key, size_t key_size, const void *bytes,
+                    size_t size);
+
+int gb_tls_mac(gb_mac **out);
 
 /* ---- certificates for development ---- */
 

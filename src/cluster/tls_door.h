@@ -5,7 +5,7 @@
 
 #include "cluster/tls.h"
 
-enum { GB_TLS_ABI = 1 };
+enum { GB_TLS_ABI = 2 };
 
 typedef int gbi_tls_error(int rc, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -24,6 +24,8 @@ typedef struct gbi_tls_door {
     void (*finish)(void *session);
     size_t (*pending)(void *session, const void **bytes); /* what is to be sent */
     void (*sent)(void *session);                          /* all of that */
+    int (*bind)(void *session, uint8_t out[GB_MAC_BYTES]);
+    gb_mac *mac;
     int (*make_certs)(gbi_tls_error *error, const gb_tls_certs *certs);
 } gbi_tls_door;
 

@@ -13,9 +13,8 @@ enum { DEPTH_MAX = 20, PATH_BYTES = 256 };
 
 /* Settings of api.md whose features come later: naming one must not be taken for a spelling
  * mistake. */
-static const char *const later[] = {"listen",  "admin",  "cluster", "name",    "labels",
-                                    "devices", "stores", "streams", "tenants", "connect",
-                                    "tokens",  "tls",    NULL};
+static const char *const later[] = {"listen", "admin",   "cluster", "name",    "labels", "devices",
+                                    "stores", "streams", "tenants", "connect", "tls",    NULL};
 
 typedef struct reader {
     lua_State *L;

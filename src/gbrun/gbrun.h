@@ -15,7 +15,7 @@
 enum {
     GBRUN_FAILED = 1,
     GBRUN_USAGE = 2,
-    GBRUN_SETTINGS = 36,
+    GBRUN_SETTINGS = 40,
     GBRUN_GIVEN_MAX = 64,
     GBRUN_REST_MAX = 32
 };
@@ -25,6 +25,7 @@ enum {
 typedef enum {
     GBRUN_INT,
     GBRUN_TEXT,
+    GBRUN_SECRET,   /* a text that is never shown */
     GBRUN_DURATION, /* "250ms", or seconds; kept as milliseconds */
     GBRUN_MICROS,   /* a number */
     GBRUN_BYTES,    /* "512MB", or bytes */
@@ -39,7 +40,7 @@ typedef struct gbrun_setting {
     gbrun_type type;
     size_t offset;    /* in gbrun_options */
     double min, max;  /* GBRUN_INT */
-    const char *flag; /* without -- */
+    const char *flag; /* without --; "": none */
     const char *value, *fallback, *help;
 } gbrun_setting;
 
@@ -129,6 +130,7 @@ int gbrun_new(gbrun_options *options);
 int gbrun_silo(gbrun_options *options);
 int gbrun_operate(gbrun_options *options); /* call, status, grains, drain; devices of a cluster */
 int gbrun_certs(gbrun_options *options);
+int gbrun_token(gbrun_options *options);
 
 const char *gbrun_commit(void);
 

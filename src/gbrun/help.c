@@ -95,6 +95,15 @@ const gbrun_command gbrun_commands[] = {
      1,
      {{"--host", "NAME", "a name or address of silos, beside localhost, 127.0.0.1 and ::1"},
       {"--days", "N", "how long they hold (default: 365)"}}},
+    {"token",
+     "token NAME [--role ROLE] [--days N] [--out FILE]",
+     "a client's token: its line in the silos' file (--tokens FILE), and NAME.token",
+     gbrun_token,
+     1,
+     1,
+     {{"--role", "ROLE", "viewer (looks), client (calls grains too) or operator (all)"},
+      {"--days", "N", "how long it holds (default: for ever)"},
+      {"--out", "FILE", "the client's file (default: NAME.token)"}}},
     {"help", "help [COMMAND]", "this, or one command", gbrun_help, 0, 1, {{0}}},
     {"version", "version", "name, version, commit, backends", gbrun_version, 0, 0, {{0}}},
     {.name = "inspect"},
@@ -134,7 +143,7 @@ static void print_settings(void)
     for (int i = 0; i < GBRUN_SETTINGS; i++) {
         const gbrun_setting *s = &gbrun_settings[i];
         char flag[64], env[64];
-        snprintf(flag, sizeof flag, "--%s%s%s", s->flag, s->value ? " " : "",
+        snprintf(flag, sizeof flag, "%s%s%s%s", *s->flag ? "--" : "", s->flag, s->value ? " " : "",
                  s->value ? s->value : "");
         gbrun_setting_env(s, env, sizeof env);
         printf("  %-22s %-18s %s (default: %s)\n", flag, env, s->help, s->fallback);
@@ -213,6 +222,7 @@ int gbrun_config(gbrun_options *options)
 {
     for (int i = 0; i < GBRUN_SETTINGS; i++) {
         const char *value = options->value[i] ? options->value[i] : gbrun_settings[i].fallback;
+        if (options->value[i] && gbrun_settings[i].type == GBRUN_SECRET) value = "(secret)";
         printf("%-16s = %-28s %s\n", gbrun_settings[i].name, value,
                options->origin[i] ? options->origin[i] : "default");
     }

@@ -57,7 +57,8 @@ static int unknown_flag(line *l, const char *name)
 {
     const char *names[GBRUN_SETTINGS + 16];
     int count = 0;
-    for (int i = 0; i < GBRUN_SETTINGS; i++) names[count++] = gbrun_settings[i].flag;
+    for (int i = 0; i < GBRUN_SETTINGS; i++)
+        if (*gbrun_settings[i].flag) names[count++] = gbrun_settings[i].flag;
     const gbrun_command *command = l->options->command;
     for (int i = 0; command && command->flags[i].name; i++)
         if (strncmp(command->flags[i].name, "--", 2) == 0)
@@ -135,7 +136,7 @@ static int flag(line *l)
         return l->options->config_asked ? 0 : GBRUN_USAGE;
     }
     for (int i = 0; i < GBRUN_SETTINGS; i++)
-        if (strcmp(gbrun_settings[i].flag, name) == 0)
+        if (*name && strcmp(gbrun_settings[i].flag, name) == 0)
             return setting_flag(l, &gbrun_settings[i], text, behind);
     static const char *const later[] = {"connect", "token-file", "ca",    "cert",    "key",
                                         "gpu",     "listen",     "admin", "cluster", "name",

@@ -79,6 +79,14 @@ const gbrun_setting gbrun_settings[GBRUN_SETTINGS] = {
     {"tls_cert", GBRUN_TEXT, AT(config.tls_cert), 0, 0, "cert", "FILE", "none",
      "PEM: the certificate of this silo or client"},
     {"tls_key", GBRUN_TEXT, AT(config.tls_key), 0, 0, "key", "FILE", "none", "PEM: its key"},
+    {"cluster_key", GBRUN_SECRET, AT(config.cluster_key), 0, 0, "", NULL, "none",
+     "what the silos of a cluster have in common; no flag, others would see it"},
+    {"cluster_key_file", GBRUN_TEXT, AT(config.cluster_key_file), 0, 0, "cluster-key-file", "FILE",
+     "none", "the same, in a file of mode 0600"},
+    {"tokens", GBRUN_TEXT, AT(config.tokens), 0, 0, "tokens", "FILE", "none: clients need none",
+     "a silo's file of the tokens of clients (gbrun token)"},
+    {"token_file", GBRUN_TEXT, AT(config.token_file), 0, 0, "token-file", "FILE", "none",
+     "a client's own token"},
     {"connect", GBRUN_TEXT, AT(config.connect), 0, 0, "connect", "HOST:PORT", "none",
      "run as a client of these silos (several: with commas)"},
     {"pretend_gpus", GBRUN_BOOL, AT(config.pretend_gpus), 0, 0, "pretend-gpus", NULL, "no",
@@ -202,6 +210,7 @@ static bool parse(const gbrun_setting *setting, char *text, void *field)
     case GBRUN_INT:
         return parse_int(setting, text, field);
     case GBRUN_TEXT:
+    case GBRUN_SECRET:
         return *(const char **)field = text, *text != 0;
     case GBRUN_DURATION:
         return parse_duration(text, field);
@@ -225,6 +234,7 @@ static void print_expected(const gbrun_setting *setting)
 {
     static const char *const expected[] = {
         [GBRUN_TEXT] = "a text that is not empty",
+        [GBRUN_SECRET] = "a text that is not empty",
         [GBRUN_DURATION] = "a duration (seconds, or \"250ms\", \"10m\")",
         [GBRUN_MICROS] = "a number of microseconds",
         [GBRUN_BYTES] = "a size (bytes, or \"512MB\")",

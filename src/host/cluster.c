@@ -29,6 +29,8 @@ static int open_client(gb_host *host)
                                .silo = host->silo,
                                .tls = tls_of(host),
                                .gateways = host->config.connect,
+                               .token_file = host->config.token_file,
+                               .open = host->config.cluster_open != 0,
                                .cluster = cluster_name(host)};
     return gb_client_open(&host->client, &config);
 }
@@ -65,8 +67,10 @@ int gbi_cluster_open(gb_host *host)
         return gb_err_set(GB_EINVAL, "cluster and connect: a silo is a member or a client");
     if ((given->cluster || given->connect) && given->virtual_time)
         return gb_err_set(GB_EINVAL, "cluster and connect need real time, not virtual_time");
-    if (given->tls_ca ? !given->tls_cert || !given->tls_key : given->tls_cert || given->tls_key)
-        return gb_err_set(GB_EINVAL, "TLS needs tls_ca, tls_cert and tls_key together");
+    bool own = given->tls_cert && given->tls_key, none = !given->tls_cert && !given->tls_key;
+    if (given->tls_ca ? !own && !(none && given->connect) : !none)
+        return gb_err_set(GB_EINVAL, "TLS needs tls_ca, tls_cert and tls_key together; a client "
+                                     "with a token needs tls_ca alone");
     if (given->connect) return open_client(host);
     if (!given->cluster) {
         if (!given->listen && !given->advertise && !given->silo_name) return 0;
@@ -87,6 +91,9 @@ int gbi_cluster_open(gb_host *host)
     config.advertise = given->advertise;
     config.labels = given->labels;
     config.open = given->cluster_open != 0;
+    config.key = given->cluster_key;
+    config.key_file = given->cluster_key_file;
+    config.tokens_file = given->tokens;
     config.tls = tls_of(host);
     return gb_cluster_open(&host->cluster, &config);
 }

@@ -74,10 +74,11 @@ static void on_accepted(void *user, int fd, const char *peer)
         gb_greeter_add(w->greeter, fd, peer);
 }
 
-static void on_greeted(void *user, int rc, const gb_hello *hello, gb_pipe_end end, const char *peer)
+static void on_greeted(void *user, int rc, const gb_hello *hello, const gb_grant *grant,
+                       gb_pipe_end end, const char *peer)
 {
     world *w = user;
-    (void)peer;
+    (void)peer, (void)grant;
     w->greeted++;
     w->greeted_rc = rc;
     if (rc < 0) return;
@@ -130,7 +131,7 @@ static void dial(world *w, const char *cluster, uint64_t timeout_ns)
     gb_hello hello = {.role = GB_LINK_CALLS, .silo = 3, .to = 7};
     snprintf(hello.cluster, sizeof hello.cluster, "%s", cluster);
     assert_int_equal(gb_link_connect(&w->client.link, &w->mem, w->loop,
-                                     gb_listener_address(w->listener), NULL, &hello, LIMIT,
+                                     gb_listener_address(w->listener), NULL, &hello, NULL, LIMIT,
                                      timeout_ns, &events, &w->client),
                      0);
 }

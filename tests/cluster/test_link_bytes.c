@@ -100,11 +100,12 @@ static gb_hello hello_of(uint64_t silo, uint64_t to)
     return (gb_hello){.role = GB_LINK_CALLS, .silo = silo, .to = to, .cluster = "one"};
 }
 
-static void on_greeted(void *user, int rc, const gb_hello *hello, gb_pipe_end end, const char *peer)
+static void on_greeted(void *user, int rc, const gb_hello *hello, const gb_grant *grant,
+                       gb_pipe_end end, const char *peer)
 {
     world *w = user;
     gb_hello welcome = hello_of(7, 3);
-    (void)hello, (void)peer;
+    (void)hello, (void)peer, (void)grant;
     w->greeted++;
     w->greeted_rc = rc;
     if (rc < 0) return;
@@ -149,7 +150,7 @@ static int dial(world *w, uint64_t timeout_ns)
 {
     gb_hello hello = hello_of(3, 7);
     return gb_link_connect(&w->client.link, &w->mem, w->loop, gb_listener_address(w->listener),
-                           NULL, &hello, LIMIT, timeout_ns, &events, &w->client);
+                           NULL, &hello, NULL, LIMIT, timeout_ns, &events, &w->client);
 }
 
 /* ---- a peer that is none of ours ---- */
@@ -189,7 +190,7 @@ static int raw_link(world *w)
     int fd = raw_socket(w);
     gb_buf_init(&body, &w->mem);
     assert_int_equal(gb_hello_encode(&body, &hello), 0);
-    raw_frame(w, fd, GBI_LINK_HELLO, 0, body.data, body.size);
+    raw_frame(w, fd, GB_HELLO, 0, body.data, body.size);
     gb_buf_fini(&body);
     UNTIL(w, w->server.link);
     return fd;
@@ -200,7 +201,7 @@ static void test_strangers(void **state)
     (void)state;
     static const char http[] = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
     uint8_t huge[GB_FRAME_HEADER_BYTES] = {
-        GB_FRAME_MAGIC, GB_FRAME_VERSION, GBI_LINK_HELLO, 0, 0xff, 0xff, 0xff, 0x3f};
+        GB_FRAME_MAGIC, GB_FRAME_VERSION, GB_HELLO, 0, 0xff, 0xff, 0xff, 0x3f};
     struct {
         const void *bytes;
         size_t size;
@@ -235,9 +236,9 @@ static void test_broken_messages(void **state)
         const void *body;
         size_t size;
         int rc;
-    } cases[] = {{GBI_LINK_HELLO, 0, "x", 1, GB_EINVAL}, {KIND, 1, "x", 1, GB_EINVAL},
-                 {KIND, 1, none, 4, GB_EINVAL},          {KIND, 1, many, 4, GB_EINVAL},
-                 {KIND, 1, large, 12, GB_EINVAL},        {KIND, 1, cut, 14, GB_ELOST}};
+    } cases[] = {{GB_HELLO, 0, "x", 1, GB_EINVAL}, {KIND, 1, "x", 1, GB_EINVAL},
+                 {KIND, 1, none, 4, GB_EINVAL},    {KIND, 1, many, 4, GB_EINVAL},
+                 {KIND, 1, large, 12, GB_EINVAL},  {KIND, 1, cut, 14, GB_ELOST}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         world w;
         open_world(&w);

@@ -89,7 +89,7 @@ static void open_world(world *w)
     w->full = open_silo("full", GB_SOURCE_DIR "/tests/cluster/app");
     w->bare = open_silo("bare", NULL);
     assert_int_equal(gb_link_connect(&w->link, &w->mem, w->loop, gb_address(w->bare), NULL, &hello,
-                                     LIMIT, 20 * GB_SEC, &events, w),
+                                     NULL, LIMIT, 20 * GB_SEC, &events, w),
                      0);
     UNTIL(w, w->ready);
 }

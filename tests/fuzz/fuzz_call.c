@@ -30,7 +30,9 @@ static void look_at_hello(gb_buf *out, const uint8_t *data, size_t size)
     GB_CHECK(gb_hello_encode(out, &a) == 0 && out->size <= GB_LINK_HELLO_BYTES);
     GB_CHECK(gb_hello_decode(&b, out->data, out->size) == 0);
     GB_CHECK(a.role == b.role && a.silo == b.silo && a.to == b.to && a.worker == b.worker);
-    GB_CHECK(strcmp(a.cluster, b.cluster) == 0);
+    GB_CHECK(strcmp(a.cluster, b.cluster) == 0 && strcmp(a.name, b.name) == 0);
+    GB_CHECK(a.proves == b.proves && memcmp(a.word, b.word, sizeof a.word) == 0);
+    GB_CHECK(!*a.name || gb_token_name_fits(a.name));
 }
 
 static void check_call(const gb_call_frame *a, const gb_call_frame *b)
@@ -177,7 +179,10 @@ size_t fuzz_sample(seed *s, uint8_t *out, size_t room)
                       .silo = seed_wide(s),
                       .to = seed_wide(s),
                       .worker = (uint32_t)seed_below(s, 65536),
-                      .cluster = "gpubridge"};
+                      .cluster = "gpubridge",
+                      .proves = seed_below(s, 2)};
+    if (hello.proves && seed_below(s, 2)) memcpy(hello.name, "ann.b-c_1", 10);
+    if (hello.proves) hello.word[seed_below(s, sizeof hello.word)] = (uint8_t)seed_next(s);
     gb_mem_init(&mem, "fuzz", NULL, 0);
     gb_buf_init(&buf, &mem);
     gb_buf_put(&buf, &which, 1);

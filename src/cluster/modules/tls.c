@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <limits.h>
 #include <openssl/err.h>
+#include <openssl/hmac.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
@@ -337,6 +338,22 @@ static void session_sent(void *state)
     (void)BIO_reset(((session *)state)->out);
 }
 
+static int session_bind(void *state, uint8_t out[GB_MAC_BYTES])
+{
+    static const char label[] = "EXPORTER-gpubridge-link";
+    session *s = state;
+    if (SSL_export_keying_material(s->ssl, out, GB_MAC_BYTES, label, sizeof label - 1, NULL, 0,
+                                   0) == 1)
+        return 0;
+    return broken(s);
+}
+
+static bool mac(uint8_t out[GB_MAC_BYTES], const void *key, size_t key_size, const void *bytes,
+                size_t size)
+{
+    return key_size <= INT_MAX && HMAC(EVP_sha256(), key, (int)key_size, bytes, size, out, NULL);
+}
+
 static const gbi_tls_door door = {
     .abi = GB_TLS_ABI,
     .open = tls_open,
@@ -352,6 +369,8 @@ static const gbi_tls_door door = {
     .finish = session_finish,
     .pending = session_pending,
     .sent = session_sent,
+    .bind = session_bind,
+    .mac = mac,
     .make_certs = gbm_tls_make_certs,
 };
 
