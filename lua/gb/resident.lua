@@ -21,7 +21,8 @@ local IDLE = "10m"
 local HOLD_WAIT = 1 -- seconds that a deactivation waits for commands on its buffers
 local LATE = 0.01 -- seconds, or of the idle time: a timer that is later had a turn before it
 local ROUNDS = 1000 -- evictions for one allocation
-local ROOM_WAIT, ROOM_LOOK = 5, 1e-3 -- seconds that a load waits for groups that are in use
+-- Seconds that a load waits for groups that are in use while none of them comes or goes.
+local ROOM_WAIT, ROOM_LOOK = 5, 1e-3
 local MOST = 32 -- buffers of one grain
 
 local place = core.place()
@@ -101,6 +102,7 @@ end
 -- ---- groups, by device, the last used first ----
 
 local used = {} -- by device: the head of a ring
+local moves = 0 -- how often memory of a group came or went
 
 local function unlink(group)
   if not group.next then return end
@@ -128,7 +130,8 @@ end
 
 local function drop(group)
   unlink(group)
-  group.loaded = false
+  if group.opened > 0 then moves = moves + 1 end
+  group.loaded, group.opened = false, 0
   for _, handle in pairs(group.handles) do core.resident_close(handle) end
 end
 
@@ -155,21 +158,21 @@ end
 
 -- ---- room on a device ----
 
---- What could go on this worker: when the oldest was used (false: none), the bytes of all, and
---- those of groups that are in use.
+--- What could go on this worker: when the oldest was used (false: none), the bytes of all, those of
+--- groups that are in use or being loaded, and how often any came or went.
 function M.oldest(device)
   local head, last, bytes, busy = used[device], false, 0, 0
   local group = head and head.before
   while group and group ~= head do
     if not in_use(group, 0) then
       last = last or group.last
-      bytes = bytes + group.spec.bytes
+      bytes = bytes + group.opened
     else
-      busy = busy + group.spec.bytes
+      busy = busy + group.opened
     end
     group = group.before
   end
-  return { last = last, bytes = bytes, busy = busy }
+  return { last = last, bytes = bytes, busy = busy, moves = moves }
 end
 
 local evict
@@ -185,39 +188,42 @@ function M.evict(device)
   return false
 end
 
--- Was one evicted; else, may there be room for so many bytes later: groups are in use now.
+-- Was one evicted; may there be room for so many bytes later: groups are in use now; and the moves
+-- so far: what two looks with the same number say was so at one moment.
 local function evict_somewhere(device, bytes)
   local answers = place.workers == 1 and { M.oldest(device) }
     or require("gb.worker").ask_all("resident_oldest", device) or {}
-  local free, busy, at = core.device_info(device).memory_free, 0, nil
+  local free, busy, moved, at = core.device_info(device).memory_free, 0, 0, nil
   for i, answer in ipairs(answers) do
-    free, busy = free + answer.bytes, busy + answer.busy
+    free, busy, moved = free + answer.bytes, busy + answer.busy, moved + answer.moves
     if answer.last and (not at or answer.last < answers[at].last) then at = i end
   end
-  if not at or free < bytes then return false, free + busy >= bytes end
+  if not at or free < bytes then return false, free + busy >= bytes, moved end
   local gone
   if place.workers == 1 then
     gone = M.evict(device)
   else
     gone = ref.make("$worker" .. at - 1, 0):resident_evict(device)
   end
-  return gone or false, true
+  return gone or false, true, moved
 end
 
 --- open(...), which allocates so many bytes on a device: when there is no memory, groups are
---- evicted until there is, or none is left that may go. until_: so long groups are waited for that
---- are in use.
-function M.with_room(device, bytes, until_, open, ...)
+--- evicted until there is, or none is left that may go. wait: groups that are in use are waited
+--- for, until none came or went for so long.
+function M.with_room(device, bytes, wait, open, ...)
   local value, message, code = open(...)
-  local rounds, collected = 0, false
+  local rounds, collected, before, until_ = 0, false, nil, nil
   while value == nil and code == "ENOMEM" and rounds < ROUNDS do
-    local gone, later = evict_somewhere(device, bytes)
+    local gone, later, moved = evict_somewhere(device, bytes)
+    local now, calm = core.monotonic(), moved == before
+    if not calm then before, until_ = moved, now + wait end
     if gone then
       rounds = rounds + 1
     elseif not collected then
       collectgarbage() -- handles that nobody has any more
       collected = true
-    elseif later and core.monotonic() < until_ then
+    elseif wait > 0 and (not calm or later and now < until_) then
       core.sleep(ROOM_LOOK)
     else
       break
@@ -230,11 +236,12 @@ end
 -- ---- loading and writing back ----
 
 local function open_handles(group)
-  local until_ = core.monotonic() + ROOM_WAIT
+  enlist(group) -- others are to know what it holds
   for _, buffer in ipairs(group.spec.list) do
-    local ok, message, code = M.with_room(group.device, buffer.bytes, until_, core.resident_open,
-      group.handles[buffer.name], buffer.bytes, group.device, buffer.kind)
+    local ok, message, code = M.with_room(group.device, buffer.bytes, ROOM_WAIT,
+      core.resident_open, group.handles[buffer.name], buffer.bytes, group.device, buffer.kind)
     if not ok then return nil, message, code end
+    group.opened, moves = group.opened + buffer.bytes, moves + 1
   end
   return true
 end
@@ -296,7 +303,7 @@ local function load(group)
     return nil, message, code
   end
   group.loaded, group.lost = true, group.lost or lost
-  enlist(group)
+  touch(group)
   arm(group, group.spec.idle)
   return true
 end
@@ -405,8 +412,8 @@ local function open(self, spec, placement)
   local wants = type(placement) == "table" and placement or {}
   local name = type_name .. "/" .. ref.key_text(key)
   local group = { self = self, act = rawget(self, "__act"), spec = spec, handles = {},
-    name = name, id = plain(name), loaded = false, lost = false, armed = false, move = false,
-    last = 0, device = rawget(self, "device").index, fixed = wants.device ~= nil,
+    name = name, id = plain(name), loaded = false, opened = 0, lost = false, armed = false,
+    move = false, last = 0, device = rawget(self, "device").index, fixed = wants.device ~= nil,
     gpu_only = wants.required }
   for _, buffer in ipairs(spec.list) do
     group.handles[buffer.name] = core.resident_handle(buffer.type.id, buffer.count)
@@ -485,7 +492,7 @@ function M.own_stats()
   for _, head in pairs(used) do
     local group = head.next
     while group ~= head do
-      out.grains, out.bytes = out.grains + 1, out.bytes + group.spec.bytes
+      out.grains, out.bytes = out.grains + (group.loaded and 1 or 0), out.bytes + group.opened
       group = group.next
     end
   end
