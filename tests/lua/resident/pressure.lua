@@ -1,7 +1,7 @@
--- Forty resident grains of 8 MB on all workers, on a device of 64 MB: whichever worker asks, the
+-- Twenty resident grains of 8 MB on all workers, on a device of 64 MB: whichever worker asks, the
 -- oldest of any worker goes.
 local gb = require "gb"
-local COUNT, ROUNDS = 40, 3
+local COUNT, ROUNDS = 20, 2
 assert(gb.device().memory_total == 64 * 2 ^ 20, "run with GB_CPU_MEMORY=64MB")
 
 for round = 1, ROUNDS do
