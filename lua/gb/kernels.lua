@@ -138,7 +138,7 @@ local function await(kernel, timeout, future, message, code)
   local ok
   ok, message, code = core.await(future, timeout)
   if ok then return true end
-  if code == "ETIMEDOUT" then
+  if code == "ETIMEDOUT" and not future:done() then
     message = ("kernel '%s' did not end within its timeout; it runs on"):format(kernel.name)
   end
   return nil, message, code
@@ -146,8 +146,8 @@ end
 
 --- Runs the kernel and waits: true, or nil, message, code. The shape is a number of threads (in
 --- blocks of 256), or { threads = n | { w, h, d }, block = } or { grid =, block = } with shared
---- (bytes), queue, timeout (the caller is free then, the kernel runs on) and bound (a kernel that
---- runs longer is a runaway).
+--- (bytes), queue, timeout (the caller is free then; the kernel runs on, unless it holds the
+--- worker) and bound (a kernel that runs longer is a runaway, and is ended).
 function kernel_methods.run(kernel, shape, ...)
   check_self(kernel, "run")
   local timeout

@@ -276,7 +276,7 @@ function gb.buffer(type, what, options) end
 ---@field block? integer|integer[] threads of a block; default 256, { 16, 16 } or { 8, 8, 8 }
 ---@field shared? integer bytes of dynamic shared memory
 ---@field queue? gb.Queue
----@field timeout? number|string run gives ETIMEDOUT then, and the kernel runs on
+---@field timeout? number|string run gives ETIMEDOUT then; what does not hold the worker runs on
 ---@field bound? number|string a kernel that runs longer is a runaway: "5m"
 
 ---One kernel. After the shape come the arguments of its CUDA signature:

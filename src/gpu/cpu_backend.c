@@ -32,7 +32,7 @@ static int stop_cpu(void *self)
     int lost = gbi_pool_stop(cpu->pool);
     if (lost > 0) return lost;
     for (int i = 0; i < GBI_SPARE_RUNNERS; i++) {
-        gbi_runner_close(atomic_load(&cpu->spare[i]));
+        gbi_pool_guest_close(cpu->pool, atomic_load(&cpu->spare[i]));
         atomic_store(&cpu->spare[i], NULL);
     }
     gbi_pool_close(cpu->pool);

@@ -225,6 +225,11 @@ void gbi_fiber_wait(gbi_fibers *fibers)
     switch_to(fibers, self, next);
 }
 
+static inline void look_at_trap(gbi_fibers *fibers)
+{
+    if (fibers->trap) gbi_trap_check(fibers->trap);
+}
+
 void gbi_fiber_release(gbi_fibers *fibers)
 {
     uint32_t done = fibers->generation;
@@ -233,6 +238,7 @@ void gbi_fiber_release(gbi_fibers *fibers)
     fibers->arrived = fibers->voted = fibers->votes = 0;
     /* by 2 over the wrap: 0 is never a generation and neighbours keep different parities */
     fibers->generation = done + 1 ? done + 1 : 2;
+    look_at_trap(fibers);
 }
 
 /* ---- warps ---- */
@@ -282,6 +288,7 @@ static bool try_complete(gbi_fibers *fibers, uint32_t warp_index, uint32_t mask,
         fibers->all[warp_index * GBI_WARP + (uint32_t)lane].wait = 0;
     }
     warp->waiting &= ~group;
+    look_at_trap(fibers);
     return true;
 }
 

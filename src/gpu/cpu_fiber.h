@@ -2,12 +2,14 @@
  *
  * A fiber waits by marking itself and switching straight to the next fiber of the ring that can
  * run; there is no scheduler in between. When none can, the block is deadlocked: on_deadlock.
- * One OS thread at a time; fibers never change threads.
+ * One OS thread at a time; fibers never change threads. Every completed barrier asks the trap
+ * whether the block is to end.
  */
 #ifndef GB_GPU_CPU_FIBER_H
 #define GB_GPU_CPU_FIBER_H
 
 #include "base/mem.h"
+#include "gpu/cpu_trap.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -55,6 +57,7 @@ typedef struct gbi_fibers {
     void (*entry)(void *arg, uint32_t index);
     void *arg;
     void (*on_deadlock)(struct gbi_fibers *fibers); /* must not return */
+    gbi_trap *trap;                                 /* asked now and then; NULL: none */
     gb_mem *mem;
     uint32_t count; /* of the block that runs */
     uint32_t ready; /* fibers with a stack */
@@ -64,7 +67,7 @@ typedef struct gbi_fibers {
     struct gbi_fiber_check *checks; /* sanitizer builds: one per fiber and one for the OS thread */
 } gbi_fibers;
 
-/* All zero but mem and on_deadlock, which the caller sets, is a valid start. */
+/* All zero but mem, on_deadlock and trap, which the caller sets, is a valid start. */
 void gbi_fibers_fini(gbi_fibers *fibers);
 
 /* Makes stacks for that many fibers: 0 or GB_ENOMEM. */

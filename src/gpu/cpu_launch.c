@@ -19,7 +19,7 @@ gbi_runner *gbi_cpu_take_runner(gbi_cpu *cpu)
         if (runner) return runner;
     }
     gbi_runner *runner = NULL;
-    return gbi_runner_open(&runner, cpu->mem) < 0 ? NULL : runner;
+    return gbi_pool_guest_open(cpu->pool, &runner) < 0 ? NULL : runner;
 }
 
 void gbi_cpu_give_runner(gbi_cpu *cpu, gbi_runner *runner)
@@ -30,7 +30,7 @@ void gbi_cpu_give_runner(gbi_cpu *cpu, gbi_runner *runner)
                                                     memory_order_acq_rel, memory_order_relaxed))
             return;
     }
-    gbi_runner_close(runner);
+    gbi_pool_guest_close(cpu->pool, runner);
 }
 
 /* ---- what a launch costs ---- */
@@ -112,6 +112,29 @@ static uint64_t blocks_of(const gbi_command *command)
     return (uint64_t)grid->x * grid->y * grid->z;
 }
 
+static uint64_t time_after(uint64_t start_ns, uint64_t ns)
+{
+    return ns && ns < UINT64_MAX - start_ns ? start_ns + ns : 0;
+}
+
+/* In text. */
+static void runaway(char *text, size_t room, const gbi_command *command, const char *more)
+{
+    snprintf(text, room, "kernel '%s' is a runaway: it ran past its bound of %.3g s%s",
+             command->u.launch.kernel->desc->name, (double)command->u.launch.bound_ns / 1e9, more);
+}
+
+/* Of a launch that was ended on its caller's thread. The next one goes to the pool. */
+static void overstayed(const gbi_command *command, uint64_t ns, char *text, size_t room)
+{
+    learn(command->u.launch.impl, threads_of(command), ns, false);
+    if (ns >= command->u.launch.bound_ns)
+        runaway(text, room, command, "");
+    else
+        snprintf(text, room, "kernel '%s' was ended after %.3g s, at the deadline of its caller",
+                 command->u.launch.kernel->desc->name, (double)ns / 1e9);
+}
+
 int gbi_cpu_launch_here(gbi_cpu *cpu, gbi_command *command, char **text)
 {
     _Atomic int32_t never = 0;
@@ -122,9 +145,19 @@ int gbi_cpu_launch_here(gbi_cpu *cpu, gbi_command *command, char **text)
         *text = strdup(gb_err_detail());
         return GB_ENOMEM;
     }
+    uint64_t bound = command->u.launch.bound_ns;
+    uint64_t patience = atomic_load_explicit(&command->queue->patience_ns, memory_order_relaxed);
     uint64_t start = gbi_now_ns();
+    gbi_trap_limit(&runner->trap,
+                   time_after(start, patience && patience < bound ? patience : bound));
+    gbi_pool_guest_runs(cpu->pool);
     int rc = gbi_runner_run(runner, &run, 0, blocks_of(command), message, sizeof message);
-    learn(command->u.launch.impl, threads_of(command), gbi_now_ns() - start, true);
+    gbi_trap_limit(&runner->trap, 0);
+    uint64_t ns = gbi_now_ns() - start;
+    if (rc == GB_ETIMEDOUT)
+        overstayed(command, ns, message, sizeof message);
+    else
+        learn(command->u.launch.impl, threads_of(command), ns, true);
     if (runner->print.size) gbi_print_flush(&runner->print, true);
     gbi_cpu_give_runner(cpu, runner);
     if (rc < 0) *text = strdup(message);
@@ -199,9 +232,11 @@ static void run_launch(gbi_pool_job *job, gbi_runner *runner, uint64_t first, ui
     pool_work *work = GB_CONTAINER(job, pool_work, job);
     char text[TEXT_BYTES];
     uint64_t start = gbi_now_ns();
+    gbi_trap_limit(&runner->trap, job->until_ns);
     int rc = gbi_runner_run(runner, &work->run, first, count, text, sizeof text);
+    gbi_trap_limit(&runner->trap, 0);
     atomic_fetch_add_explicit(&work->ns, gbi_now_ns() - start, memory_order_relaxed);
-    if (rc < 0) take_failure(work, rc, text);
+    if (rc < 0 && rc != GB_ETIMEDOUT) take_failure(work, rc, text);
     if (runner->print.size) take_print(work, &runner->print);
 }
 
@@ -214,12 +249,11 @@ static bool launch_cancelled(gbi_pool_job *job)
 }
 
 /* A launch that traps or is cancelled says nothing about what a whole one takes: with its short
- * time the next one, which may never end, would run on its caller's thread, which nobody stops. */
+ * time the next one, which may never end, would run on its caller's thread and hold it. */
 static void launch_ended(gbi_pool_job *job, bool timed_out)
 {
     pool_work *work = GB_CONTAINER(job, pool_work, job);
     gbi_command *command = work->command;
-    const char *name = work->run.kernel->name;
     char text[TEXT_BYTES];
     pthread_mutex_lock(&work->lock);
     int rc = work->rc;
@@ -228,16 +262,15 @@ static void launch_ended(gbi_pool_job *job, bool timed_out)
     pthread_mutex_unlock(&work->lock);
     if (timed_out && rc == 0) {
         rc = GB_ETIMEDOUT;
-        snprintf(text, sizeof text, "kernel '%s' is a runaway: it ran past its bound of %.3g s%s",
-                 name, (double)job->bound_ns / 1e9,
-                 job->given_up ? " and did not stop: its thread and buffers are given up" : "");
+        runaway(text, sizeof text, command,
+                job->given_up ? " and did not stop: its thread and buffers are given up" : "");
     } else if (rc == 0 && atomic_load(&work->cancelled)) {
         rc = GB_ECANCELED;
-        snprintf(text, sizeof text, "kernel '%s' was cancelled", name);
+        snprintf(text, sizeof text, "kernel '%s' was cancelled", work->run.kernel->name);
     }
     if (timed_out || rc == 0)
         learn(command->u.launch.impl, threads_of(command),
-              timed_out ? job->bound_ns : atomic_load(&work->ns), false);
+              timed_out ? command->u.launch.bound_ns : atomic_load(&work->ns), false);
     if (!timed_out) gbi_command_let_go(command);
     gbi_cpu_queue_advance(work->queue, command, rc, text);
 }
@@ -258,7 +291,7 @@ int gbi_cpu_launch_start(gbi_cpu_queue *queue, gbi_command *command)
     }
     work->job.total = blocks;
     work->job.chunk = chunk ? chunk : 1;
-    work->job.bound_ns = command->u.launch.bound_ns;
+    work->job.until_ns = time_after(gbi_now_ns(), command->u.launch.bound_ns);
     work->job.run = run_launch;
     work->job.ended = launch_ended;
     work->job.released = released;

@@ -14,11 +14,14 @@
 enum {
     SPIN_MAX_NS = 60000, /* about what waking a sleeping thread costs on a virtual machine */
     SPIN_MIN_NS = 2000,
-    TURN_NS = 1000000,   /* after that a thread looks whether another job waits */
-    TICK_NS = 3000000,   /* of the watch while there is work */
-    GRACE_NS = 50000000, /* from the request to stop until a thread is given up */
+    TURN_NS = 1000000,    /* after that a thread looks whether another job waits */
+    TICK_NS = 3000000,    /* of the watch while there is work */
+    GRACE_NS = 500000000, /* from the request to stop until a thread is given up */
     IDLE_TICKS = 30
 };
+
+/* What the watch does: a guest ran since it looked last; it looks; it sleeps until it is woken. */
+enum { WATCH_HEARD, WATCH_LOOKS, WATCH_SLEEPS };
 
 typedef struct pool_thread {
     gb_list link;
@@ -39,12 +42,14 @@ struct gbi_pool {
     gb_list running; /* jobs whose blocks are all handed out */
     gb_list threads; /* live ones */
     gb_list strays;  /* given up */
+    gb_list guests;
     int thread_count, sleepers, lost;
     uint64_t added_ns;          /* when the newest job came */
     bool wake_last;             /* the first that wakes wakes one more */
     _Atomic int32_t open_count; /* jobs in `open`: what spinning threads look at */
     _Atomic int32_t active;     /* jobs not ended */
-    bool closing, watching, watch_asleep;
+    _Atomic int32_t watch_state;
+    bool closing, watching;
     pthread_t watch;
 };
 
@@ -82,6 +87,7 @@ int gbi_pool_open(gbi_pool **out, gb_mem *mem, int threads)
     gb_list_init(&pool->running);
     gb_list_init(&pool->threads);
     gb_list_init(&pool->strays);
+    gb_list_init(&pool->guests);
     *out = pool;
     return 0;
 }
@@ -311,12 +317,29 @@ static bool look_at_locked(gbi_pool *pool, gbi_pool_job *job, uint64_t now)
 {
     if (job->cancelled && !atomic_load(&job->stop) && job->cancelled(job))
         atomic_store(&job->stop, 1);
-    if (!job->bound_ns || now < job->start_ns + job->bound_ns) return false;
+    if (!job->until_ns || now < job->until_ns) return false;
     job->timed_out = true;
     atomic_store(&job->stop, 1);
-    if (now < job->start_ns + job->bound_ns + GRACE_NS) return false;
+    for (gb_list *at = pool->threads.next; at != &pool->threads; at = at->next) {
+        pool_thread *thread = GB_CONTAINER(at, pool_thread, link);
+        if (thread->job == job) gbi_trap_stop(&thread->runner->trap, job->until_ns);
+    }
+    if (now < job->until_ns + GRACE_NS) return false;
     give_up_locked(pool, job);
     return true;
+}
+
+/* True when one runs now. */
+static bool look_at_guests_locked(gbi_pool *pool, uint64_t now)
+{
+    bool any = false;
+    for (gb_list *at = pool->guests.next; at != &pool->guests; at = at->next) {
+        gbi_trap *trap = &GB_CONTAINER(at, gbi_runner, guest)->trap;
+        uint64_t until = atomic_load_explicit(&trap->until_ns, memory_order_acquire);
+        any = any || until;
+        if (until && now >= until) gbi_trap_stop(trap, until);
+    }
+    return any;
 }
 
 static bool look_through_locked(gbi_pool *pool, gb_list *jobs, uint64_t now)
@@ -333,22 +356,34 @@ static void nap_locked(gbi_pool *pool)
     pthread_cond_timedwait(&pool->watch_work, &pool->lock, &at);
 }
 
+/* Who makes the state HEARD finds it changed, or is seen to run after the nap: a guest's limit,
+ * which stands before it looks at the state, is visible everywhere by then. So no guest has to pay
+ * for a barrier. */
+static void sleep_locked(gbi_pool *pool)
+{
+    atomic_store(&pool->watch_state, WATCH_SLEEPS);
+    nap_locked(pool);
+    if (look_at_guests_locked(pool, gbi_now_ns())) return;
+    while (!pool->closing && atomic_load(&pool->watch_state) == WATCH_SLEEPS)
+        pthread_cond_wait(&pool->watch_work, &pool->lock);
+}
+
 static void *watch_main(void *arg)
 {
     gbi_pool *pool = arg;
     int idle = 0;
     pthread_mutex_lock(&pool->lock);
     while (!pool->closing) {
-        bool work = !gb_list_empty(&pool->open) || !gb_list_empty(&pool->running);
+        bool heard = atomic_exchange(&pool->watch_state, WATCH_LOOKS) == WATCH_HEARD;
+        uint64_t now = gbi_now_ns();
+        bool work = look_at_guests_locked(pool, now) || heard || !gb_list_empty(&pool->open) ||
+                    !gb_list_empty(&pool->running);
         idle = work ? 0 : idle + 1;
         if (idle > IDLE_TICKS) {
-            pool->watch_asleep = true;
-            pthread_cond_wait(&pool->watch_work, &pool->lock);
-            pool->watch_asleep = false;
+            sleep_locked(pool);
             idle = 0;
             continue;
         }
-        uint64_t now = gbi_now_ns();
         while (look_through_locked(pool, &pool->open, now) ||
                look_through_locked(pool, &pool->running, now))
             ;
@@ -390,14 +425,13 @@ int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job)
             return rc;
         }
     }
-    job->start_ns = gbi_now_ns();
     job->listed = true;
     gb_list_push(job->urgent ? first_common(pool) : &pool->open, &job->link);
-    pool->added_ns = job->start_ns;
+    pool->added_ns = gbi_now_ns();
     atomic_fetch_add(&pool->active, 1);
     atomic_fetch_add(&pool->open_count, 1);
     int wake = wanted_locked(pool, job);
-    bool watch = pool->watch_asleep;
+    bool watch = atomic_exchange(&pool->watch_state, WATCH_HEARD) == WATCH_SLEEPS;
     /* The caller's core is about to be free and is not yet: the system would put two of our threads
      * on another one, and leave them there. So the last is woken a moment later, by the first. */
     if (wake > 1 && wake == pool->thread_count) {
@@ -409,6 +443,35 @@ int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job)
     while (wake-- > 0) pthread_cond_signal(&pool->work);
     if (watch) pthread_cond_signal(&pool->watch_work);
     return 0;
+}
+
+int gbi_pool_guest_open(gbi_pool *pool, gbi_runner **out)
+{
+    int rc = gbi_runner_open(out, pool->mem);
+    if (rc < 0) return rc;
+    pthread_mutex_lock(&pool->lock);
+    gb_list_push(&pool->guests, &(*out)->guest);
+    pthread_mutex_unlock(&pool->lock);
+    return 0;
+}
+
+void gbi_pool_guest_close(gbi_pool *pool, gbi_runner *guest)
+{
+    if (!guest) return;
+    pthread_mutex_lock(&pool->lock);
+    gb_list_unlink(&guest->guest);
+    pthread_mutex_unlock(&pool->lock);
+    gbi_runner_close(guest);
+}
+
+void gbi_pool_guest_runs(gbi_pool *pool)
+{
+    atomic_signal_fence(memory_order_seq_cst); /* the limit was stored before */
+    if (atomic_load_explicit(&pool->watch_state, memory_order_relaxed) == WATCH_HEARD) return;
+    if (atomic_exchange(&pool->watch_state, WATCH_HEARD) != WATCH_SLEEPS) return;
+    pthread_mutex_lock(&pool->lock); /* it may be on its way to sleep */
+    pthread_cond_signal(&pool->watch_work);
+    pthread_mutex_unlock(&pool->lock);
 }
 
 static void join_all(gbi_pool *pool)

@@ -2,8 +2,10 @@
  * which threads take in chunks; several jobs are worked at in turn. Threads start with the first
  * job, spin for a moment when there is nothing to do (as long as that pays), then sleep.
  *
- * A watch thread ends what runs past its bound: first it asks the job to stop, and if a thread does
- * not come out of it, that thread is given up (it keeps the job alive) and another takes its place.
+ * A watch thread ends what runs past its time: it asks the job to stop at the next block, and the
+ * threads that are in one to leave it (cpu_trap.h). One that cannot be made to leave is given up in
+ * the end (it keeps the job alive) and another takes its place. The watch also looks after guests:
+ * runners of threads that are not the pool's.
  */
 #ifndef GB_GPU_CPU_POOL_H
 #define GB_GPU_CPU_POOL_H
@@ -21,7 +23,7 @@ typedef struct gbi_pool_job {
     gb_list link;      /* the pool's */
     uint64_t total;    /* blocks */
     uint64_t chunk;    /* blocks taken at once, at least 1 */
-    uint64_t bound_ns; /* 0: none */
+    uint64_t until_ns; /* by then it has to end (gbi_now_ns); 0: any time */
     bool urgent;       /* threads take its blocks before those of other jobs */
     /* A thread works on blocks first .. first + count - 1. */
     void (*run)(struct gbi_pool_job *job, gbi_runner *runner, uint64_t first, uint64_t count);
@@ -34,7 +36,6 @@ typedef struct gbi_pool_job {
     _Atomic int32_t stop; /* set: no further blocks */
     /* the pool's */
     _Atomic uint64_t next;
-    uint64_t start_ns;
     int workers, strays;
     int given_up; /* threads that did not come out of it; fixed when ended runs */
     bool listed, timed_out, has_ended;
@@ -51,6 +52,14 @@ void gbi_pool_close(gbi_pool *pool);
 
 /* Never blocks (the first call starts threads): 0 or GB_ENOMEM. Any thread. */
 int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job);
+
+/* A runner for threads that are not the pool's; to be closed before the pool is. Any thread. */
+int gbi_pool_guest_open(gbi_pool *pool, gbi_runner **out);
+void gbi_pool_guest_close(gbi_pool *pool, gbi_runner *guest); /* NULL is allowed */
+
+/* After a guest was given a limit: the watch must not sleep. Costs a load, but for once in a while.
+ * Only guests of a pool that has had a job are watched. */
+void gbi_pool_guest_runs(gbi_pool *pool);
 
 bool gbi_pool_busy(const gbi_pool *pool);
 int gbi_pool_threads(const gbi_pool *pool);

@@ -22,6 +22,7 @@ static void print(void *self, const char *text)
     gbi_runner *runner = runner_of(self);
     gb_buf_put(&runner->print, text, strlen(text)); /* without memory the text is lost */
     if (runner->print.size > PRINT_BYTES) gbi_print_flush(&runner->print, false);
+    gbi_trap_check(&runner->trap);
 }
 
 static void leaving(void *arg)
@@ -65,6 +66,7 @@ int gbi_runner_open(gbi_runner **out, gb_mem *mem)
     if (!runner) return GB_ENOMEM;
     runner->mem = runner->fibers.mem = mem;
     runner->fibers.on_deadlock = on_deadlock;
+    runner->fibers.trap = &runner->trap;
     runner->trap.leaving = leaving;
     runner->trap.arg = runner;
     const char *fibers = getenv("GB_CPU_FIBERS");
@@ -183,7 +185,8 @@ static void find_thread(gbi_runner *runner)
     size_t printed = runner->print.size;
     char text[GBI_TRAP_TEXT];
     memcpy(text, runner->trap_text, sizeof text);
-    if (gbi_trap_run(&runner->trap, sync ? run_block : run_singly, runner)) {
+    if (gbi_trap_run(&runner->trap, sync ? run_block : run_singly, runner) ||
+        runner->trap.stopped) {
         runner->trap.signal = signal;
         runner->trap.code = code;
         runner->trap.address = address;
@@ -222,6 +225,7 @@ static int prepare(gbi_runner *runner, const gbi_run *run)
 static int failed(gbi_runner *runner, char *text, size_t room)
 {
     if (runner->fibers.current) gbi_fibers_reset(&runner->fibers);
+    if (runner->trap.stopped) return GB_ETIMEDOUT;
     find_thread(runner);
     explain(runner, text, room);
     return GB_ETRAP;
@@ -253,6 +257,8 @@ int gbi_runner_run(gbi_runner *runner, const gbi_run *run, uint64_t first, uint6
         .stop = (const volatile int32_t *)run->stop,
     };
     runner->trap_text[0] = 0;
+    runner->trap.home = (const void *)(run->kernel->run ? (uintptr_t)run->kernel->run
+                                                        : (uintptr_t)run->kernel->thread);
     runner->ran_loops = run->kernel->loops && !runner->fibers_only;
     if (runner->ran_loops && !gbi_trap_run(&runner->trap, run_loops, runner))
         return failed(runner, text, text_room);

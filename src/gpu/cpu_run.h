@@ -6,6 +6,7 @@
 #define GB_GPU_CPU_RUN_H
 
 #include "base/buf.h"
+#include "base/list.h"
 #include "gpu/cpu_abi.h"
 #include "gpu/cpu_fiber.h"
 #include "gpu/cpu_trap.h"
@@ -18,6 +19,7 @@ enum { GBI_SHARED_MAX = 256 << 10, GBI_TRAP_TEXT = 512 };
 
 struct gbi_runner {
     gbi_fibers fibers; /* first: services' self points at it and at the runner */
+    gb_list guest;     /* the pool's, of a runner that no thread of it has */
     gbi_trap trap;
     gb_cpu_services services;
     gb_mem *mem;
@@ -42,8 +44,9 @@ typedef struct gbi_run {
 int gbi_runner_open(gbi_runner **out, gb_mem *mem);
 void gbi_runner_close(gbi_runner *runner);
 
-/* Runs blocks first .. first + count - 1: 0, GB_ENOMEM, or GB_ETRAP; text takes the message. What
- * was printed stays in runner->print. */
+/* Runs blocks first .. first + count - 1: 0, GB_ENOMEM, GB_ETRAP, or GB_ETIMEDOUT when it was ended
+ * at the limit of runner->trap (without a message); text takes the message. What was printed stays
+ * in runner->print. */
 int gbi_runner_run(gbi_runner *runner, const gbi_run *run, uint64_t first, uint64_t count,
                    char *text, size_t text_room);
 

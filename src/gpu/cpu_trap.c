@@ -3,10 +3,15 @@
 #undef _FORTIFY_SOURCE
 #include "gpu/cpu_trap.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
 
 enum {
     STACK_BYTES = 64 << 10,
@@ -36,6 +41,10 @@ static _Thread_local gbi_trap *current __attribute__((tls_model("initial-exec"))
 static _Thread_local bool prepared __attribute__((tls_model("initial-exec")));
 /* tidy: allowed because two handlers that pass on to each other must end */
 static _Thread_local bool chaining __attribute__((tls_model("initial-exec")));
+/* tidy: allowed because asking the system for it on every launch would cost more than the launch */
+static _Thread_local int32_t own_thread __attribute__((tls_model("initial-exec")));
+/* Its address marks the signals that gbi_trap_stop sends. */
+static const char stop_mark;
 
 /* Somebody who came after us may pass on to us what we pass on to him: the second time around the
  * default action ends it. */
@@ -58,9 +67,48 @@ static void chain(int signal, siginfo_t *info, void *context)
     }
 }
 
-static void on_fault(int signal, siginfo_t *info, void *context)
+static void *address_of(const ucontext_t *context)
+{
+#if defined(__x86_64__)
+    return (void *)context->uc_mcontext.gregs[REG_RIP];
+#elif defined(__aarch64__)
+    return (void *)context->uc_mcontext.pc;
+#else
+    return NULL; /* nothing is ever at home: who overstays is given up */
+#endif
+}
+
+/* A fiber may be interrupted while TSan is told of its switch: to TSan another thread reads this.
+ */
+#define NO_TSAN __attribute__((no_sanitize("thread")))
+
+NO_TSAN static bool at_home(const gbi_trap *trap, const void *context)
+{
+    struct dl_find_object here, home;
+    return _dl_find_object(address_of(context), &here) == 0 &&
+           _dl_find_object((void *)trap->home, &home) == 0 &&
+           here.dlfo_link_map == home.dlfo_link_map;
+}
+
+static _Noreturn void leave(gbi_trap *trap)
+{
+    if (trap->leaving) trap->leaving(trap->arg);
+    siglongjmp(trap->jump, 1);
+}
+
+void gbi_trap_leave(gbi_trap *trap)
+{
+    trap->stopped = true;
+    leave(trap);
+}
+
+NO_TSAN static void on_fault(int signal, siginfo_t *info, void *context)
 {
     gbi_trap *trap = current;
+    if (info->si_code == SI_QUEUE && info->si_value.sival_ptr == &stop_mark) {
+        if (trap && at_home(trap, context)) gbi_trap_check(trap);
+        return;
+    }
     /* si_code > 0: raised by the instruction itself, not sent by somebody with kill */
     if (!trap || chaining || info->si_code <= 0) {
         chain(signal, info, context);
@@ -69,8 +117,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
     trap->signal = signal;
     trap->code = info->si_code;
     trap->address = info->si_addr;
-    if (trap->leaving) trap->leaving(trap->arg);
-    siglongjmp(trap->jump, 1);
+    leave(trap);
 }
 
 static void free_stack(void *stack)
@@ -84,7 +131,7 @@ void gbi_trap_install(void)
 {
     struct sigaction action = {.sa_sigaction = on_fault}, now;
     /* NODEFER: the signal is not blocked after the jump, so no mask has to be saved per launch */
-    action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART;
     sigemptyset(&action.sa_mask);
     pthread_mutex_lock(&lock);
     if (!has_key) has_key = pthread_key_create(&stack_key, free_stack) == 0;
@@ -117,6 +164,7 @@ bool gbi_trap_run(gbi_trap *trap, void (*body)(void *arg), void *arg)
     gbi_trap *volatile outer = current;
     trap->signal = trap->code = 0;
     trap->address = NULL;
+    trap->stopped = false;
     if (sigsetjmp(trap->jump, SAVE_MASK) == 0) {
         current = trap;
         body(arg);
@@ -130,8 +178,28 @@ bool gbi_trap_run(gbi_trap *trap, void (*body)(void *arg), void *arg)
 void gbi_trap_raise(gbi_trap *trap)
 {
     trap->signal = trap->code = 0;
-    if (trap->leaving) trap->leaving(trap->arg);
-    siglongjmp(trap->jump, 1);
+    leave(trap);
+}
+
+void gbi_trap_limit(gbi_trap *trap, uint64_t until_ns)
+{
+    if (!own_thread) own_thread = (int32_t)gettid();
+    atomic_store_explicit(&trap->thread, own_thread, memory_order_relaxed);
+    atomic_store_explicit(&trap->until_ns, until_ns, memory_order_release);
+}
+
+void gbi_trap_stop(gbi_trap *trap, uint64_t until_ns)
+{
+    siginfo_t info;
+    gbi_trap_install();
+    memset(&info, 0, sizeof info);
+    info.si_signo = SIGBUS;
+    info.si_code = SI_QUEUE;
+    info.si_pid = getpid();
+    info.si_uid = getuid();
+    info.si_value.sival_ptr = (void *)&stop_mark;
+    atomic_store(&trap->ending_ns, until_ns);
+    syscall(SYS_rt_tgsigqueueinfo, info.si_pid, atomic_load(&trap->thread), SIGBUS, &info);
 }
 
 const char *gbi_trap_text(const gbi_trap *trap)

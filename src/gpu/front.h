@@ -134,6 +134,7 @@ struct gb_queue {
     gb_list signals;            /* pending signal commands, oldest first */
     _Atomic int32_t rc;         /* first error since the last signal */
     char *detail;               /* malloc'd */
+    _Atomic uint64_t patience_ns;
     gb_queue *leader;           /* of a side: whose signals, rc and detail count; one reference */
     gb_queue *sides[GBI_SIDES]; /* for graphs, opened when they are needed: graph_lanes.c */
     gb_list spare;              /* freed command blocks of the common size */

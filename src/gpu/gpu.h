@@ -323,6 +323,10 @@ int gb_queue_open(gb_queue **out, gb_device *device);
 int gb_queue_open_urgent(gb_queue **out, gb_device *device, bool urgent);
 void gb_queue_close(gb_queue *queue); /* what is queued still runs; nobody waits here */
 
+/* How long each launch of this queue may hold the calling thread from now on, if that is less than
+ * its bound; 0: its bound (at first). Costs a store. */
+void gb_queue_set_patience(gb_queue *queue, uint64_t ns);
+
 int gb_queue_upload(gb_queue *queue, gb_buffer *to, size_t offset, const void *host, size_t bytes);
 int gb_queue_download(gb_queue *queue, void *host, gb_buffer *from, size_t offset, size_t bytes);
 int gb_queue_copy(gb_queue *queue, gb_buffer *to, size_t to_offset, gb_buffer *from,
@@ -336,11 +340,12 @@ typedef struct gb_dim {
 
 /* The cpu backend runs a launch on the calling thread, inside gb_queue_launch, when the queue is
  * idle and the kernel was measured at under 20 us for that size; any first run goes to the kernel
- * pool. Nothing can end a launch on the calling thread, so a kernel that ran briefly before and
- * then loops for ever holds its caller. On the pool a launch past its bound is stopped at the next
- * block (GB_ETIMEDOUT); a thread that does not come out of its block is given up and replaced, and
- * keeps its buffers and module until it comes out. gb_gpu_close does not wait for it: then its
- * stack, buffers, module and the room's own memory are leaked, and the account is relieved of them.
+ * pool. A launch past its bound is ended where it is (GB_ETIMEDOUT), on the pool and on the calling
+ * thread, here also when the caller's patience is over; what it wrote until then stays written. A
+ * thread that cannot be made to leave its block (it waits in a library's code) is given up after
+ * half a second and replaced, and keeps its buffers and module until it comes out. gb_gpu_close
+ * does not wait for it: then its stack, buffers, module and the room's own memory are leaked, and
+ * the account is relieved of them. A calling thread is never given up.
  */
 typedef struct gb_launch {
     gb_dim grid, block;

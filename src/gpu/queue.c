@@ -52,6 +52,11 @@ static void unref(gb_queue *queue)
     if (leader) unref(leader);
 }
 
+void gb_queue_set_patience(gb_queue *queue, uint64_t ns)
+{
+    atomic_store_explicit(&queue->patience_ns, ns, memory_order_relaxed);
+}
+
 void gb_queue_close(gb_queue *queue)
 {
     if (!queue) return;

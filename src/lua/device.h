@@ -92,6 +92,9 @@ void gbl_devices_unref(gbl_devices *room);
  * GB_ELOST. */
 int gbl_job_new(gbl_job **out, lua_State *L, gbl_devices *room, gbl_device *device,
                 gb_queue *queue);
+/* How long its launches may hold this thread: limit_ns (0: any time), and to the turn's deadline at
+ * most, which is so from the start. */
+void gbl_job_set_patience(gbl_job *job, uint64_t limit_ns);
 void gbl_job_free(gbl_job *job); /* nothing was queued, or all of it has ended */
 void gbl_job_keep_block(gbl_job *job, gb_block *block);    /* takes a reference of its own */
 void gbl_job_keep_buffer(gbl_job *job, gb_buffer *buffer); /* takes a reference of its own */

@@ -108,6 +108,19 @@ static int lane_for(gbl_lane **out, lua_State *L, gbl_device *device)
 
 /* ---- jobs ---- */
 
+/* A launch that holds this thread is of no use to anybody once the turn's deadline has passed. */
+void gbl_job_set_patience(gbl_job *job, uint64_t limit_ns)
+{
+    const gb_worker *worker = job->room->state->worker;
+    const gb_call *turn = worker->current;
+    uint64_t ns = limit_ns;
+    if (turn && turn->deadline != GB_FOREVER) {
+        uint64_t left = turn->deadline > worker->now ? turn->deadline - worker->now : 1;
+        if (!ns || left < ns) ns = left;
+    }
+    gb_queue_set_patience(job->queue, ns);
+}
+
 int gbl_job_new(gbl_job **out, lua_State *L, gbl_devices *room, gbl_device *device, gb_queue *queue)
 {
     gbl_lane *lane = NULL;
@@ -127,6 +140,7 @@ int gbl_job_new(gbl_job **out, lua_State *L, gbl_devices *room, gbl_device *devi
     job->lane = lane;
     job->queue = queue ? queue : lane->queue;
     if (lane) lane->jobs++;
+    gbl_job_set_patience(job, 0);
     job->next = NULL;
     job->module = NULL;
     job->rc = 0;

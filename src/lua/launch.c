@@ -105,22 +105,23 @@ static bool shape_at(gbl_walk *w, gb_launch *launch)
 
 static const char seconds_key[] = "gb.launch.seconds";
 
-/* A duration as users write it; 0: none. */
-static uint64_t bound_at(gbl_walk *w)
+/* A duration of the shape as users write it, at least 1 ns; 0: none. */
+static uint64_t duration_at(gbl_walk *w, const char *field)
 {
     lua_State *L = w->L;
-    lua_getfield(L, 2, "bound");
+    if (lua_type(L, 2) != LUA_TTABLE) return 0;
+    lua_getfield(L, 2, field);
     if (lua_isnil(L, -1)) {
         lua_pop(L, 1);
         return 0;
     }
     lua_getfield(L, LUA_REGISTRYINDEX, seconds_key);
     lua_insert(L, -2);
-    lua_pushliteral(L, "bound");
+    lua_pushstring(L, field);
     lua_call(L, 2, 1);
     double ns = lua_tonumber(L, -1) * 1e9;
     lua_pop(L, 1);
-    if (!(ns >= 1)) gbl_raise_at(L, w->level, "bound: it is longer than nothing");
+    if (!(ns >= 1)) return 1;
     return ns < 1e18 ? (uint64_t)ns : (uint64_t)1e18;
 }
 
@@ -151,7 +152,8 @@ static void check_limits(const gbl_walk *w, const gbl_device *device, const gb_l
 bool gbl_check_shape(gbl_walk *w, const gbl_device *device, gb_launch *out)
 {
     bool any = shape_at(w, out);
-    if (lua_type(w->L, 2) == LUA_TTABLE) out->bound_ns = bound_at(w);
+    out->bound_ns = duration_at(w, "bound");
+    if (out->bound_ns == 1) gbl_raise_at(w->L, w->level, "bound: it is longer than nothing");
     check_limits(w, device, out);
     return any;
 }
@@ -360,6 +362,7 @@ static gbl_job *launch_job(lua_State *L, int level)
     w.bound = &handle->at[device];
     if (!w.bound->module) luaL_error(L, "the kernel is not loaded on device %d", device);
     bool any = gbl_check_shape(&w, &room->at[device], &launch);
+    uint64_t timeout_ns = duration_at(&w, "timeout");
     gbl_check_arguments(&w);
     check_devices(&w, device, queue);
 
@@ -367,6 +370,7 @@ static gbl_job *launch_job(lua_State *L, int level)
     int rc = gbl_job_new(&job, L, room, &room->at[device], queue ? queue->queue : NULL);
     if (rc < 0) return gbl_push_error(L, rc, gb_err_detail()), NULL;
     job->module = gb_module_ref(w.bound->module);
+    if (timeout_ns) gbl_job_set_patience(job, timeout_ns);
     note_launch(L, job, handle, queue != NULL);
     bool host = false;
     for (int i = 0; i < w.bound->count; i++) {

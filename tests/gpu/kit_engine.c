@@ -18,6 +18,7 @@
 _Atomic int kit_gate;
 _Atomic uintptr_t kit_nowhere; /* 0, as far as the compiler does not know */
 _Atomic int kit_endless_runs;
+pthread_mutex_t kit_held = PTHREAD_MUTEX_INITIALIZER;
 
 static _Thread_local gb_cpu_dim thread_index, block_index;
 static _Thread_local const gb_cpu_range *now;
@@ -135,13 +136,30 @@ static void gate_run(const gb_cpu_range *range)
     each(range, gate_body);
 }
 
-/* void endless(int *data): never looks at stop */
+/* void endless(int *data): waits in a library, where it cannot be left */
 static void endless_run(const gb_cpu_range *range)
 {
     place(range, range->first);
     kit_endless_runs++;
-    while (!kit_gate) sched_yield();
+    pthread_mutex_lock(&kit_held);
+    pthread_mutex_unlock(&kit_held);
     kit_endless_runs--;
+}
+
+/* void spin(int *data, int by): adds to data[0] for ever, unless by is 0. Not under TSan, as no
+ * compiled kernel is: most of its time would be spent in there. */
+__attribute__((no_sanitize("thread"))) static void spin_body(const gb_cpu_range *range,
+                                                             uint32_t thread)
+{
+    int by = PARAM(int, 1);
+    volatile int *data = PARAM(int *, 0);
+    do data[0] += by;
+    while (by);
+}
+
+static void spin_run(const gb_cpu_range *range)
+{
+    each(range, spin_body);
 }
 
 /* void slow(int *data): every block takes 200 us and counts itself in data[0] */
@@ -267,6 +285,7 @@ NAMED(divide);
 NAMED(assert);
 NAMED(gate);
 NAMED(endless);
+NAMED(spin);
 NAMED(slow);
 NAMED(say);
 NAMED(reverse);
@@ -281,6 +300,7 @@ static const gb_cpu_kernel kernels[] = {
     PLAIN(assert, 2, int_params),
     PLAIN(gate, 1, int_params),
     PLAIN(endless, 1, int_params),
+    PLAIN(spin, 2, int_params),
     PLAIN(slow, 1, int_params),
     PLAIN(say, 1, one_int),
     SYNC(reverse, 2, float_params),

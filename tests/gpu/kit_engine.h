@@ -49,8 +49,9 @@ uint64_t kit_seed(void); /* of $GB_SEED or fresh; printed */
 uint64_t kit_random(uint64_t *state);
 double kit_uniform(uint64_t *state); /* -1 .. 1 */
 
-/* Set by a test to let the kernels `gate` and `endless` go on. */
+/* Set by a test to let the kernel `gate` go on; held by a test while `endless` is not to end. */
 extern _Atomic int kit_gate;
+extern pthread_mutex_t kit_held;
 extern _Atomic uintptr_t kit_nowhere; /* 0, unknown to the compiler */
 extern _Atomic int kit_endless_runs;  /* threads inside `endless` */
 

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 enum { TEXT = 1024 };
+static const uint64_t BOUND_NS = 20000000;
 
 static gb_buffer *device_buffer(kit_engine *kit, size_t bytes)
 {
@@ -201,7 +202,8 @@ static void a_runaway_that_comes_back(void **state)
     char text[TEXT];
     kit_engine_open(&kit, 2, 1, 0);
     gb_buffer *data = device_buffer(&kit, 1000), *other = device_buffer(&kit, 1000);
-    assert_int_equal(launch_bounded(&kit, "endless", 1, data, 10000000), 0);
+    pthread_mutex_lock(&kit_held);
+    assert_int_equal(launch_bounded(&kit, "endless", 1, data, 300000000), 0);
     assert_int_equal(kit_finish(kit.queue, text, TEXT), GB_ETIMEDOUT);
     assert_non_null(strstr(text, "its thread and buffers are given up"));
     for (int i = 0; i < 5; i++) assert_works(&kit, other);
@@ -209,12 +211,87 @@ static void a_runaway_that_comes_back(void **state)
     gb_device_info info;
     gb_device_get_info(kit.device, &info);
     assert_int_equal(info.memory_total - info.memory_free, 2 * 1024); /* blocks of 1 KB */
-    kit_gate = 1;
+    pthread_mutex_unlock(&kit_held);
     do { /* nothing tells when it is out; it comes out */
         gb_device_get_info(kit.device, &info);
     } while (info.memory_total - info.memory_free != 1024);
     gb_buffer_unref(other);
     kit_engine_close(&kit);
+}
+
+static void launch_spin(kit_engine *kit, gb_buffer *data, int by, uint64_t bound_ns)
+{
+    gb_launch launch = {.grid = {1, 1, 1}, .block = {1, 1, 1}, .bound_ns = bound_ns};
+    gb_arg args[] = {KIT_BUFFER(data), KIT_VALUE(by)};
+    assert_int_equal(gb_queue_launch(kit->queue, kit_engine_kernel(kit, "spin"), &launch, args, 2),
+                     0);
+}
+
+static const char runaway_text[] = "kernel 'spin' is a runaway: it ran past its bound of 0.02 s";
+
+/* Nothing is given up: the pool is whole and the buffers are free. */
+static void what_never_ends_is_left(void **state)
+{
+    kit_engine kit;
+    char text[TEXT];
+    kit_engine_open(&kit, 1, 1, 0);
+    gb_buffer *other = device_buffer(&kit, 1000);
+    for (int i = 0; i < 3; i++) {
+        gb_buffer *data = device_buffer(&kit, 1000);
+        launch_spin(&kit, data, 1, BOUND_NS);
+        assert_int_equal(kit_finish(kit.queue, text, TEXT), GB_ETIMEDOUT);
+        assert_string_equal(text, runaway_text);
+        gb_buffer_unref(data);
+        for (int k = 0; k < 5; k++) assert_works(&kit, other);
+    }
+    gb_buffer_unref(other);
+    kit_engine_close(&kit);
+}
+
+/* After a thousand short runs on the calling thread; then the next goes to the pool. */
+static void what_never_ends_here(uint64_t bound_ns, uint64_t patience_ns, const char *expected)
+{
+    kit_engine kit;
+    kit_engine_open(&kit, 2, 1, 0);
+    gb_buffer *data = device_buffer(&kit, 1000);
+    gb_queue_set_patience(kit.queue, patience_ns);
+    kit_op op;
+    int rc = GB_OP_PENDING;
+    /* where threads lose their cores a short run may have been seen to take long */
+    for (int round = 0; round < 100 && rc == GB_OP_PENDING; round++) {
+        for (int i = 0; i < 1000; i++) {
+            launch_spin(&kit, data, 0, 0);
+            assert_int_equal(kit_finish(kit.queue, NULL, 0), 0);
+        }
+        if (round) kit_op_fini(&op);
+        kit_op_init(&op);
+        launch_spin(&kit, data, 1, bound_ns);
+        rc = gb_queue_signal(kit.queue, &op.op);
+        if (rc == GB_OP_PENDING) kit_op_wait(&op);
+    }
+    assert_int_equal(rc, GB_ETIMEDOUT); /* it ran here */
+    assert_non_null(strstr(op.op.detail, expected));
+    kit_op_fini(&op);
+    assert_works(&kit, data);
+    kit_op_init(&op);
+    launch_spin(&kit, data, 1, BOUND_NS);
+    assert_int_equal(gb_queue_signal(kit.queue, &op.op), GB_OP_PENDING); /* on the pool */
+    assert_int_equal(kit_op_wait(&op), GB_ETIMEDOUT);
+    assert_string_equal(op.op.detail, runaway_text);
+    kit_op_fini(&op);
+    gb_buffer_unref(data);
+    kit_engine_close(&kit);
+}
+
+static void a_caller_is_freed_at_the_bound(void **state)
+{
+    what_never_ends_here(BOUND_NS, 0, runaway_text);
+    what_never_ends_here(BOUND_NS, 1000 * BOUND_NS, runaway_text);
+}
+
+static void a_caller_is_freed_when_its_patience_ends(void **state)
+{
+    what_never_ends_here(1000 * BOUND_NS, BOUND_NS, "kernel 'spin' was ended after 0.");
 }
 
 /* In a child: what a runaway leaves behind is a leak by design. */
@@ -226,7 +303,8 @@ static void closing_does_not_wait_for_a_runaway(void **state)
         kit_engine kit;
         kit_engine_open(&kit, 2, 1, 0);
         gb_buffer *data = device_buffer(&kit, 1000);
-        launch_bounded(&kit, "endless", 1, data, 10000000);
+        pthread_mutex_lock(&kit_held);
+        launch_bounded(&kit, "endless", 1, data, 300000000);
         gb_buffer_unref(data);
         kit_engine_close_lost(&kit);
         _exit(kit_endless_runs == 1 ? 0 : 3);
@@ -278,6 +356,9 @@ int main(void)
         cmocka_unit_test(a_stack_overflow),
         cmocka_unit_test(a_long_launch_is_stopped_at_its_bound),
         cmocka_unit_test(a_runaway_that_comes_back),
+        cmocka_unit_test(what_never_ends_is_left),
+        cmocka_unit_test(a_caller_is_freed_at_the_bound),
+        cmocka_unit_test(a_caller_is_freed_when_its_patience_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
