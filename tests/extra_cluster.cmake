@@ -10,7 +10,7 @@ else()
   file(GLOB GB_CLUSTER_PURE CONFIGURE_DEPENDS
        ${CMAKE_SOURCE_DIR}/src/cluster/member*.c ${CMAKE_SOURCE_DIR}/src/cluster/directory*.c)
   foreach(name cluster/ring cluster/view cluster/message cluster/idset cluster/table_row wire/cbor base/buf base/check
-          base/err base/hash base/heap base/map base/mem)
+          base/err base/hash base/heap base/map base/mem base/pages)
     list(APPEND GB_CLUSTER_PURE ${CMAKE_SOURCE_DIR}/src/${name}.c)
   endforeach()
   target_sources(sim_cluster PRIVATE ${GB_CLUSTER_PURE})

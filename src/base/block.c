@@ -4,51 +4,9 @@
 #include "base/err.h"
 
 #include <string.h>
-#include <sys/mman.h>
-
-/* From here on pages come from mmap: zero without a memset, and back to the system at once. Not
- * where the account has an allocator, and not under the address sanitizer, so that every block has
- * red zones. */
-#ifdef __SANITIZE_ADDRESS__
-#define MAP_FROM SIZE_MAX
-#else
-#define MAP_FROM ((size_t)256 << 10)
-#endif
-
-/* Large blocks are asked to have huge pages: a pass over one is bound by memory, and without them
- * by the walk through page tables too. A system that has none goes on with small ones. */
-#define HUGE_FROM ((size_t)4 << 20)
 
 /* No address space is larger; allocators abort or misbehave when asked for more. */
 #define BYTES_MAX ((size_t)1 << 46)
-
-static bool mapped(const gb_mem *mem, size_t bytes)
-{
-    return bytes >= MAP_FROM && !mem->alloc;
-}
-
-static void *take_memory(gb_mem *mem, size_t bytes, bool zero)
-{
-    if (mapped(mem, bytes)) {
-        void *pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (pages == MAP_FAILED) return NULL;
-        if (bytes >= HUGE_FROM) madvise(pages, bytes, MADV_HUGEPAGE);
-        return pages;
-    }
-    void *data = gb_mem_take_lines(mem, bytes);
-    if (data && zero) memset(data, 0, bytes);
-    return data;
-}
-
-static void give_memory(gb_mem *mem, void *data, size_t bytes)
-{
-    if (mapped(mem, bytes)) {
-        int failed = munmap(data, bytes);
-        GB_CHECK(failed == 0);
-        return;
-    }
-    gb_mem_give_lines(mem, data, bytes);
-}
 
 static gb_block *make(gb_mem *mem, size_t bytes, bool zero)
 {
@@ -60,7 +18,7 @@ static gb_block *make(gb_mem *mem, size_t bytes, bool zero)
         gb_mem_free(mem, block, sizeof *block);
         return NULL;
     }
-    block->data = take_memory(mem, bytes, zero);
+    block->data = gb_mem_take_lines(mem, bytes, zero);
     if (!block->data) {
         gb_mem_discharge(mem, (int64_t)bytes);
         gb_mem_free(mem, block, sizeof *block);
@@ -127,7 +85,7 @@ void gb_block_unref(gb_block *block)
     if (block->release)
         block->release(block->user, block->data, block->bytes);
     else
-        give_memory(mem, block->data, block->bytes);
+        gb_mem_give_lines(mem, block->data, block->bytes);
     gb_mem_discharge(mem, (int64_t)block->charged);
     gb_mem_free(mem, block, sizeof *block);
 }

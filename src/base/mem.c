@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/err.h"
+#include "base/pages.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,9 @@ void gb_mem_init(gb_mem *mem, const char *name, gb_mem *parent, int64_t bytes_ma
     mem->name = name;
     mem->parent = parent;
     mem->bytes_max = bytes_max;
-    if (parent) gb_mem_set_alloc(mem, parent->alloc, parent->alloc_user);
+    if (!parent) return;
+    gb_mem_set_alloc(mem, parent->alloc, parent->alloc_user);
+    mem->pages = parent->pages;
 }
 
 void gb_mem_set_alloc(gb_mem *mem, gb_alloc_fn *alloc, void *user)
@@ -70,6 +73,19 @@ static int absurd(const gb_mem *mem, size_t size)
 
 enum { LINE = 64, FOREIGN_ALIGN = 16 };
 
+/* From here on memory comes as pages. Not under the address sanitizer, so that every block has red
+ * zones. */
+#ifdef __SANITIZE_ADDRESS__
+#define PAGED_FROM SIZE_MAX
+#else
+#define PAGED_FROM ((size_t)GB_PAGES_LEAST)
+#endif
+
+static int is_paged(const gb_mem *mem, size_t size)
+{
+    return size >= PAGED_FROM && !mem->alloc;
+}
+
 static size_t at_least_one(size_t size)
 {
     return size ? size : 1;
@@ -86,10 +102,8 @@ static void *foreign(gb_mem *mem, void *block, size_t size_old, size_t size_new)
 }
 
 /* Of a foreign block the pointer to its start stands before the line. */
-void *gb_mem_take_lines(gb_mem *mem, size_t size)
+static void *foreign_lines(gb_mem *mem, size_t size)
 {
-    void *block = NULL;
-    if (!mem->alloc) return posix_memalign(&block, LINE, at_least_one(size)) == 0 ? block : NULL;
     char *raw = foreign(mem, NULL, 0, size + LINE + sizeof raw);
     if (!raw) return NULL;
     char *line = (char *)(((uintptr_t)raw + sizeof raw + LINE - 1) & ~(uintptr_t)(LINE - 1));
@@ -97,27 +111,47 @@ void *gb_mem_take_lines(gb_mem *mem, size_t size)
     return line;
 }
 
-void gb_mem_give_lines(gb_mem *mem, void *block, size_t size)
-{
-    if (!mem->alloc) {
-        free(block);
-        return;
-    }
-    char *raw;
-    memcpy(&raw, (char *)block - sizeof raw, sizeof raw);
-    foreign(mem, raw, size + LINE + sizeof raw, 0);
-}
+typedef enum { PLAIN = 0, ZERO = 1, LINES = 2 } kind_of_block; /* bits */
 
-typedef enum { PLAIN, ZERO, LINES } kind_of_block;
+static void *take_once(gb_mem *mem, size_t size, kind_of_block kind)
+{
+    void *block = NULL;
+    if (is_paged(mem, size)) return gb_pages_take(mem->pages, size, kind & ZERO);
+    if (!mem->alloc && kind == ZERO) return calloc(1, at_least_one(size));
+    if (mem->alloc)
+        block = kind & LINES ? foreign_lines(mem, size) : foreign(mem, NULL, 0, at_least_one(size));
+    else if (!(kind & LINES))
+        block = malloc(at_least_one(size));
+    else if (posix_memalign(&block, LINE, at_least_one(size)) != 0)
+        block = NULL;
+    if (block && kind & ZERO) memset(block, 0, size);
+    return block;
+}
 
 static void *take(gb_mem *mem, size_t size, kind_of_block kind)
 {
-    if (!mem->alloc && kind == ZERO) return calloc(1, at_least_one(size));
-    void *block = kind == LINES ? gb_mem_take_lines(mem, size)
-                  : mem->alloc  ? foreign(mem, NULL, 0, at_least_one(size))
-                                : malloc(at_least_one(size));
-    if (block && kind != PLAIN) memset(block, 0, size);
-    return block;
+    void *block = take_once(mem, size, kind);
+    if (block || !mem->pages) return block;
+    gb_pages_drop(mem->pages); /* who needs memory comes before who might */
+    return take_once(mem, size, kind);
+}
+
+void *gb_mem_take_lines(gb_mem *mem, size_t size, int zero)
+{
+    return take(mem, size, zero ? LINES | ZERO : LINES);
+}
+
+void gb_mem_give_lines(gb_mem *mem, void *block, size_t size)
+{
+    if (is_paged(mem, size)) {
+        gb_pages_give(mem->pages, block, size);
+    } else if (!mem->alloc) {
+        free(block);
+    } else {
+        char *raw;
+        memcpy(&raw, (char *)block - sizeof raw, sizeof raw);
+        foreign(mem, raw, size + LINE + sizeof raw, 0);
+    }
 }
 
 static void *allocate(gb_mem *mem, size_t size, kind_of_block kind)
@@ -147,7 +181,30 @@ void *gb_mem_zalloc(gb_mem *mem, size_t size)
 
 void *gb_mem_zalloc_lines(gb_mem *mem, size_t size)
 {
-    return allocate(mem, size, LINES);
+    return allocate(mem, size, LINES | ZERO);
+}
+
+static void give(gb_mem *mem, void *block, size_t size)
+{
+    if (is_paged(mem, size))
+        gb_pages_give(mem->pages, block, size);
+    else if (mem->alloc)
+        foreign(mem, block, at_least_one(size), 0);
+    else
+        free(block);
+}
+
+static void *resize(gb_mem *mem, void *block, size_t size_old, size_t size_new)
+{
+    if (mem->alloc) return foreign(mem, block, at_least_one(size_old), at_least_one(size_new));
+    bool was_paged = is_paged(mem, size_old), paged = is_paged(mem, size_new);
+    if (!was_paged && !paged) return realloc(block, at_least_one(size_new));
+    if (was_paged && paged) return gb_pages_resize(mem->pages, block, size_old, size_new);
+    void *moved = take(mem, size_new, PLAIN);
+    if (!moved) return NULL;
+    memcpy(moved, block, size_old < size_new ? size_old : size_new);
+    give(mem, block, size_old);
+    return moved;
 }
 
 void *gb_mem_realloc(gb_mem *mem, void *block, size_t size_old, size_t size_new)
@@ -158,8 +215,7 @@ void *gb_mem_realloc(gb_mem *mem, void *block, size_t size_old, size_t size_new)
     if (refused(mem))
         return gb_err_set(GB_ENOMEM, "out of memory: '%s' failed on request", mem->name), NULL;
     if (more > 0 && gb_mem_charge(mem, more) < 0) return NULL;
-    void *moved = mem->alloc ? foreign(mem, block, at_least_one(size_old), at_least_one(size_new))
-                             : realloc(block, at_least_one(size_new));
+    void *moved = resize(mem, block, size_old, size_new);
     if (!moved) {
         if (more > 0) gb_mem_discharge(mem, more);
         return gb_err_set(GB_ENOMEM, "out of memory: %zu bytes for '%s'", size_new, mem->name),
@@ -174,10 +230,7 @@ void gb_mem_free(gb_mem *mem, void *block, size_t size)
     if (!block) return;
     gb_mem_discharge(mem, (int64_t)size);
     atomic_fetch_sub_explicit(&mem->blocks, 1, memory_order_relaxed);
-    if (mem->alloc)
-        foreign(mem, block, at_least_one(size), 0);
-    else
-        free(block);
+    give(mem, block, size);
 }
 
 void gb_mem_free_lines(gb_mem *mem, void *block, size_t size)

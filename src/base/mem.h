@@ -1,6 +1,8 @@
 /* Memory with an owner. Every allocation is counted to an account, which may have a cap; a test
  * ends with all its accounts at zero. A free names the size again, so blocks carry no header.
  *
+ * From 256 KiB on it is pages of their own (pages.h), unless the account has an allocator.
+ *
  * Thread: any; the counts are atomic. An account must outlive what is counted to it.
  */
 #ifndef GB_BASE_MEM_H
@@ -15,10 +17,11 @@
 typedef void *gb_alloc_fn(void *user, void *block, size_t size_old, size_t size_new);
 
 typedef struct gb_mem {
-    const char *name;        /* borrowed, for reports */
-    struct gb_mem *parent;   /* also counted there, or NULL */
-    gb_alloc_fn *alloc;      /* the parent's; NULL: malloc */
+    const char *name;      /* borrowed, for reports */
+    struct gb_mem *parent; /* also counted there, or NULL */
+    gb_alloc_fn *alloc;    /* the parent's; NULL: malloc */
     void *alloc_user;
+    struct gb_pages *pages;  /* the parent's; NULL: large blocks that are freed are not kept */
     _Atomic int64_t bytes;   /* now */
     _Atomic int64_t blocks;  /* now */
     int64_t bytes_max;       /* cap; 0: none */
@@ -44,8 +47,8 @@ void gb_mem_free(gb_mem *mem, void *block, size_t size);
 void *gb_mem_zalloc_lines(gb_mem *mem, size_t size);
 void gb_mem_free_lines(gb_mem *mem, void *block, size_t size);
 
-/* The same without a count or a test's failure, for who charges by himself; not cleared. */
-void *gb_mem_take_lines(gb_mem *mem, size_t size);
+/* The same without a count or a test's failure, for who charges by himself; cleared on request. */
+void *gb_mem_take_lines(gb_mem *mem, size_t size, int zero);
 void gb_mem_give_lines(gb_mem *mem, void *block, size_t size);
 
 /* Counts bytes that are held outside (a mapped file, device memory): 0 or GB_ENOMEM over the cap.

@@ -1,6 +1,8 @@
 /* What the embedding API shares: who is inside, who drives, where callbacks run. */
 #include "host/embed.h"
 
+#include "base/pages.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -38,6 +40,7 @@ void gbi_host_unref(gb_host *host)
     if (atomic_fetch_sub_explicit(&host->refs, 1, memory_order_acq_rel) != 1) return;
     gb_config config = host->config;
     gb_mem_fini(&host->mem);
+    gb_pages_close(host->mem.pages);
     pthread_mutex_destroy(&host->handles_lock);
     if (config.alloc)
         config.alloc(config.alloc_user, host, sizeof *host, 0);

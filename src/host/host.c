@@ -1,6 +1,7 @@
 #include "host/host.h"
 
 #include "base/check.h"
+#include "base/pages.h"
 #include "gpu/gpu.h"
 #include "host/cluster.h"
 #include "host/embed.h"
@@ -14,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SYSTEM_PERIOD_MS = 500, OPS_WAIT_MS = 5000 };
+enum { SYSTEM_PERIOD_MS = 500, OPS_WAIT_MS = 5000, PAGES_KEPT = 256 << 20 };
 
 void gb_config_init(gb_config *config, size_t size)
 {
@@ -171,6 +172,7 @@ static void *system_main(void *argument)
         pthread_cond_timedwait(&host->system_wake, &host->system_lock, &until);
         if (atomic_load(&host->stop)) break;
         gb_watch_look(&watch, host->silo);
+        gb_pages_trim(host->mem.pages);
         gb_gpu_maintain(host->gpu, gb_now(host->sys));
         gbi_operate_tick(host);
     }
@@ -248,6 +250,7 @@ int gbi_host_open(gb_host **out, const gb_config *given, int driven)
     pthread_mutex_init(&host->handles_lock, NULL);
     gb_mem_init(&host->mem, "host", NULL, 0);
     gb_mem_set_alloc(&host->mem, config.alloc, config.alloc_user);
+    if (!config.alloc && !config.virtual_time) host->mem.pages = gb_pages_open(PAGES_KEPT);
     host->log.level = config.log_level < 0 ? GB_LOG_INFO : (gb_log_level)config.log_level;
     host->log.sink = config.log ? log_sink : NULL;
     host->log.user = host;

@@ -470,7 +470,7 @@ int gbl_array_push(lua_State *L, gb_block *block, size_t offset, int64_t count, 
                           (long long)count, gbl_type_name(L, type), block->bytes);
     }
     adopt(L, room, array, block, offset, count, type);
-    room->debt += (int64_t)block->bytes; /* the next allocation pays */
+    room->debt += (int64_t)block->bytes; /* who pushed it drives, once it can be collected */
     return 1;
 }
 

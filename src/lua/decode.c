@@ -164,8 +164,10 @@ static int decode_array(unpack *u)
         return rc;
     if (gbl_holds_buffer(*block)) return broken("an array without its bytes");
     rc = gbl_array_push(u->L, *block, (size_t)offset.integer, count.integer, wire);
-    if (rc >= 0) *block = NULL;
-    return rc < 0 ? rc : 0;
+    if (rc < 0) return rc;
+    *block = NULL;
+    gbl_array_drive(u->L, 0); /* who only receives drives the collector too */
+    return 0;
 }
 
 static int decode_buffer(unpack *u)

@@ -65,6 +65,21 @@ static void test_arrays(void **state)
 }
 
 /* Parts of a wire name become a C declaration. */
+/* Who only receives arrays, and makes none, drives the collector too. */
+static void test_garbage(void **state)
+{
+    enum { TIMES = 400, BYTES = 1 << 20, MOST = 200 };
+    kit_wire *f = *state;
+    for (int i = 0; i < TIMES; i++) {
+        kit_wire_block(f, BYTES);
+        kit_put_array(kit_wire_begin(f), 0, "uint8", 0, BYTES);
+        kit_wire_taken(f, 1);
+        lua_settop(f->L, 0);
+        f->block_count = 0;
+        assert_true(f->kit.root.bytes < (int64_t)MOST * BYTES);
+    }
+}
+
 static void test_structs(void **state)
 {
     static const char *const names[][2] = {
@@ -217,8 +232,10 @@ static void test_forged_buffer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(test_arrays),       CASE(test_structs), CASE(test_struct_of_structs),
-        CASE(test_many_structs), CASE(test_buffers), CASE(test_forged_buffer),
+        CASE(test_arrays),        CASE(test_garbage),
+        CASE(test_structs),       CASE(test_struct_of_structs),
+        CASE(test_many_structs),  CASE(test_buffers),
+        CASE(test_forged_buffer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
