@@ -199,10 +199,12 @@ static void place(world *w, slot *s, call *c)
         return;
     }
     uint64_t silo = ring->ids[world_below(w, ring->silos)];
-    if (silo == gb_membership_id(s->member))
+    if (silo == gb_membership_id(s->member)) {
+        c->hops++; /* alone, and draining: it would ask itself for ever */
         grain_arrived(w, s, c);
-    else
+    } else {
         net_call(w, s, silo, c);
+    }
 }
 
 void grain_arrived(world *w, slot *s, call *c)
