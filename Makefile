@@ -6,7 +6,8 @@
 #   make bench                  every number we publish, and the machine's cores
 #   make sim SEED=7 STEPS=100000 SILOS=50 HOURS=1    the simulated worlds, for longer; without
 #                               SEED from a random one, which it prints
-#   make chaos SECONDS=600 SEED=7 ENGINE=redis  real silos that are killed, frozen, drained
+#   make chaos SECONDS=600 SEED=7 ENGINE=redis  real silos that are killed, frozen, drained; with
+#                               NET=1 cut off from each other too, with TLS=1 over TLS
 #   make fuzz SECONDS=60        each fuzzer for so long
 #   make device-pack            build/device-pack: a folder that tests and measures another machine
 #   make device-pack-test       builds it, and runs a copy in a fresh folder
@@ -53,7 +54,7 @@ sim:
 chaos:
 	@scripts/packages.sh build test
 	@scripts/build.sh dev
-	build/dev/tests/chaos '$(ENGINE)' build/dev/gbrun '$(SECONDS)' '$(or $(SEED),1)'
+	build/dev/tests/chaos $(if $(NET),--net) $(if $(TLS),--tls) '$(ENGINE)' build/dev/gbrun '$(SECONDS)' '$(or $(SEED),1)'
 
 fuzz:
 	@scripts/packages.sh build test

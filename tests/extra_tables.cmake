@@ -40,7 +40,7 @@ if(TARGET tls)
 endif()
 
 # chaos: real silos and clients over a real engine, with all that can happen to processes.
-add_executable(chaos cluster/chaos.c cluster/chaos_room.c cluster/engine.c cluster/engine_sqlite.c)
+add_executable(chaos cluster/chaos.c cluster/chaos_net.c cluster/chaos_room.c cluster/engine.c cluster/engine_sqlite.c)
 target_compile_definitions(chaos PRIVATE CHAOS_FILES="${CMAKE_CURRENT_SOURCE_DIR}/cluster/chaos")
 target_include_directories(chaos PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(chaos PRIVATE gpubridge_static PkgConfig::SQLITE)
@@ -62,3 +62,8 @@ foreach(engine sqlite redis postgres etcd)
   add_test(NAME cluster.chaos.${engine} COMMAND chaos ${engine} $<TARGET_FILE:gbrun>)
   set_tests_properties(cluster.chaos.${engine} PROPERTIES TIMEOUT 300 LABELS cluster SKIP_RETURN_CODE 77)
 endforeach()
+# The same on a network of its own, where this machine may make one.
+add_test(NAME cluster.chaos.netns COMMAND chaos --net sqlite $<TARGET_FILE:gbrun>)
+add_test(NAME cluster.chaos.netns_tls COMMAND chaos --net --tls redis $<TARGET_FILE:gbrun>)
+set_tests_properties(cluster.chaos.netns cluster.chaos.netns_tls
+  PROPERTIES TIMEOUT 300 LABELS cluster SKIP_RETURN_CODE 77)

@@ -10,7 +10,7 @@
 #include <time.h>
 
 enum { GREET_MS = 5000, GUESTS_MAX = 256, CONNECT_MS = 2000, RETRY_MS = 200, REST_MS = 50 };
-enum { BYTES_MAX = 64 << 20, TABLE_MS = 2000 };
+enum { BYTES_MAX = 64 << 20, TABLE_MS = 2000, QUIET_MS = 3000 };
 enum { REVIEW_MS = 1000, REFUSED_LINES = 10, REFUSED_SECONDS = 10 };
 
 void gb_cluster_config_init(gb_cluster_config *config)
@@ -212,6 +212,7 @@ static int open_parts(gb_cluster *cluster)
     carry.bytes_max = config->bytes_max;
     carry.connect_ns = CONNECT_MS * GB_MS;
     carry.retry_ns = RETRY_MS * GB_MS;
+    carry.quiet_ns = QUIET_MS * GB_MS;
     carry.user = cluster;
     rc = gb_listen(&cluster->listener, cluster->loop, config->listen, on_accepted, cluster);
     if (rc == 0) rc = gb_greeter_open(&cluster->greeter, &greeter);

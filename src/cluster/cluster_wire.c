@@ -128,6 +128,7 @@ static void out_ready(void *user, const gb_hello *peer)
 {
     gbi_wire *w = user;
     (void)peer;
+    gb_link_unheard(w->wire, 4 * w->cluster->config.member.probe_timeout_ns);
     gb_buf waiting = w->waiting;
     gb_buf_init(&w->waiting, w->cluster->mem);
     for (size_t at = 0; at < waiting.size && w->wire;) {

@@ -452,6 +452,11 @@ void gb_link_pause(gb_link *link, bool pause)
     gb_pipe_pause(link->pipe, pause);
 }
 
+void gb_link_unheard(gb_link *link, uint64_t timeout_ns)
+{
+    gb_pipe_unheard(link->pipe, timeout_ns);
+}
+
 uint64_t gb_link_received(const gb_link *link)
 {
     return link->received;

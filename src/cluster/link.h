@@ -61,8 +61,9 @@ enum { GB_LINK_KINDS = 16 }; /* kinds below are the links' own */
 
 bool gb_link_is_ready(const gb_link *link);
 size_t gb_link_queued(const gb_link *link);
-void gb_link_pause(gb_link *link, bool pause);  /* as gb_pipe_pause */
-uint64_t gb_link_received(const gb_link *link); /* bytes, so far */
+void gb_link_pause(gb_link *link, bool pause);            /* as gb_pipe_pause */
+void gb_link_unheard(gb_link *link, uint64_t timeout_ns); /* as gb_socket_unheard */
+uint64_t gb_link_received(const gb_link *link);           /* bytes, so far */
 
 /* ---- before a link: the hello of who connected ---- */
 

@@ -281,6 +281,11 @@ int gb_pipe_bound(gb_pipe *pipe, uint64_t timeout_ns)
     return gb_socket_bound(pipe->socket, timeout_ns);
 }
 
+void gb_pipe_unheard(gb_pipe *pipe, uint64_t timeout_ns)
+{
+    gb_socket_unheard(pipe->socket, timeout_ns);
+}
+
 void gb_pipe_pause(gb_pipe *pipe, bool pause)
 {
     if (pipe->socket) gb_socket_pause(pipe->socket, pause);

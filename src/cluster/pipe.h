@@ -39,8 +39,9 @@ gb_pipe_end gb_pipe_take(gb_pipe *pipe); /* with nothing that waits to be writte
 /* As gb_socket_pause: what is read already still comes. */
 void gb_pipe_pause(gb_pipe *pipe, bool pause);
 
-/* As gb_socket_bound. */
+/* As gb_socket_bound and gb_socket_unheard. */
 int gb_pipe_bound(gb_pipe *pipe, uint64_t timeout_ns);
+void gb_pipe_unheard(gb_pipe *pipe, uint64_t timeout_ns);
 
 void gb_pipe_close(gb_pipe *pipe);
 

@@ -1,10 +1,14 @@
-/* chaos ENGINE GBRUN [SECONDS] [SEED]: five real silos over a real engine, two clients that call
- * all the time, and what can happen to processes: SIGKILL, SIGSTOP and SIGCONT, an engine that is
- * away, a drained end, and new silos under old names. Then in SECONDS more of it, as the seed says.
+/* chaos [--net] [--tls] ENGINE GBRUN [SECONDS] [SEED]: five real silos over a real engine, two
+ * clients that call all the time, and what can happen to processes: SIGKILL, SIGSTOP and SIGCONT, an
+ * engine that is away, a drained end, and new silos under old names. --net: each of them on a
+ * machine of its own, as the network sees it, and what can happen there: silos cut off one way and
+ * both, a pair, two halves, a client. --tls: with certificates. Then in SECONDS more of all of it,
+ * as the seed says.
  *
  * What must hold: each call ends with a result or a code, and in time; a counter that is awaited
  * never goes back within one activation; the grains of a dead silo are back within 6 s; in the end
- * all silos agree where each grain is, and end well. 77: the engine is not installed. */
+ * all silos agree where each grain is, and end well. 77: the engine is not installed, or there may
+ * be no network. */
 #include "chaos_room.h"
 
 #include <signal.h>
@@ -14,7 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BACK_S = 6, OUTAGE_WORKS = 30 };
+enum { BACK_S = 6, OUTAGE_WORKS = 30, DEADLINE_S = 10, DEADLINE_APART_S = 5 };
 
 static const engine *const engines[] = {
     &engine_sqlite,
@@ -31,16 +35,37 @@ static const engine *const engines[] = {
 
 /* ---- what the town's people do ---- */
 
+static void address_of(const town *t, int silo, char out[32])
+{
+    if (t->net.count)
+        net_address(out, silo, t->ports[silo]);
+    else
+        snprintf(out, 32, "127.0.0.1:%d", t->ports[silo]);
+}
+
+/* What is started next is a silo or a client at this place. */
+static void become(town *t, proc *p, const char *who, int place)
+{
+    char path[300];
+    p->space = t->net.count ? t->net.spaces[place] : 0;
+    if (!t->keys[0]) return;
+    snprintf(path, sizeof path, "%s/%s.crt", t->keys, who);
+    setenv("GB_TLS_CERT", path, 1);
+    snprintf(path, sizeof path, "%s/%s.key", t->keys, who);
+    setenv("GB_TLS_KEY", path, 1);
+}
+
 static void start_silo(town *t, int i)
 {
-    char port[32], name[8];
+    char at[32], name[8];
     proc *p = &t->silos[i];
-    snprintf(port, sizeof port, "127.0.0.1:%d", t->ports[i]);
+    address_of(t, i, at);
     snprintf(name, sizeof name, "s%d", i);
+    become(t, p, "silo", i);
     proc_start(p, name,
-               (const char *[]){t->gbrun, "silo", "--cluster", t->engine.url, "--cluster-name",
-                                "chaos", "--name", name, "--listen", port, "--app",
-                                CHAOS_FILES "/app", "--workers", "2", "--drain", "5s", NULL});
+               (const char *[]){t->gbrun, "silo", "--cluster", t->engine.url, "--name", name,
+                                "--listen", at, "--app", CHAOS_FILES "/app", "--drain", "5s",
+                                NULL});
 }
 
 static void await_ready(town *t, int i)
@@ -48,18 +73,37 @@ static void await_ready(town *t, int i)
     wait_mark(t, &t->silos[i], 60);
 }
 
+static int deadline_of(const town *t)
+{
+    return t->net.count ? DEADLINE_APART_S : DEADLINE_S;
+}
+
 static void start_client(town *t, int i)
 {
-    char list[200] = "", name[8], callers[8], keys[8];
-    for (int n = 0; n < SILOS; n++) /* another one first */
-        snprintf(list + strlen(list), sizeof list - strlen(list), "%s127.0.0.1:%d", n ? "," : "",
-                 t->ports[(n + i) % SILOS]);
+    char list[200] = "", name[8], callers[8], keys[8], at[32], seconds[8];
+    for (int n = 0; n < SILOS; n++) { /* another one first */
+        address_of(t, (n + i) % SILOS, at);
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", n ? "," : "", at);
+    }
     snprintf(name, sizeof name, "c%d", i);
     snprintf(keys, sizeof keys, "%d", KEYS);
     snprintf(callers, sizeof callers, "%d", CALLERS);
+    snprintf(seconds, sizeof seconds, "%d", deadline_of(t));
+    become(t, &t->clients[i], "client", SILOS + i);
     proc_start(&t->clients[i], name,
-               (const char *[]){t->gbrun, "--connect", list, "--cluster-name", "chaos", "--workers",
-                                "2", CHAOS_FILES "/load.lua", keys, callers, t->stop, NULL});
+               (const char *[]){t->gbrun, "--connect", list, CHAOS_FILES "/load.lua", keys, callers,
+                                t->stop, seconds, NULL});
+}
+
+/* A client's program that has an end, connected to a silo. */
+static proc *start_program(town *t, int silo, const char *file, const char *word)
+{
+    proc *p = &t->clients[0];
+    char at[32];
+    address_of(t, silo, at);
+    become(t, p, "client", SILOS);
+    proc_start(p, "client", (const char *[]){t->gbrun, "--connect", at, file, word, NULL});
+    return p;
 }
 
 /* Its grains are called elsewhere: how long it took from then. */
@@ -90,6 +134,14 @@ static void await_works(town *t, int lines)
         for (int n = 0; n < lines; n++) wait_line(t, &t->clients[i], "works ", 60);
 }
 
+/* It has found itself dead, and joins again. */
+static void await_life(town *t, int i, int lives)
+{
+    double until = now_s() + 60 * t->patience;
+    while (t->silos[i].lives == lives)
+        need(next_line(t, until).text[0], "a silo that was declared dead joins again");
+}
+
 static void do_kill(town *t, int i)
 {
     double from = now_s();
@@ -103,10 +155,11 @@ static void do_kill(town *t, int i)
 static void do_freeze(town *t, int i)
 {
     double from = now_s();
+    int lives = t->silos[i].lives;
     kill(t->silos[i].pid, SIGSTOP);
     await_back(t, i, from, "SIGSTOP");
     kill(t->silos[i].pid, SIGCONT);
-    wait_line(t, &t->silos[i], "declared dead: it joins again", 30);
+    await_life(t, i, lives);
     await_works(t, 2);
 }
 
@@ -144,6 +197,91 @@ static void do_outage(town *t)
     printf("engine away: calls went on\n");
 }
 
+/* ---- what happens to a network ---- */
+
+enum { CUTS = 4, APART_WORKS = 3, FLOW_WORKS = 5, FLOW_S = 10 };
+
+/* A silo is cut off from everybody, the engine too: all of it, or one way, or as by a cable. */
+static void do_cut(town *t, int i, int way)
+{
+    static const char *const names[CUTS] = {"cut off", "unplugged", "mute", "deaf"};
+    double from = now_s();
+    int lives = t->silos[i].lives;
+    if (way == 1) net_unplug(&t->net, i);
+    if (way == 0 || way == 2) net_mute(&t->net, i);
+    if (way == 0 || way == 3) net_deafen(&t->net, i);
+    await_back(t, i, from, names[way]);
+    net_heal(&t->net);
+    await_life(t, i, lives);
+    await_works(t, 2);
+}
+
+/* All ways are open again: until both clients get results without a pause. */
+static void heal(town *t, const char *what)
+{
+    double healed = now_s();
+    net_heal(&t->net);
+    for (int i = 0; i < CLIENTS; i++) {
+        double last = 0;
+        for (int n = 0; n < FLOW_WORKS; n++) {
+            line got = wait_line(t, &t->clients[i], "works ", 60);
+            if (got.at - last > t->patience / 2) n = 0;
+            last = got.at;
+        }
+    }
+    printf("%s: all was well %.2f s after it\n", what, now_s() - healed);
+    need(now_s() - healed < FLOW_S * t->patience, "well in time");
+}
+
+static void block(town *t, int one, int other, bool both)
+{
+    net_block(&t->net, one, other);
+    if (both) net_block(&t->net, other, one);
+}
+
+/* Two silos that do not hear each other; all others do. */
+static void do_pair(town *t, int i, bool both)
+{
+    block(t, i, (i + 1) % SILOS, both);
+    await_works(t, APART_WORKS);
+    heal(t, both ? "two silos apart" : "two silos apart one way");
+}
+
+/* Two and three silos that see the same table, and the clients see all of them. */
+static void do_halves(town *t, int i)
+{
+    for (int n = 0; n < SILOS; n++)
+        if (n != i && n != (i + 1) % SILOS) {
+            block(t, n, i, true);
+            block(t, n, (i + 1) % SILOS, true);
+        }
+    await_works(t, APART_WORKS);
+    heal(t, "two halves");
+}
+
+/* A client that loses the silo it is connected to, then all. */
+static void do_client(town *t, int client, int silo)
+{
+    block(t, SILOS + client, silo, true);
+    await_works(t, APART_WORKS);
+    net_heal(&t->net);
+    net_mute(&t->net, SILOS + client);
+    wait_line(t, &t->clients[1 - client], "works ", 60);
+    heal(t, "a client cut off");
+}
+
+static void break_network(town *t, int what, int i)
+{
+    if (what < CUTS)
+        do_cut(t, i, what);
+    else if (what < CUTS + 2)
+        do_pair(t, i, what == CUTS);
+    else if (what == CUTS + 2)
+        do_halves(t, i);
+    else
+        do_client(t, i % CLIENTS, i);
+}
+
 /* ---- the end ---- */
 
 static void stop_clients(town *t)
@@ -158,9 +296,10 @@ static void stop_clients(town *t)
         snprintf(callers, sizeof callers, "callers=%d backwards=0 ", CALLERS);
         need(strstr(text, callers) != NULL, "all callers ended, no counter went back");
         need(strstr(text, " ok=") && !strstr(text, "no code"), "each call has a result or a code");
-        need(!strstr(text, "ETIMEDOUT="), "no call waits for its deadline");
+        /* Two silos that only do not reach each other are both alive: calls between them wait. */
+        need(t->net.count || !strstr(text, "ETIMEDOUT="), "no call waits for its deadline");
         double slowest = atof(strstr(text, "slowest=") + 8);
-        need(slowest < 10 + 2 * t->patience, "each call ended in time");
+        need(slowest < deadline_of(t) + 2 * t->patience, "each call ended in time");
         need(proc_wait(t, &t->clients[i], 60) == 0, "a client ends with 0");
     }
 }
@@ -168,14 +307,10 @@ static void stop_clients(town *t)
 /* Every silo says the same of each grain. */
 static void compare(town *t)
 {
-    char keys[8], at[32];
+    char keys[8];
     snprintf(keys, sizeof keys, "%d", KEYS);
     for (int i = 0; i < SILOS; i++) {
-        proc *p = &t->clients[0];
-        snprintf(at, sizeof at, "127.0.0.1:%d", t->ports[i]);
-        proc_start(p, "where",
-                   (const char *[]){t->gbrun, "--connect", at, "--cluster-name", "chaos",
-                                    CHAOS_FILES "/where.lua", keys, NULL});
+        proc *p = start_program(t, i, CHAOS_FILES "/where.lua", keys);
         for (int key = 0; key < KEYS; key++) {
             line got = wait_line(t, p, "\t", 60);
             if (i == 0) snprintf(t->where[key], sizeof t->where[key], "%s", got.text);
@@ -191,13 +326,8 @@ static void compare(town *t)
 /* Calls of all kinds, through a gateway that hosts the grain or not. */
 static void check_calls(town *t)
 {
-    proc *p = &t->clients[0];
-    char at[32];
     for (int i = 0; i < 2; i++) {
-        snprintf(at, sizeof at, "127.0.0.1:%d", t->ports[i]);
-        proc_start(p, "calls",
-                   (const char *[]){t->gbrun, "--connect", at, "--cluster-name", "chaos",
-                                    CHAOS_FILES "/calls.lua", NULL});
+        proc *p = start_program(t, i, CHAOS_FILES "/calls.lua", NULL);
         wait_line(t, p, "calls are as they should be", 60);
         need(proc_wait(t, p, 60) == 0, "a client ends with 0");
     }
@@ -228,19 +358,40 @@ static void more(town *t, double seconds, uint64_t seed)
     double until = now_s() + seconds;
     srand48((long)seed);
     while (now_s() < until) {
-        int what = (int)(lrand48() % 7), who = holder(t, (int)(lrand48() % SILOS));
+        int what = (int)(lrand48() % (t->net.count ? 7 + CUTS + 4 : 7));
+        int who = holder(t, (int)(lrand48() % SILOS));
         if (what < 2)
             do_kill(t, who);
         else if (what < 4)
             do_freeze(t, who);
         else if (what < 6)
             do_drain(t, who);
-        else
+        else if (what == 6)
             do_outage(t);
+        else
+            break_network(t, what - 7, who);
     }
 }
 
-static bool open_town(town *t, const char *name, const char *gbrun)
+static void make_keys(town *t)
+{
+    const char *words[2 * SILOS + 8] = {t->gbrun, "certs", t->keys};
+    char hosts[SILOS][32], path[300];
+    proc p = {.name = "certs"};
+    snprintf(t->keys, sizeof t->keys, "%s/keys", t->folder);
+    for (int i = 0; i < SILOS; i++) {
+        net_address(hosts[i], i, 0);
+        *strchr(hosts[i], ':') = 0;
+        words[3 + 2 * i] = "--host";
+        words[4 + 2 * i] = hosts[i];
+    }
+    proc_start(&p, p.name, words);
+    need(proc_wait(t, &p, 60) == 0, "certificates");
+    snprintf(path, sizeof path, "%s/ca.crt", t->keys);
+    setenv("GB_TLS_CA", path, 1);
+}
+
+static bool open_town(town *t, const char *name, const char *gbrun, bool apart, bool tls)
 {
     bool found = false;
     for (size_t i = 0; i < sizeof engines / sizeof *engines; i++)
@@ -248,6 +399,8 @@ static bool open_town(town *t, const char *name, const char *gbrun)
             t->engine = *engines[i];
             found = true;
         }
+    if (apart && !net_open(&t->net, SILOS + CLIENTS)) return false;
+    if (apart) t->engine.host = NET_ROUTER;
     if (!found || !t->engine.start(&t->engine)) return false;
     const char *slow = getenv("CHAOS_PATIENCE"), *tmp = getenv("TMPDIR");
     t->gbrun = gbrun;
@@ -255,6 +408,12 @@ static bool open_town(town *t, const char *name, const char *gbrun)
     snprintf(t->folder, sizeof t->folder, "%s/gb-chaos-XXXXXX", tmp && *tmp ? tmp : "/tmp");
     need(mkdtemp(t->folder) != NULL, "a folder");
     snprintf(t->stop, sizeof t->stop, "%s/stop", t->folder);
+    setenv("GB_CLUSTER_NAME", "chaos", 1);
+    setenv("GB_WORKERS", "2", 1);
+    if (tls)
+        make_keys(t);
+    else if (apart)
+        setenv("GB_CLUSTER_OPEN", "yes", 1);
     for (int i = 0; i < SILOS; i++) t->ports[i] = engine_port();
     for (int i = 0; i < SILOS; i++) start_silo(t, i);
     for (int i = 0; i < SILOS; i++) await_ready(t, i);
@@ -265,19 +424,28 @@ static bool open_town(town *t, const char *name, const char *gbrun)
 int main(int count, char **args)
 {
     static town t;
+    bool apart = false, tls = false;
+    for (; count > 1 && args[1][0] == '-'; count--, args++) {
+        apart |= strcmp(args[1], "--net") == 0;
+        tls |= strcmp(args[1], "--tls") == 0;
+    }
     if (count < 3) {
-        fprintf(stderr, "chaos ENGINE GBRUN [SECONDS] [SEED]\n");
+        fprintf(stderr, "chaos [--net] [--tls] ENGINE GBRUN [SECONDS] [SEED]\n");
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
     signal(SIGPIPE, SIG_IGN);
-    if (!open_town(&t, args[1], args[2])) return 77;
+    if (!open_town(&t, args[1], args[2], apart, tls)) return 77;
     await_works(&t, 5);
-    do_kill(&t, 1);
-    do_freeze(&t, 2);
-    do_outage(&t);
-    do_drain(&t, 3);
-    do_kill(&t, 0);
+    if (apart) {
+        for (int what = 0; what < CUTS + 4; what++) break_network(&t, what, what % SILOS);
+    } else {
+        do_kill(&t, 1);
+        do_freeze(&t, 2);
+        do_outage(&t);
+        do_drain(&t, 3);
+        do_kill(&t, 0);
+    }
     if (count > 3) more(&t, atof(args[3]), count > 4 ? strtoull(args[4], NULL, 10) : 1);
     stop_clients(&t);
     compare(&t);

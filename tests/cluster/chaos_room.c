@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,7 @@ void proc_start(proc *p, const char *name, const char *const *args)
     if (p->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent) _exit(126);
+        if (p->space && setns(p->space, CLONE_NEWNET) != 0) _exit(126);
         dup2(ends[1], 1);
         dup2(ends[1], 2);
         setenv("CHAOS_NAME", name, 1);
@@ -124,6 +126,7 @@ static line line_of(proc *p, bool over)
     judge(p, got.text);
     if (strncmp(got.text, "ready ", 6) == 0 || strncmp(got.text, "end ", 4) == 0)
         snprintf(p->mark, sizeof p->mark, "%s", got.text);
+    p->lives += strstr(got.text, "declared dead: it joins again") != NULL;
     return got;
 }
 

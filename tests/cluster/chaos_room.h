@@ -4,6 +4,7 @@
 #ifndef GB_TESTS_CLUSTER_CHAOS_ROOM_H
 #define GB_TESTS_CLUSTER_CHAOS_ROOM_H
 
+#include "chaos_net.h"
 #include "engine.h"
 
 #include <stdint.h>
@@ -13,7 +14,8 @@ enum { SILOS = 5, CLIENTS = 2, KEYS = 60, CALLERS = 16, LINE_BYTES = 512 };
 
 typedef struct proc {
     pid_t pid; /* 0: not running */
-    int fd;
+    int fd, space; /* the network namespace it lives in; 0: ours */
+    int lives;     /* so often it has said that it joins again */
     char name[8];
     size_t have;
     char bytes[4096];
@@ -28,12 +30,13 @@ typedef struct line {
 
 typedef struct town {
     engine engine;
+    net net;
     const char *gbrun;
     proc silos[SILOS], clients[CLIENTS];
     int ports[SILOS];
     int homes[CLIENTS][KEYS]; /* the silo of each key, as each client saw it last */
     double patience, slowest_back;
-    char folder[200], stop[256], where[KEYS][LINE_BYTES];
+    char folder[200], stop[256], keys[256], where[KEYS][LINE_BYTES];
 } town;
 
 double now_s(void);

@@ -27,6 +27,7 @@ typedef struct engine {
     char url[512], wrong_url[512];
     char silent_url[128]; /* with %d for a port */
     char folder[256];
+    const char *host; /* where it listens; NULL: 127.0.0.1 */
     int port, peer_port;
     pid_t pid;
     struct server_log *log;
@@ -50,6 +51,8 @@ extern const engine engine_etcd;
 
 /* A port of 127.0.0.1 that nobody has now. */
 int engine_port(void);
+
+const char *engine_host(const engine *e);
 
 /* Makes e->folder if there is none; it belongs to the user that engine_launch runs as. */
 void engine_folder(engine *e);

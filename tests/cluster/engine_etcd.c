@@ -24,7 +24,7 @@ static void post(engine *e, const char *path, const char *token, const char *bod
     char url[128], line[512];
     long status = 0;
     CURL *c = curl_easy_init();
-    snprintf(url, sizeof url, "http://127.0.0.1:%d/v3/%s", e->port, path);
+    snprintf(url, sizeof url, "http://%s:%d/v3/%s", engine_host(e), e->port, path);
     snprintf(line, sizeof line, "Authorization: %s", token);
     struct curl_slist *headers = *token ? curl_slist_append(NULL, line) : NULL;
     answer[0] = 0;
@@ -53,7 +53,7 @@ static bool start(engine *e)
         e->peer_port = engine_port();
     }
     engine_folder(e);
-    snprintf(clients, sizeof clients, "http://127.0.0.1:%d", e->port);
+    snprintf(clients, sizeof clients, "http://%s:%d", engine_host(e), e->port);
     snprintf(peers, sizeof peers, "http://127.0.0.1:%d", e->peer_port);
     snprintf(cluster, sizeof cluster, "one=%s", peers);
     engine_launch(e,
@@ -70,7 +70,8 @@ static bool start(engine *e)
         post(e, "auth/user/grant", "", "{\"user\":\"root\",\"role\":\"root\"}", answer);
         post(e, "auth/enable", "", "{}", answer);
     }
-    snprintf(e->url, sizeof e->url, "etcd://root:%s@127.0.0.1:%d", ENGINE_PASSWORD_IN_URL, e->port);
+    snprintf(e->url, sizeof e->url, "etcd://root:%s@%s:%d", ENGINE_PASSWORD_IN_URL, engine_host(e),
+             e->port);
     snprintf(e->wrong_url, sizeof e->wrong_url, "etcd://root:wr0ng-w0rd@127.0.0.1:%d", e->port);
     snprintf(e->silent_url, sizeof e->silent_url, "etcd://root:pass@127.0.0.1:%%d");
     return true;

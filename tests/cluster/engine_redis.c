@@ -19,11 +19,12 @@ static bool start(engine *e)
     engine_folder(e);
     snprintf(port, sizeof port, "%d", e->port);
     engine_launch(e,
-                  (const char *[]){program, "--port", port, "--bind", "127.0.0.1", "--dir",
+                  (const char *[]){program, "--port", port, "--bind", engine_host(e), "--dir",
                                    e->folder, "--requirepass", ENGINE_PASSWORD, "--appendonly",
                                    "yes", "--appendfsync", "always", "--save", "", NULL},
                   "Ready to accept connections");
-    snprintf(e->url, sizeof e->url, "redis://:%s@127.0.0.1:%d/1", ENGINE_PASSWORD_IN_URL, e->port);
+    snprintf(e->url, sizeof e->url, "redis://:%s@%s:%d/1", ENGINE_PASSWORD_IN_URL, engine_host(e),
+             e->port);
     snprintf(e->wrong_url, sizeof e->wrong_url, "redis://:wr0ng-w0rd@127.0.0.1:%d/1", e->port);
     snprintf(e->silent_url, sizeof e->silent_url, "redis://:pass@127.0.0.1:%%d/1");
     return true;
@@ -108,7 +109,7 @@ static redisReply *reply_of(redisContext *link, int count, const char **args, co
 
 static void command(engine *e, int count, const char **args, const size_t *sizes)
 {
-    redisContext *link = redisConnect("127.0.0.1", e->port);
+    redisContext *link = redisConnect(engine_host(e), e->port);
     freeReplyObject(reply_of(link, 2, (const char *[]){"AUTH", ENGINE_PASSWORD}, NULL));
     freeReplyObject(reply_of(link, 2, (const char *[]){"SELECT", "1"}, NULL));
     freeReplyObject(reply_of(link, count, args, sizes));

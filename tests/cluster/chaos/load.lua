@@ -1,9 +1,9 @@
--- load.lua KEYS CALLERS STOP: a client that calls counters of a cluster until the file STOP is
--- there. Each line that it prints is an event, with its time on the machine's clock; the last one
+-- load.lua KEYS CALLERS STOP SECONDS: a client that calls counters of a cluster until the file STOP is
+-- there, each call with so long a deadline. Each line that it prints is an event, with its time on the machine's clock; the last one
 -- sums up.
 local gb = require "gb"
 local keys, callers, stop = tonumber(arg[1]), tonumber(arg[2]), arg[3]
-local TIMEOUT = 10
+local TIMEOUT = tonumber(arg[4])
 
 local home, counts = {}, {} -- silo by key; calls by code
 local backwards, slowest, ended, over = 0, 0, 0, false
