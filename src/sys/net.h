@@ -76,9 +76,9 @@ int gb_socket_connect(gb_socket **out, gb_loop *loop, const char *address, uint6
  * For what a peer has to do that connected (or did not yet). GB_ENOMEM: there is no bound. */
 int gb_socket_bound(gb_socket *socket, uint64_t timeout_ns);
 
-/* It breaks (GB_ELOST) when what was written has not arrived at the peer's machine for so long; else
- * the system goes on for many minutes, ever less often, also when the way is free again. Only for
- * peers that always read: a full one counts as one that is gone. Once it is open. */
+/* From now on it breaks (GB_ELOST) when what was written has not reached the peer's machine for so
+ * long. Else the system goes on for many minutes, ever less often, also when the way is free again.
+ * Only for peers that always read: a full one counts as one that is gone. */
 void gb_socket_unheard(gb_socket *socket, uint64_t timeout_ns);
 
 /* No event comes after it. What was written before it still goes out as far as the kernel takes it

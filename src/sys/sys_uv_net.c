@@ -383,7 +383,7 @@ void gb_socket_pause(gb_socket *socket, bool pause)
 
 void gb_socket_unheard(gb_socket *socket, uint64_t timeout_ns)
 {
-    unsigned ms = (unsigned)(timeout_ns / GB_MS); /* without it the connection is only slower to end */
+    unsigned ms = (unsigned)(timeout_ns / GB_MS); /* without it, it is only slower to end */
     setsockopt(socket->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
 }
 

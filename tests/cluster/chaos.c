@@ -1,6 +1,6 @@
 /* chaos [--net] [--tls] ENGINE GBRUN [SECONDS] [SEED]: five real silos over a real engine, two
- * clients that call all the time, and what can happen to processes: SIGKILL, SIGSTOP and SIGCONT, an
- * engine that is away, a drained end, and new silos under old names. --net: each of them on a
+ * clients that call all the time, and what can happen to processes: SIGKILL, SIGSTOP and SIGCONT,
+ * an engine that is away, a drained end, and new silos under old names. --net: each of them on a
  * machine of its own, as the network sees it, and what can happen there: silos cut off one way and
  * both, a pair, two halves, a client. --tls: with certificates. Then in SECONDS more of all of it,
  * as the seed says.

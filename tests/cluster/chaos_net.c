@@ -104,7 +104,7 @@ bool net_open(net *n, int count)
     }
     bool fine = leave_the_world() && open_router();
     for (n->count = 0; fine && n->count < count; n->count++) fine = open_place(n, n->count);
-    if (!fine) printf("no partitions: this machine lets us make no network (%s)\n", strerror(errno));
+    if (!fine) printf("no partitions: this machine lets us make no network: %s\n", strerror(errno));
     return fine;
 }
 

@@ -13,7 +13,7 @@
 enum { SILOS = 5, CLIENTS = 2, KEYS = 60, CALLERS = 16, LINE_BYTES = 512 };
 
 typedef struct proc {
-    pid_t pid; /* 0: not running */
+    pid_t pid;     /* 0: not running */
     int fd, space; /* the network namespace it lives in; 0: ours */
     int lives;     /* so often it has said that it joins again */
     char name[8];

@@ -61,8 +61,8 @@ static bool start(engine *e)
                   (const char *[]){program, "-D", data, "-p", port, "-c", listen, "-c",
                                    "unix_socket_directories=", "-c", "max_connections=40", NULL},
                   "ready to accept connections");
-    snprintf(e->url, sizeof e->url, "postgres://gb:%s@%s:%d/postgres",
-             ENGINE_PASSWORD_IN_URL, engine_host(e), e->port);
+    snprintf(e->url, sizeof e->url, "postgres://gb:%s@%s:%d/postgres", ENGINE_PASSWORD_IN_URL,
+             engine_host(e), e->port);
     snprintf(e->wrong_url, sizeof e->wrong_url, "postgres://gb:wr0ng-w0rd@127.0.0.1:%d/postgres",
              e->port);
     snprintf(e->silent_url, sizeof e->silent_url, "postgres://gb:pass@127.0.0.1:%%d/postgres");

@@ -1,6 +1,6 @@
--- load.lua KEYS CALLERS STOP SECONDS: a client that calls counters of a cluster until the file STOP is
--- there, each call with so long a deadline. Each line that it prints is an event, with its time on the machine's clock; the last one
--- sums up.
+-- load.lua KEYS CALLERS STOP SECONDS: a client that calls counters of a cluster until the file STOP
+-- is there, each call with so long a deadline. Each line that it prints is an event, with its time
+-- on the machine's clock; the last one sums up.
 local gb = require "gb"
 local keys, callers, stop = tonumber(arg[1]), tonumber(arg[2]), arg[3]
 local TIMEOUT = tonumber(arg[4])
