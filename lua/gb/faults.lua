@@ -253,14 +253,18 @@ local function score_of(index)
 end
 M.score = score_of
 
-local device_count = core.device_count()
+local known_count
+local function device_count() -- asking for the first time opens them
+  known_count = known_count or core.device_count()
+  return known_count
+end
 local function cpu_at(index) return require("gb.buffer").cpus()[index] end
 
 -- The best other device: a GPU, or a cpu device where the wanted one is a cpu device or the caller
 -- takes that. tried (or nil): those that are out of question too.
 local function instead_of(wanted, cpu_too, tried)
   local best, best_score
-  for i = 0, device_count - 1 do
+  for i = 0, device_count() - 1 do
     local cpu = cpu_at(i)
     local out = i == wanted or tried and tried[i]
     local score = not out and (not cpu or cpu_too or cpu_at(wanted)) and M.usable(i)
@@ -365,7 +369,7 @@ local moves = { ELOST = true, EDEVICE = true }
 local function pick(hints, tried, cpu_only)
   local wants_cpu = hints.prefer_gpu == false and not hints.required
   local here, best, best_class, best_score = core.device_here(), nil, -1, nil
-  for i = 0, device_count - 1 do
+  for i = 0, device_count() - 1 do
     local cpu = cpu_at(i)
     local out = tried and tried[i] or cpu and hints.required or cpu_only and not cpu
     local class = hints.device == i and 4 or cpu == wants_cpu and 2 or 0
@@ -386,7 +390,7 @@ end
 local function none_left(hints, last)
   if last then return unpack(last, 1, last.n) end
   if hints.required then
-    for i = 0, device_count - 1 do
+    for i = 0, device_count() - 1 do
       if not cpu_at(i) then return nil, "a GPU is required, and none is in order", "ELOST" end
     end
     return nil, "a GPU is required and there is none", "ENOGPU"
