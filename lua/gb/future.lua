@@ -39,6 +39,9 @@ function meta.__tostring(self)
   return rawget(self, "pending") and "future (pending)" or "future (done)"
 end
 
+--- A future that has these results already.
+function M.ready(...) return setmetatable({ n = select("#", ...), ... }, meta) end
+
 --- A future that has failed already.
 function M.failed(message, code)
   return setmetatable({ nil, message, code, n = 3 }, meta)

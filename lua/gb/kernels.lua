@@ -144,6 +144,33 @@ local function await(kernel, timeout, future, message, code)
   return nil, message, code
 end
 
+-- launch_start after it found no memory for host arrays on the device: state of resident grains
+-- goes until there is some.
+local function start_with_room(handle, bytes, device, ...)
+  local function again(...)
+    core.launch_on(device, handle)
+    local future, message, code = core.launch_start(handle, ...)
+    -- it was tried: not once more, whatever it was
+    if future == nil and not core.launch_lacking() then future = false end
+    return future, message, code
+  end
+  return require("gb.resident").with_room(device, bytes, 0, again, ...)
+end
+
+-- Does what launch_device asked for: nil, message, code; or does the launch take device memory for
+-- its host arrays.
+local function prepare(kernel, device, shape, ...)
+  if device == -2 then return true end
+  local ok, message, code
+  if device == -1 then -- something is out of order
+    ok, message, code = faults.admit(kernel, load_on, shape, ...)
+  else
+    ok, message, code = load_on(kernel, device)
+  end
+  if not ok then return nil, message, code end
+  return core.launch_stages(kernel.gb_handle, shape, ...)
+end
+
 --- Runs the kernel and waits: true, or nil, message, code. The shape is a number of threads (in
 --- blocks of 256), or { threads = n | { w, h, d }, block = } or { grid =, block = } with shared
 --- (bytes), queue, timeout (the caller is free then; the kernel runs on, unless it holds the
@@ -155,13 +182,15 @@ function kernel_methods.run(kernel, shape, ...)
   local handle = kernel.gb_handle
   local device = core.launch_device(handle, shape, ...)
   if device then
-    local ok, message, code
-    if device < 0 then -- something is out of order
-      ok, message, code = faults.admit(kernel, load_on, shape, ...)
-    else
-      ok, message, code = load_on(kernel, device)
+    local stages, message, code = prepare(kernel, device, shape, ...)
+    if stages == nil then return nil, message, code end
+    if stages then
+      local future
+      future, message, code = core.launch_start(handle, shape, ...)
+      local bytes, where = core.launch_lacking()
+      if bytes then future, message, code = start_with_room(handle, bytes, where, shape, ...) end
+      return await(kernel, timeout, future, message, code)
     end
-    if not ok then return nil, message, code end
   end
   if timeout then return await(kernel, timeout, core.launch_start(handle, shape, ...)) end
   return core.launch(handle, shape, ...)
@@ -184,13 +213,16 @@ function kernel_methods.async(kernel, shape, ...)
   local handle = kernel.gb_handle
   local device = core.launch_device(handle, shape, ...)
   if device then
-    local ok, message, code
-    if device < 0 then
-      ok, message, code = faults.admit(kernel, load_on, shape, ...)
-    else
-      ok, message, code = load_on(kernel, device)
+    local stages, message, code = prepare(kernel, device, shape, ...)
+    if stages == nil then return require("gb.future").failed(message, code) end
+    if stages then
+      local started
+      started, message, code = core.launch_start(handle, shape, ...)
+      local bytes, where = core.launch_lacking()
+      if bytes then started, message, code = start_with_room(handle, bytes, where, shape, ...) end
+      if started == true then return require("gb.future").ready(true) end
+      return started or require("gb.future").failed(message, code)
     end
-    if not ok then return require("gb.future").failed(message, code) end
   end
   return core.launch_async(handle, shape, ...)
 end

@@ -55,6 +55,8 @@ typedef struct gbl_devices {
     bool closed;        /* the state is: nobody is told of what ends */
     bool alert;         /* Lua is asked before each launch, and told of the end of each */
     int force;          /* the device of the next launch that names none; -1: no such wish */
+    size_t lacking;     /* bytes for whose lack the last launch was not made; 0: it was */
+    int lacking_device;
     uint32_t launches;  /* under way */
     gbl_tally *kernels; /* launches of grains, by kernel number */
     uint32_t kernel_room;

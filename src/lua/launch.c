@@ -253,6 +253,25 @@ static char *array_end(const gbl_walk *w, const gbl_array *array)
     return (char *)array->data + (size_t)array->count * gbl_type_size(w->L, array->type);
 }
 
+/* Device buffers for all of them: 0, or negative and nothing was queued. */
+static int open_ranges(gbl_job *job, ranges *r)
+{
+    size_t bytes = 0;
+    int rc = 0;
+    for (int i = 0; i < r->count; i++) {
+        span *range = &r->at[i];
+        range->offset = (uintptr_t)range->start % GB_BLOCK_ALIGN;
+        size_t own = (size_t)(range->end - range->start) + range->offset;
+        bytes += own;
+        if (rc == 0) rc = gbl_job_temp(job, own, &range->buffer);
+    }
+    if (rc == GB_ENOMEM) {
+        job->room->lacking = bytes;
+        job->room->lacking_device = (int)(job->device - job->room->at);
+    }
+    return rc;
+}
+
 /* Device buffers for the host arrays, filled: 0 or negative. */
 static int stage(gbl_walk *w, gbl_job *job, ranges *r)
 {
@@ -262,15 +281,13 @@ static int stage(gbl_walk *w, gbl_job *job, ranges *r)
         if (array && array->count)
             add_range(r, array->data, array_end(w, array), w->uses[i].written);
     }
-    for (int i = 0; i < r->count; i++) {
+    int rc = open_ranges(job, r);
+    for (int i = 0; i < r->count && rc == 0; i++) {
         span *range = &r->at[i];
-        size_t bytes = (size_t)(range->end - range->start);
-        range->offset = (uintptr_t)range->start % GB_BLOCK_ALIGN;
-        int rc = gbl_job_temp(job, bytes + range->offset, &range->buffer);
-        if (rc == 0)
-            rc = gb_queue_upload(job->queue, range->buffer, range->offset, range->start, bytes);
-        if (rc < 0) return rc;
+        rc = gb_queue_upload(job->queue, range->buffer, range->offset, range->start,
+                             (size_t)(range->end - range->start));
     }
+    if (rc < 0) return rc;
     for (int i = 0; i < w->bound->count; i++) {
         gbl_array *array = w->uses[i].array;
         if (!array || !array->count) continue;
@@ -311,21 +328,54 @@ static int run_in_place(gbl_walk *w, gbl_job *job, const gb_launch *launch)
 
 /* ---- launch ---- */
 
+/* Does the launch take device memory for its host arrays. */
+static bool stages(lua_State *L, const gbl_device *device)
+{
+    if (device->in_place) return false;
+    for (int i = GBL_FIRST_ARGUMENT; i <= lua_gettop(L); i++)
+        if (gbl_array_at(L, i)) return true;
+    return false;
+}
+
+/* launch_stages(kernel, shape, ...) */
+static int launch_stages(lua_State *L)
+{
+    gbl_devices *room = gbl_devices_of(L);
+    lua_pushboolean(L, stages(L, &room->at[device_index(L, room, queue_at(L, 1), room->force)]));
+    return 1;
+}
+
+/* launch_lacking(): bytes and device for whose lack the last launch was not made, once; or nothing.
+ */
+static int launch_lacking(lua_State *L)
+{
+    gbl_devices *room = gbl_devices_of(L);
+    if (!room->lacking) return 0;
+    lua_pushnumber(L, (double)room->lacking);
+    lua_pushinteger(L, room->lacking_device);
+    room->lacking = 0;
+    return 2;
+}
+
+enum { ASK_FAULTS = -1, WITH_STAGING = -2 };
+
 /* launch_device(kernel, shape, ...): the device on which the kernel must be loaded first, or
- * nothing; -1: something is out of order, and faults.lua is to be asked. */
+ * nothing; -1: something is out of order, and faults.lua is to be asked; -2: nothing is, and it
+ * takes device memory for its host arrays. */
 static int launch_device(lua_State *L)
 {
     gbl_kernel *handle = gbl_check_kernel(L);
     if (handle->room->alert) {
-        lua_pushinteger(L, -1);
+        lua_pushinteger(L, ASK_FAULTS);
         return 1;
     }
-    if (handle->device_count == 1 && handle->at[0].module) return 0;
-    gbl_devices *room = gbl_devices_of(L);
-    int device = device_index(L, room, queue_at(L, 1), -1);
+    gbl_devices *room = handle->room;
+    if (handle->device_count == 1 && handle->at[0].module && room->at[0].in_place) return 0;
+    int device = device_index(L, room, queue_at(L, 2), -1);
     gb_module *module = handle->at[device].module;
-    if (module && !gb_module_lost(module)) return 0;
-    lua_pushinteger(L, device);
+    bool loaded = module && !gb_module_lost(module);
+    if (loaded && !stages(L, &room->at[device])) return 0;
+    lua_pushinteger(L, loaded ? WITH_STAGING : device);
     return 1;
 }
 
@@ -352,6 +402,7 @@ static gbl_job *launch_job(lua_State *L, int level)
     gbl_devices *room = gbl_devices_of(L);
     int force = room->force;
     room->force = -1;
+    room->lacking = 0;
     gbl_queue *queue = queue_at(L, level);
     int device = device_index(L, room, queue, force);
     gbl_walk w;
@@ -385,6 +436,10 @@ static gbl_job *launch_job(lua_State *L, int level)
     if (any) {
         rc = host && !room->at[device].in_place ? run_staged(&w, job, &launch)
                                                 : run_in_place(&w, job, &launch);
+        if (rc < 0 && room->lacking) {
+            gbl_job_free(job);
+            return gbl_push_error(L, rc, gb_err_detail()), NULL;
+        }
         if (rc < 0) gbl_job_fail(job, rc);
     }
     return job;
@@ -432,6 +487,8 @@ void gbl_open_launch(lua_State *L)
         {"launch_start", launch_start},
         {"launch_list", launch_list},
         {"launch_device", launch_device},
+        {"launch_stages", launch_stages},
+        {"launch_lacking", launch_lacking},
         {"launch_seconds", launch_seconds},
         {NULL, NULL},
     };

@@ -1,6 +1,7 @@
 -- Resident grains in virtual time, on a cpu device of 64 MB (GB_CPU_MEMORY) or on the devices of a
 -- driver.
 local gb = require "gb"
+local core = require "gb.core"
 
 local MB = 2 ^ 20
 local source = [==[
@@ -200,6 +201,12 @@ describe("memory pressure", function()
   local small = gb.device().memory_total <= 64 * MB
   local Big = field("Big", { keep_alive = true,
     resident = { cells = { type = "float", count = 10 * N }, idle = "10h" } })
+  local launch -- by the grain whose state is in use meanwhile
+  function Big:launch()
+    local cells = self.resident.cells
+    assert(launch())
+    return #cells > 0
+  end
   function Big:hold(other)
     local cells = self.resident.cells
     assert(gb.get("Big", other):add(1))
@@ -241,6 +248,41 @@ describe("memory pressure", function()
     local b = assert(gb.buffer("float", 20 * N))
     assert.equal(2, since(before).evictions)
     b:free()
+  end)
+
+  it("makes room for what launches and plans take for their time", function()
+    if not small then return end
+    gb.test.reset()
+    local K = assert(gb.kernels { name = "add", source = source })
+    local plan = gb.plan(K):launch(K.add, 20 * N, "x", "k", 20 * N):download("x")
+    local x = gb.array("float", 20 * N)
+    core.device_in_place(gb.device().index, false)
+    local cases = {
+      function() return K.add:run(20 * N, x, 1, 20 * N) end,
+      function() return K.add:async(20 * N, x, 1, 20 * N):await() end,
+      function() return plan:run { x = x, k = 1 } end,
+    }
+    for number, case in ipairs(cases) do
+      launch = case
+      for i = 1, 6 do assert(gb.get("Big", i):add(1)) end
+      local before = stats()
+      assert(gb.get("Big", 1):launch())
+      assert.equal(2, since(before).evictions, "case " .. number)
+      local after = stats()
+      gb.get("Big", 1):at(0)
+      assert.equal(0, since(after).reloads) -- it was in use and stayed
+    end
+    assert.equal(3, x[20 * N - 1])
+    -- what can never fit takes nothing away
+    local before, huge = stats(), gb.array("float", 70 * N)
+    local none, message, code = K.add:run(70 * N, huge, 1, 70 * N)
+    assert.is_nil(none)
+    assert.equal("ENOMEM", code)
+    assert.truthy(message:find("device memory", 1, true), message)
+    assert.equal(0, since(before).evictions)
+    core.device_in_place(gb.device().index, gb.device().backend == "cpu")
+    plan, launch = nil, nil
+    collectgarbage() -- the plan's buffers
   end)
 
   it("fails an activation that finds no room", function()
