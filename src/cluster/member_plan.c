@@ -179,7 +179,7 @@ static bool heal_others(gb_membership *m, gb_member_actions *out)
     return false;
 }
 
-static bool votes(const gb_member *row)
+bool gbi_member_votes(const gb_member *row)
 {
     return row && (row->state == GB_SILO_ACTIVE || row->state == GB_SILO_DRAINING);
 }
@@ -200,13 +200,14 @@ static bool vote(gb_membership *m, uint32_t index, gb_member_actions *out)
     gb_member copy = *row;
     copy.vote_count = 0;
     for (uint32_t i = 0; i < m->table->count && needed < m->config.rules.votes; i++)
-        needed += i != index && votes(&m->table->rows[i]->member);
+        needed += i != index && gbi_member_votes(&m->table->rows[i]->member);
     for (uint32_t i = 0; i < row->vote_count; i++) {
         if (row->votes[i].voter == m->id) {
             mine = fresh(m, seen, i, expiry / 2);
             continue;
         }
-        if (!fresh(m, seen, i, expiry) || !votes(gb_view_find(m->table, row->votes[i].voter)))
+        if (!fresh(m, seen, i, expiry) ||
+            !gbi_member_votes(gb_view_find(m->table, row->votes[i].voter)))
             continue;
         count++;
         if (copy.vote_count < GB_MEMBER_VOTES_MAX - 1)
@@ -232,7 +233,8 @@ static bool gone(const gb_membership *m, uint32_t index)
     if (!untouched(m, index)) return false;
     for (uint32_t i = 0; i < m->table->count; i++) {
         const gb_member *other = &m->table->rows[i]->member;
-        if (i != index && other->id != m->id && votes(other) && !untouched(m, i)) return false;
+        if (i != index && other->id != m->id && gbi_member_votes(other) && !untouched(m, i))
+            return false;
     }
     return true;
 }
@@ -248,7 +250,7 @@ static bool cut_off(const gb_membership *m)
 static bool plan_dead(gb_membership *m, gb_member_actions *out)
 {
     if (!m->suspects) return false;
-    bool may_vote = votes(gbi_member_own(m, m->table)) && !m->must_read && !cut_off(m);
+    bool may_vote = gbi_member_votes(gbi_member_own(m, m->table)) && !m->must_read && !cut_off(m);
     for (uint32_t i = 0; i < m->table->count; i++) {
         const gb_member *row = &m->table->rows[i]->member;
         if (row->id == m->id || row->state == GB_SILO_DEAD || !gbi_member_suspects(m, row->id))

@@ -88,7 +88,7 @@ static bool take_targets(gb_membership *m, const uint64_t *wanted, uint32_t coun
 void gbi_member_targets(gb_membership *m)
 {
     uint64_t *wanted = gb_mem_alloc(m->mem, m->order_count * sizeof *wanted);
-    uint32_t count = 0, answering = 0, start = 0;
+    uint32_t count = 0, voters = 0, silent = 0, start = 0;
     if (!wanted) return;
     const gb_member *own = gbi_member_own(m, m->view);
     bool all = !own || own->state == GB_SILO_JOINING; /* it has to reach them all */
@@ -97,9 +97,13 @@ void gbi_member_targets(gb_membership *m)
         uint64_t silo = m->order[(start + i) % m->order_count].silo;
         if (silo == m->id) continue;
         wanted[count++] = silo;
-        answering += !gbi_member_suspects(m, silo);
-        if (!all && (answering >= m->config.rules.probe_targets ||
-                     count - answering >= m->config.rules.suspects_max))
+        /* Only who votes relieves this one of those behind: each silo is watched by as many. */
+        if (gbi_member_suspects(m, silo))
+            silent++;
+        else
+            voters += gbi_member_votes(gb_view_find(m->view, silo));
+        if (!all &&
+            (voters >= m->config.rules.probe_targets || silent >= m->config.rules.suspects_max))
             break;
     }
     bool same = count == m->target_count;

@@ -159,6 +159,7 @@ uint64_t gbi_member_probe_next(const gb_membership *m);
 
 /* member_plan.c */
 void gbi_member_plan(gb_membership *m, gb_member_actions *out);
+bool gbi_member_votes(const gb_member *row); /* may its silo? NULL: no */
 bool gbi_member_covers(const gb_membership *m, const gb_view *table);
 uint64_t gbi_member_plan_next(const gb_membership *m);
 

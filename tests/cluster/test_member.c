@@ -225,6 +225,22 @@ static void test_votes(void **unused)
     end(&t);
 }
 
+/* Who joins answers, and may not vote: silos that do are watched across all of those. */
+static void test_joining(void **unused)
+{
+    for (uint64_t silent = 1; silent <= 2; silent++) {
+        scene t;
+        char name[2] = "b";
+        begin(&t);
+        for (uint64_t id = 1; id <= 7; id++, name[0]++)
+            row(&t, id, name, 1, id <= 2 ? GB_SILO_ACTIVE : GB_SILO_JOINING);
+        join(&t);
+        silence(&t, silent);
+        assert_true(find(&t, GB_DO_WRITE)->row->member.id == silent);
+        end(&t);
+    }
+}
+
 /* With one other silo one vote suffices. */
 static void test_pair(void **unused)
 {
@@ -446,11 +462,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_join_alone), cmocka_unit_test(test_name),
-        cmocka_unit_test(test_votes),      cmocka_unit_test(test_pair),
-        cmocka_unit_test(test_cut_off),    cmocka_unit_test(test_sleep),
-        cmocka_unit_test(test_table_down), cmocka_unit_test(test_wiped),
-        cmocka_unit_test(test_returned),   cmocka_unit_test(test_risen),
-        cmocka_unit_test(test_stop),       cmocka_unit_test(test_config),
+        cmocka_unit_test(test_votes),      cmocka_unit_test(test_joining),
+        cmocka_unit_test(test_pair),       cmocka_unit_test(test_cut_off),
+        cmocka_unit_test(test_sleep),      cmocka_unit_test(test_table_down),
+        cmocka_unit_test(test_wiped),      cmocka_unit_test(test_returned),
+        cmocka_unit_test(test_risen),      cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_config),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
