@@ -122,6 +122,7 @@ function gb.move(value) end
 ---@field arch string "sm_90", "x86-64-v4"
 ---@field memory_total integer bytes
 ---@field memory_free integer bytes
+---@field memory_pinned integer bytes of page-locked host memory, arrays and buffers
 ---@field memory_used? integer bytes, by all programs
 ---@field utilization? integer percent of the last moments in which a kernel ran
 ---@field temperature? integer degrees Celsius

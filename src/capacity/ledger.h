@@ -17,7 +17,7 @@
 
 typedef struct gb_ledger gb_ledger;
 
-enum { GB_LEDGER_DEVICES_MAX = 128 }; /* 64 GPUs, 64 cpu devices */
+enum { GB_LEDGER_DEVICES_MAX = 129 }; /* 64 GPUs, 64 cpu devices, and the host */
 
 typedef struct gb_ledger_device {
     int64_t bytes_total;

@@ -15,18 +15,18 @@ static void keep(gb_buffer **out, gb_buffer *buffer, gb_device *device, size_t b
     *out = buffer;
 }
 
-/* Pinned memory is the host's: only the account counts it. */
+/* Pinned memory is the host's, which stands behind the devices. */
 static int reserve(gb_device *device, const gb_buffer_spec *spec, gb_reservation *out)
 {
     gb_ledger *ledger = device->gpu->ledger;
+    bool pinned = spec->kind == GB_BUFFER_PINNED;
     gb_ledger_claim claim = {.tenant = spec->tenant,
                              .owner = spec->owner,
-                             .device = device->index,
+                             .device = pinned ? device->gpu->device_count : device->index,
                              .bytes = (int64_t)spec->bytes};
     *out = 0;
-    if (spec->kind == GB_BUFFER_PINNED) return 0;
-    return spec->reservation ? gb_ledger_split(ledger, spec->reservation, &claim, out)
-                             : gb_ledger_reserve(ledger, &claim, out);
+    return spec->reservation && !pinned ? gb_ledger_split(ledger, spec->reservation, &claim, out)
+                                        : gb_ledger_reserve(ledger, &claim, out);
 }
 
 static void free_reserved(gb_device *device, gb_reservation reserved)

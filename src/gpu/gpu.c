@@ -176,7 +176,8 @@ static int open_ledger(gb_gpu *gpu, int total)
         devices[i] = (gb_ledger_device){.bytes_total = device->limits.memory_total,
                                         .gpu = strcmp(device->limits.backend, "cuda") == 0};
     }
-    return gb_ledger_new(&gpu->ledger, &gpu->room, devices, total);
+    devices[total] = (gb_ledger_device){.bytes_total = INT64_MAX};
+    return gb_ledger_new(&gpu->ledger, &gpu->room, devices, total + 1);
 }
 
 static int probe(gb_gpu *gpu)
@@ -189,7 +190,7 @@ static int probe(gb_gpu *gpu)
         total += counts[b];
     }
     if (total == 0) return gb_err_set(GB_ENOGPU, "no device: not even the cpu backend opened");
-    GB_CHECK(total <= GB_LEDGER_DEVICES_MAX);
+    GB_CHECK(total < GB_LEDGER_DEVICES_MAX);
     gpu->devices = gb_mem_zalloc(&gpu->room, (size_t)total * sizeof gpu->devices[0]);
     if (!gpu->devices) return GB_ENOMEM;
     int rc = open_devices(gpu, counts, total);

@@ -142,10 +142,11 @@ typedef struct gb_device_counts {
 } gb_device_counts;
 void gb_device_get_counts(gb_device *device, gb_device_counts *out);
 
-/* The ledger of all devices, numbered as they are: every buffer but pinned ones stands in it, under
- * its owner, and whoever needs memory later reserves it there (gb_ledger_reserve; buffers are then
- * opened out of the reservation). Caps of tenants are set there too. NULL: no device was found, the
- * detail says why. Borrowed. What is reserved is released before the room closes. */
+/* The ledger of all devices, numbered as they are, and of the host's pinned memory, which comes
+ * behind them and has no bound there (the account has): every buffer stands in it, under its owner,
+ * and whoever needs memory later reserves it there (gb_ledger_reserve; buffers but pinned ones are
+ * then opened out of the reservation). Caps of tenants are set there too. NULL: no device was
+ * found, the detail says why. Borrowed. What is reserved is released before the room closes. */
 gb_ledger *gb_gpu_ledger(gb_gpu *gpu);
 
 /* ---- buffers ---- */

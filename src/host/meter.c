@@ -122,6 +122,8 @@ static void read_device(gbi_meter *meter, gb_device *device, gb_device_counts *a
     tell_one(meter, GB_METRIC_MEMORY_USED, name, (int64_t)(info.memory_total - info.memory_free));
     tell_one(meter, GB_METRIC_QUEUE_DEPTH, name, gb_device_queue_depth(device));
     gb_pool_stats pool;
+    gb_device_pool_stats(device, GB_BUFFER_PINNED, &pool);
+    tell_one(meter, GB_METRIC_MEMORY_PINNED, name, pool.bytes_asked);
     gb_device_pool_stats(device, GB_POOL_ALL, &pool);
     tell_one(meter, GB_METRIC_POOL_UTILIZATION, name, (int64_t)(pool.utilization * 1e6));
     tell_one(meter, GB_METRIC_POOL_FRAGMENTATION, name, (int64_t)(pool.fragmentation * 1e6));

@@ -7,7 +7,7 @@ static void push_info(lua_State *L, gb_device *device)
 {
     gb_device_info info;
     gb_device_get_info(device, &info);
-    lua_createtable(L, 0, 20);
+    lua_createtable(L, 0, 21);
 #define PUT_TEXT(name) (lua_pushstring(L, info.name), lua_setfield(L, -2, #name))
 #define PUT_NUMBER(name) (lua_pushnumber(L, (lua_Number)info.name), lua_setfield(L, -2, #name))
     PUT_TEXT(backend);
@@ -16,6 +16,10 @@ static void push_info(lua_State *L, gb_device *device)
     PUT_NUMBER(index);
     PUT_NUMBER(memory_total);
     PUT_NUMBER(memory_free);
+    gb_pool_stats pinned;
+    gb_device_pool_stats(device, GB_BUFFER_PINNED, &pinned);
+    lua_pushnumber(L, (lua_Number)pinned.bytes_asked);
+    lua_setfield(L, -2, "memory_pinned");
     PUT_NUMBER(threads_per_block_max);
     PUT_NUMBER(shared_bytes_max);
     PUT_NUMBER(units);

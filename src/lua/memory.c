@@ -89,8 +89,10 @@ static int array_pinned(lua_State *L)
     if (bytes >= 0x1p62) bytes = 0x1p62;
     gbl_array_drive(L, bytes < 1e9 ? (int64_t)bytes : 1000000000);
     gb_buffer *buffer;
-    int rc = gb_buffer_open(&buffer, gbl_device_here(L, room)->device,
-                            bytes > 0 ? (size_t)bytes : 1, GB_BUFFER_PINNED);
+    gb_buffer_spec spec = {.bytes = bytes > 0 ? (size_t)bytes : 1,
+                           .kind = GB_BUFFER_PINNED,
+                           .owner = gbl_owner_here(L)};
+    int rc = gb_buffer_rent(&buffer, gbl_device_here(L, room)->device, &spec);
     if (rc < 0) return gbl_push_error(L, rc, gb_err_detail());
     gb_block *block =
         gb_block_wrap(room->mem, gb_buffer_host(buffer), (size_t)bytes, release_pinned, buffer);

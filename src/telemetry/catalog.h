@@ -24,6 +24,7 @@ typedef enum gb_catalog {
     /* devices */
     GB_METRIC_MEMORY_USED,        /* bytes; device */
     GB_METRIC_MEMORY_TOTAL,       /* bytes; device */
+    GB_METRIC_MEMORY_PINNED,      /* bytes; device */
     GB_METRIC_UTILIZATION,        /* percent; device */
     GB_METRIC_QUEUE_DEPTH,        /* device */
     GB_METRIC_TEMPERATURE,        /* degrees; device */

@@ -174,6 +174,17 @@ void conform_pool_quota(conform *c)
     assert_int_equal(gb_buffer_rent(&none, c->device, &spec), GB_EQUOTA);
     assert_null(none);
     assert_non_null(strstr(gb_err_detail(), "4001 bytes wanted, 6000 of 10000 are used"));
+    spec.kind = GB_BUFFER_PINNED; /* the host's, and the tenant's all the same */
+    int64_t left = gb_ledger_left(ledger, gb_device_index(c->device));
+    assert_int_equal(gb_buffer_rent(&none, c->device, &spec), GB_EQUOTA);
+    spec.bytes = 4000;
+    assert_int_equal(gb_buffer_rent(&none, c->device, &spec), 0);
+    assert_int_equal(gb_ledger_owner(ledger, 9, 2).bytes, 4000);
+    assert_int_equal(gb_ledger_left(ledger, gb_device_index(c->device)), left);
+    gb_buffer_unref(none);
+    assert_int_equal(gb_ledger_owner(ledger, 9, 2).bytes, 0);
+    spec.kind = GB_BUFFER_DEVICE;
+    spec.bytes = 4001;
     gb_buffer_unref(first); /* what the pool keeps is nobody's */
     assert_int_equal(gb_ledger_tenant(ledger, 9).bytes, 0);
     assert_int_equal(gb_buffer_rent(&first, c->device, &spec), 0);

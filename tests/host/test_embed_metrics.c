@@ -95,6 +95,7 @@ static void test_devices(void **state)
     assert_true(sum(host, "gpu_allocations_succeeded", NULL) >= 1);
     assert_true(sum(host, "gpu_modules_compiled", "success=\"true\"") == 1);
     assert_true(sum(host, "gpu_compile_time", NULL) > 0);
+    assert_true(sum(host, "gpu_memory_pinned", "device=\"0\"") == 0);
     double total = sum(host, "gpu_memory_total", "device=\"0\"");
     assert_true(total > 0);
     double used = sum(host, "gpu_memory_used", "device=\"0\"");

@@ -88,7 +88,10 @@ core.device_in_place(0, true)
 
 -- ---- page-locked arrays: views of them too, both ways, and beside ordinary ones ----
 
+local pinned_before, free_before = gb.device().memory_pinned, gb.device().memory_free
 local locked = gb.array("float", 5000, { kind = "pinned" })
+equal(gb.device().memory_pinned - pinned_before, 20000)
+equal(gb.device().memory_free, free_before)
 for i = 0, 4999 do locked[i] = i end
 local d = assert(gb.buffer("float", 5000))
 local up, down = gb.device().bytes_uploaded, gb.device().bytes_downloaded
