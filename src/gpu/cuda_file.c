@@ -139,7 +139,7 @@ static int move_bytes(gbi_cufile *files, cufile_handle handle, void *at, const g
 int gbi_cuda_buffer_file(void *self, const gb_buffer *buffer, size_t offset, const gbi_file *file)
 {
     gbi_cuda_device *device = self;
-    gbi_cufile *files;
+    gbi_cufile *files = NULL;
     if (buffer->kind != GB_BUFFER_DEVICE || buffer->wrapped || buffer->owner)
         return gb_err_set(GB_ENOGPU, "cuFile: no device memory of ours");
     int rc = open_library(device->cuda, device->software, &files);
