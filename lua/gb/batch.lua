@@ -9,6 +9,7 @@ local array = require "gb.array"
 local buffer = require "gb.buffer"
 local catalog = require "gb.catalog"
 local faults = require "gb.faults"
+local batch_size = require "gb.batch_size"
 local run_list = require("gb.kernels").run_list
 local lanes_of = require "gb.batch_lanes"
 require "gb.future" -- the methods of what start() gives
@@ -38,9 +39,9 @@ function M.check_hints(hints, level)
     end
   end
   local most = hints.max_micro_batch or MICRO_BATCH
-  if type(most) ~= "number" or most % 1 ~= 0 or most < 1 then
-    error(("execute: max_micro_batch is an integer from 1, got %s"):format(tostring(most)),
-      level + 1)
+  if most ~= "auto" and (type(most) ~= "number" or most % 1 ~= 0 or most < 1) then
+    error(("execute: max_micro_batch is an integer from 1 or \"auto\", got %s"):format(
+      tostring(most)), level + 1)
   end
   return { device = buffer.device_index(hints.device, level + 1), max_micro_batch = most,
     persistent = hints.persistent, prefer_gpu = hints.prefer_gpu, required = hints.required,
@@ -213,10 +214,12 @@ end
 local whole = { ETIMEDOUT = true, ELOST = true, EDEVICE = true }
 
 local function run_all(run, lanes, size, n)
-  local under_way, next_first = {}, 0
+  local under_way, next_first, tuner, last = {}, 0, run.tuner, core.monotonic()
   local function begin(lane)
     if next_first >= n then return end
-    local one = { lane = lane, first = next_first, count = math.min(size, n - next_first) }
+    local most = tuner and math.min(size, tuner.size) or size
+    local one = { lane = lane, first = next_first, most = most,
+      count = math.min(most, n - next_first) }
     next_first = next_first + one.count
     one.futures = start(run, lane, one.first, one.count)
     under_way[#under_way + 1] = one
@@ -231,18 +234,31 @@ local function run_all(run, lanes, size, n)
       for _, other in ipairs(under_way) do finish(run, other.futures) end
       return nil, message, code
     end
+    if tuner then
+      local now = core.monotonic()
+      if ok and one.most == tuner.size then tuner:note(one.count, now - last) end
+      last = now
+    end
     begin(one.lane)
   end
   return true
 end
 
+-- The same in one launch, where the size of micro-batches had a say in it.
+local function run_whole_timed(run)
+  local tuner, from = run.tuner, core.monotonic()
+  local ok, message, code = run_whole(run)
+  if ok and run.n > tuner.best then tuner:note(run.n, core.monotonic() - from) end
+  return ok, message, code
+end
+
 -- true; nil, message, code. Raises when the kernel does not take the values of args.
 local function run_items(run)
   local n, message, code = run.n, nil, nil
-  if run.in_place and run.here and n <= run.hints.max_micro_batch then
+  if run.in_place and run.here and n <= run.most then
     local ok
     run.micro_batches = 1
-    ok, message, code = run_whole(run)
+    ok, message, code = (run.tuner and run_whole_timed or run_whole)(run)
     if ok then return true end
     if code ~= "ETRAP" and code ~= "ENOMEM" then return nil, message, code end
   end
@@ -325,6 +341,11 @@ local function run_on(device, run)
   run.device, run.in_place = device, core.device_in_place(device)
   run.here = device == core.device_here() and not run.hints.high_priority
   run.failed, run.splits, run.micro_batches = {}, 0, 0
+  run.most = run.hints.max_micro_batch
+  if run.most == "auto" then
+    run.tuner = batch_size.of(run.entry.key, device)
+    run.most = run.tuner.size
+  end
   local ok, message, code = open_arrays(run)
   if not ok then return nil, message, code end
   if run.n > 0 then
@@ -361,7 +382,7 @@ function M.run(entry, items, hints)
     hints = hints, given = items, is_array = is_array, n = n or #items, bytes = layout.bytes,
     deadline = core.monotonic() + hints.timeout, device = false, in_place = false, here = false,
     items = is_array and items, results = false, failed = false, splits = 0, micro_batches = 0,
-    late = false })
+    most = 0, tuner = false, late = false })
   faults.finish(number, ticket, out, failed, n)
   return out, failed, n, micro
 end
@@ -439,9 +460,10 @@ function methods:stream(options)
   return (require("gb.stream").stream(self.entry, options, M.check_hints, 2))
 end
 
---- { batches, micro_batches, items, failures } of this handle.
+--- { batches, micro_batches, items, failures } of this handle; sizes: items of a micro-batch by
+--- device, where max_micro_batch = "auto" found them on this worker.
 function methods:stats()
-  local out = {}
+  local out = { sizes = batch_size.sizes(self.entry.key) }
   for name, value in pairs(self.counts) do out[name] = value end
   return out
 end

@@ -2,7 +2,8 @@
 -- these run on. A lane is one queue with, where kernels do not work in host memory, buffers for the
 -- items and results of one micro-batch. All lanes of a batch are there before anything runs.
 --
--- A run is batch.lua's: { found, hints, device, in_place, bytes = of one item and its result }.
+-- A run is batch.lua's: { found, hints, device, in_place, bytes = of one item and its result, most =
+-- items of a micro-batch, tuner = of that size, or false }.
 local core = require "gb.core"
 
 local M = {}
@@ -10,12 +11,16 @@ local M = {}
 local LANES = 4
 local USABLE = 0.8 -- of the device's free memory, all micro-batches together
 
+-- Items that a lane is to have room for: a size that is measured may double on the way.
+local function room_of(run) return run.tuner and 2 * run.tuner.size or run.most end
+
 -- Items in one micro-batch and how many run at once: all of them together fit the usable bytes.
 local function cut(run, usable, n)
-  local most = math.min(run.hints.max_micro_batch, n)
-  if n <= most and n * run.bytes <= usable then return n, 1 end
+  if n <= run.most and n * run.bytes <= usable then return n, 1 end
   local lanes = math.min(LANES, math.floor(usable / run.bytes))
-  return math.max(1, math.min(most, math.floor(usable / lanes / run.bytes))), lanes
+  local fit = math.max(1, math.floor(usable / lanes / run.bytes))
+  if run.tuner then run.tuner:cap(fit) end
+  return math.min(room_of(run), n, fit), lanes
 end
 
 -- The bytes that a batch may take. When that is not even one item's, state of resident grains that
@@ -92,7 +97,8 @@ local function open_lanes(run, n)
   local size, count = cut(run, usable, n)
   while true do
     local lanes
-    lanes, message, code = open_all(run, size, math.min(count, math.ceil(n / size)))
+    lanes, message, code = open_all(run, size,
+      math.min(count, math.ceil(n / math.min(size, run.most))))
     if lanes then return lanes, size end
     if code ~= "ENOMEM" or size == 1 and count == 1 then return nil, message, code end
     if size > 1 then size = math.floor(size / 2) else count = 1 end
@@ -112,8 +118,8 @@ function M.take(run, n)
   local own = run.hints.persistent and kept[key]
   if own then kept[key] = nil end
   if own and (own.lanes[1].item and core.buffer_lost(own.lanes[1].item)
-    or own.size * #own.lanes < math.min(n, run.hints.max_micro_batch)
-    or own.size > run.hints.max_micro_batch) then
+    or own.size * #own.lanes < math.min(n, run.most)
+    or own.size > room_of(run)) then
     free_lanes(own.lanes)
     own = nil
   end

@@ -30,6 +30,11 @@ extern "C" __global__ void picky(const int *x, int *y, int n)
     if (x[i] == 13) __trap();
     y[i] = x[i] + 1;
 }
+extern "C" __global__ void odd(const int *x, int *y, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n && x[i] % 2) y[i] = x[i];
+}
 extern "C" __global__ void pair(const float2 *x, float *length, int n)
 {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -47,6 +52,7 @@ register("scale", { args = { a = 3 } })
 register("total", { item_count = 100 })
 register("twice")
 register("picky")
+register("odd")
 register("pair")
 register("wide", { item_count = 2 ^ 20, result_count = 2 ^ 20 })
 register("reads")
@@ -86,6 +92,49 @@ local function orders()
   list(x:totable(), { 1, 2, 3 }, "what was given stays as it is")
   list(assert(gb.batch("test/twice"):execute { 5, 6 }), { 10, 12 })
   equal(gb.batch("test/pair"):execute({ { 3, 4 } })[1], 5)
+end
+
+-- Sizes that are measured: what they are is another spec's, here only that nothing is lost.
+local function measured()
+  local scale = gb.batch("test/scale")
+  for _, n in ipairs { 9000, 10001, 45000 } do
+    local items = gb.array("float", n)
+    for i = 0, n - 1 do items[i] = i % 1000 end
+    for _, persistent in ipairs { false, true, true } do
+      local out = assert(scale:execute(items,
+        { max_micro_batch = "auto", persistent = persistent }))
+      for i = 0, n - 1 do assert(out[i] == 3 * (i % 1000), i) end
+    end
+  end
+  assert(scale:stats().sizes[0] >= 64)
+  equal(gb.batch("test/total"):stats().sizes, nil)
+end
+
+-- Arrays of lists are used again: nothing of the last list is in the next one.
+local function clean()
+  local odd, items = gb.batch("test/odd"), {}
+  for i = 1, 300 do items[i] = 7 end
+  for _, n in ipairs { 300, 100, 299, 300 } do
+    local part = {}
+    for i = 1, n do part[i] = n == 100 and 8 or items[i] end
+    local out = assert(odd:execute(part))
+    equal(#out, n)
+    for i = 1, n do equal(out[i], n == 100 and 0 or 7) end
+  end
+  local all = {}
+  for k = 1, 4 do
+    all[k] = gb.spawn(function()
+      local mine = {}
+      for i = 1, 200 do mine[i] = 2 * k + 1 end
+      for _ = 1, 5 do
+        for i, v in ipairs(assert(odd:execute(mine, { max_micro_batch = 50 }))) do
+          assert(v == 2 * k + 1, i)
+        end
+      end
+      return true
+    end)
+  end
+  for k = 1, 4 do assert(all[k]:await()) end
 end
 
 -- ---- items that fail take no others with them ----
@@ -139,7 +188,8 @@ end
 
 for _, in_place in ipairs { true, false } do
   core.device_in_place(0, in_place)
-  orders() failures() pipelines()
+  orders() measured() failures() pipelines()
+  if in_place then clean() end
 end
 
 -- ---- memory: micro-batches that fit, and an item that does not ----
@@ -204,9 +254,11 @@ end)
 raised("unknown option 'max_batch'", function()
   gb.batch("test/scale"):execute({}, { max_batch = 1 })
 end)
-raised("max_micro_batch is an integer from 1, got 0", function()
-  gb.batch("test/scale"):execute({}, { max_micro_batch = 0 })
-end)
+for _, most in ipairs { 0, 1.5, "all" } do
+  raised(('max_micro_batch is an integer from 1 or "auto", got %s'):format(most), function()
+    gb.batch("test/scale"):execute({}, { max_micro_batch = most })
+  end)
+end
 raised("there is no device inf: valid 0", function()
   gb.batch("test/scale"):execute({}, { device = math.huge })
 end)
