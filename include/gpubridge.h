@@ -165,6 +165,8 @@ typedef struct gb_config {
                                   GPUs the driver's own pool keeps it */
     int pretend_gpus; /* cpu devices count as GPUs where grains are placed: for tests and examples
                          on machines without one */
+    int prefer_gpu;   /* 0: launches, buffers and batches that name no device, of grains that were
+                         not placed on one, are the CPU's although there is a GPU */
     /* What silos and clients prove to each other; none of it is ever sent, or written to a log.
      * cluster_key (the key itself) or cluster_key_file: this silo has links only with silos that
      * have the same one. tokens: a silo's file of the tokens of clients (`gbrun token` makes them);
@@ -173,7 +175,7 @@ typedef struct gb_config {
     const char *cluster_key, *cluster_key_file, *tokens, *token_file;
 } gb_config;
 
-/* Defaults: workers -1, everything else none or the default. */
+/* Defaults: workers -1, prefer_gpu 1, everything else none or the default. */
 GB_API void gb_config_init(gb_config *config, size_t size);
 
 /* Of a host with config.cluster and workers > 0: loads the modules of the app folder, joins, and
@@ -428,7 +430,7 @@ typedef struct gb_kernels_options {
     const char *const *flags;    /* NULL-ended: -DX -UX -std=c++NN -use_fast_math ...; NULL: none */
     const char *const *includes; /* NULL-ended folders for #include "..."; NULL: none */
     const char *const *instances; /* NULL-ended template instances, "sum<float,256>"; NULL: none */
-    int device;                   /* -1: the first */
+    int device;                   /* -1: the host's: the first GPU, else the CPU */
 } gb_kernels_options;
 GB_API void gb_kernels_options_init(gb_kernels_options *options, size_t size);
 
@@ -476,7 +478,7 @@ GB_API int gb_launch_start(gb_kernels *kernels, const char *kernel, const gb_sha
 
 /* ---- device buffers ---- */
 
-/* Zeroed memory of a device (-1: the first). GB_ENOMEM, GB_EDEVICE. May block. */
+/* Zeroed memory of a device (-1: the host's). GB_ENOMEM, GB_EDEVICE. May block. */
 GB_API int gb_buffer_create(gb_buffer **out, gb_host *host, size_t bytes, int device);
 
 /* A buffer on memory of the program, without a copy: address is as kernels of the device see it; on

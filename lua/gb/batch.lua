@@ -26,6 +26,7 @@ local SPLITS_MAX = 100
 local known_hints = { device = true, high_priority = true, max_micro_batch = true,
   persistent = true, prefer_gpu = true, required = true, timeout = true }
 
+local silo_prefers_gpu = core.place().prefer_gpu
 local no_hints -- what nil stands for
 
 --- The hints of execute, checked: a table that nobody changes. Raises at a level.
@@ -43,8 +44,10 @@ function M.check_hints(hints, level)
     error(("execute: max_micro_batch is an integer from 1 or \"auto\", got %s"):format(
       tostring(most)), level + 1)
   end
+  local prefer_gpu = hints.prefer_gpu
+  if prefer_gpu == nil then prefer_gpu = silo_prefers_gpu end
   return { device = buffer.device_index(hints.device, level + 1), max_micro_batch = most,
-    persistent = hints.persistent, prefer_gpu = hints.prefer_gpu, required = hints.required,
+    persistent = hints.persistent, prefer_gpu = prefer_gpu, required = hints.required,
     high_priority = hints.high_priority,
     timeout = units.seconds(hints.timeout or "5m", "timeout") }
 end

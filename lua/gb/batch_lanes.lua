@@ -2,8 +2,8 @@
 -- these run on. A lane is one queue with, where kernels do not work in host memory, buffers for the
 -- items and results of one micro-batch. All lanes of a batch are there before anything runs.
 --
--- A run is batch.lua's: { found, hints, device, in_place, bytes = of one item and its result, most =
--- items of a micro-batch, tuner = of that size, or false }.
+-- A run is batch.lua's: { found, hints, device, in_place, bytes = of one item and its result,
+-- most = items of a micro-batch, tuner = of that size, or false }.
 local core = require "gb.core"
 
 local M = {}

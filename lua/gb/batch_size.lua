@@ -1,8 +1,8 @@
 -- The size of micro-batches by measuring: max_micro_batch = "auto". One tuner for each kernel and
--- device of a worker, which climbs: it doubles the size as long as more items pass in a second, then
--- tries half of it in the same way, and keeps the best. Nothing is tried for a while then, before it
--- looks again, because what else runs on the device changes. Time comes in by note(), so that the
--- rule can be tested without any.
+-- device of a worker climbs: it doubles the size as long as more items pass in a second, else it
+-- tries half of it in the same way, and keeps the best. Nothing is tried for a while then, before
+-- it looks again, because what else runs on the device changes. Time comes in by note(), so that
+-- the rule can be tested without any.
 local M = {}
 
 local FIRST = 10000 -- items

@@ -15,7 +15,7 @@
 enum {
     GBRUN_FAILED = 1,
     GBRUN_USAGE = 2,
-    GBRUN_SETTINGS = 40,
+    GBRUN_SETTINGS = 41,
     GBRUN_GIVEN_MAX = 64,
     GBRUN_REST_MAX = 32
 };

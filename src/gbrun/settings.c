@@ -42,6 +42,8 @@ const gbrun_setting gbrun_settings[GBRUN_SETTINGS] = {
      "freed memory that each device keeps: a size, off, or driver (its own pool, on GPUs)"},
     {"owns_devices", GBRUN_BOOL, AT(config.owns_devices), 0, 0, "owns-devices", "YES|NO", "yes",
      "reset a GPU that was lost: nothing else here uses it"},
+    {"prefer_gpu", GBRUN_BOOL, AT(config.prefer_gpu), 0, 0, "prefer-gpu", "YES|NO", "yes",
+     "no: what names no device runs on the CPU"},
     {"max_devices", GBRUN_INT, AT(config.max_devices), 0, 64, "max-devices", "N", "all",
      "so many GPUs are used, the first ones"},
     {"max_kernels", GBRUN_INT, AT(config.max_kernels), 0, 1000000, "max-kernels", "N", "any number",

@@ -3,8 +3,8 @@
  *
  * New memory and memory that changes hands is cleared by the device, on the submission thread's
  * stream, and nobody waits: `clean` is a mark behind the clearing, and whatever uses the block
- * first on another stream waits for it there (gbi_cuda_wait_clean). What the host sees is clear at
- * once.
+ * first on another stream waits for it there (gbi_cuda_wait_clean), or on none, as cuFile does,
+ * before it (gbi_cuda_await_clean). What the host sees is clear at once.
  */
 #include "gpu/cuda_engine.h"
 
@@ -322,6 +322,16 @@ static void forget_clean(const gb_buffer *buffer, gbi_cuda_mark *mark)
     bool same = atomic_compare_exchange_strong(&own->clean, &mark, NULL);
     pthread_mutex_unlock(&home->lock);
     if (same) gbi_cuda_mark_unref(mark);
+}
+
+gb_cu_result gbi_cuda_await_clean(gbi_cuda_device *device, const gb_buffer *buffer)
+{
+    gbi_cuda_mark *mark = clean_mark(buffer);
+    if (!mark) return GB_CU_SUCCESS;
+    gb_cu_result rc = device->cuda->api->cuStreamSynchronize(device->stream);
+    if (rc == GB_CU_SUCCESS) forget_clean(buffer, mark);
+    gbi_cuda_mark_unref(mark);
+    return rc;
 }
 
 gb_cu_result gbi_cuda_wait_clean(gbi_cuda_queue *queue, const gb_buffer *buffer)

@@ -270,6 +270,8 @@ gb_cu_result gbi_cuda_pool_open(gbi_cuda_device *device); /* as gbi_cuda_retain 
 /* What is issued on the queue from here on finds the buffer cleared. Under the queue's lock, held,
  * context current; for every command that names a buffer. */
 gb_cu_result gbi_cuda_wait_clean(gbi_cuda_queue *queue, const gb_buffer *buffer);
+/* The same for who uses no stream. Blocks; context current, held. */
+gb_cu_result gbi_cuda_await_clean(gbi_cuda_device *device, const gb_buffer *buffer);
 
 /* ---- cuda_memory.c ---- */
 

@@ -149,6 +149,12 @@ int gbi_cuda_buffer_file(void *self, const gb_buffer *buffer, size_t offset, con
         gbi_cuda_leave(device);
         return gbi_cuda_stale(device);
     }
+    gb_cu_result clean = gbi_cuda_await_clean(device, buffer);
+    if (clean != GB_CU_SUCCESS) {
+        rc = gbi_cuda_failed(device, clean, "clearing a buffer");
+        gbi_cuda_leave(device);
+        return rc;
+    }
     void *at = (void *)(uintptr_t)(buffer->memory.address + offset);
     cufile_description what = {.type = OPAQUE_FD, .of.fd = file->fd};
     cufile_handle handle = NULL;

@@ -233,6 +233,16 @@ gb_device *gb_gpu_device(gb_gpu *gpu, int index)
     return NULL;
 }
 
+/* cpu devices stand behind all others, so the first is one only where there is nothing else. */
+int gb_gpu_home(gb_gpu *gpu)
+{
+    int count = gb_gpu_device_count(gpu), index = 0;
+    while (gpu->config.prefer_cpu && index < count - 1 &&
+           strcmp(gpu->devices[index].backend->name, "cpu") != 0)
+        index++;
+    return index;
+}
+
 gb_ledger *gb_gpu_ledger(gb_gpu *gpu)
 {
     return gb_gpu_device_count(gpu) < 0 ? NULL : gpu->ledger;

@@ -53,6 +53,7 @@ typedef struct gb_gpu_config {
     bool owns_devices; /* nobody else in this process uses the GPUs: a lost one is reset as soon as
                           nothing of it is under way and no pinned or unified buffer of it is open;
                           what was made on it before stays lost (GB_ELOST). Else it stays lost. */
+    bool prefer_cpu;   /* gb_gpu_home is a cpu device, also where there is a GPU */
     bool sanitize;     /* cpu kernels under ASan and UBSan (the process must be preloaded with the
                           runtime) */
 } gb_gpu_config;
@@ -106,6 +107,7 @@ int gb_gpu_device_count(gb_gpu *gpu);
 int gb_gpu_devices_open(gb_gpu *gpu); /* the same, but 0 while nothing has asked for one yet */
 gb_device *gb_gpu_device(gb_gpu *gpu,
                          int index); /* NULL when out of range: GB_EDEVICE is the detail */
+int gb_gpu_home(gb_gpu *gpu); /* the index of the device of whatever names none */
 void gb_device_get_info(gb_device *device, gb_device_info *out);
 
 /* What the machine says of a device at this moment (NVML); -1 where nobody says it: on cpu devices,

@@ -65,7 +65,7 @@ int gbi_device(gb_device **out, gb_host *host, int index)
 {
     int count = gb_gpu_device_count(host->gpu); /* the first use asks drivers, and may fail */
     if (count < 0) return count;
-    *out = gb_gpu_device(host->gpu, index < 0 ? 0 : index);
+    *out = gb_gpu_device(host->gpu, index < 0 ? gb_gpu_home(host->gpu) : index);
     return *out ? 0 : GB_EDEVICE;
 }
 

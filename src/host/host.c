@@ -19,7 +19,8 @@ enum { SYSTEM_PERIOD_MS = 500, OPS_WAIT_MS = 5000, PAGES_KEPT = 256 << 20 };
 
 void gb_config_init(gb_config *config, size_t size)
 {
-    gb_config fresh = {.size = size, .workers = -1, .spin_us = -1, .log_level = -1};
+    gb_config fresh = {
+        .size = size, .workers = -1, .spin_us = -1, .log_level = -1, .prefer_gpu = 1};
     memset(config, 0, size);
     memcpy(config, &fresh, size < sizeof fresh ? size : sizeof fresh);
 }
@@ -108,6 +109,7 @@ static int open_state(gb_host *host, int index)
         .lua_bytes_max = host->config.lua_bytes_max,
         .kernels_max = host->config.max_kernels,
         .pretend_gpus = host->config.pretend_gpus != 0,
+        .prefer_gpu = host->config.prefer_gpu != 0,
         .lua_config = host->config.lua_config,
         .exit = host->config.exit,
         .exit_user = host->config.exit_user,
@@ -202,6 +204,7 @@ static int open_rest(gb_host *host, int driven)
         .storage_mount = config->direct_folder,
         .memory_pool_bytes = config->memory_pool_bytes,
         .sanitize = config->sanitize != 0,
+        .prefer_cpu = config->prefer_gpu == 0,
     };
     if ((rc = gb_gpu_open(&host->gpu, &gpu)) < 0 || (rc = open_silo(host)) < 0) return rc;
     if (!(host->keep = gbl_keep_new(&host->mem))) return GB_ENOMEM;

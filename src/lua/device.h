@@ -47,6 +47,7 @@ typedef struct gbl_job gbl_job;
 typedef struct gbl_devices {
     uint32_t refs;
     int count;
+    int home; /* the device of what names none */
     gb_mem *mem;
     gb_gpu *gpu;
     gbl_job *free, *stranded;

@@ -82,12 +82,12 @@ static gbl_device *stand_in(gbl_devices *room, gbl_device *device)
     return device;
 }
 
-/* A grain runs its kernels where self.device says, which its placement set; scripts on the first
- * device. */
+/* A grain runs its kernels where self.device says, which its placement set; scripts on the
+ * silo's. */
 int gbl_device_home(lua_State *L, gbl_devices *room)
 {
     if (room->count == 1) return 0;
-    int top = lua_gettop(L), index = 0;
+    int top = lua_gettop(L), index = -1;
     if (gbl_push_running(L)) {
         lua_pushliteral(L, "device");
         lua_rawget(L, -2);
@@ -97,7 +97,7 @@ int gbl_device_home(lua_State *L, gbl_devices *room)
         }
     }
     lua_settop(L, top);
-    return index > 0 && index < room->count ? index : 0;
+    return index >= 0 && index < room->count ? index : room->home;
 }
 
 gbl_device *gbl_device_here(lua_State *L, gbl_devices *room)

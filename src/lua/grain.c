@@ -489,6 +489,8 @@ static int core_place(lua_State *L)
     lua_setfield(L, -2, "in_script");
     lua_pushboolean(L, state->config.pretend_gpus);
     lua_setfield(L, -2, "pretend_gpus");
+    lua_pushboolean(L, state->config.prefer_gpu);
+    lua_setfield(L, -2, "prefer_gpu");
     lua_pushinteger(L, state->config.kernels_max);
     lua_setfield(L, -2, "max_kernels");
     return 1;

@@ -29,6 +29,7 @@ gbl_devices *gbl_devices_new(lua_State *L)
     room->state = gbl_of(L);
     room->force = -1;
     room->count = count;
+    room->home = gb_gpu_home(gpu);
     for (int i = 0; i < count; i++) {
         gb_device_info info;
         room->at[i].device = gb_gpu_device(gpu, i);

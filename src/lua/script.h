@@ -41,6 +41,7 @@ typedef struct gbl_config {
     bool virtual_time;      /* gb.test may move it */
     int64_t lua_bytes_max;  /* of each state; 0: no cap */
     bool pretend_gpus;      /* cpu devices count as GPUs where grains are placed */
+    bool prefer_gpu;        /* batches that say nothing take one */
     int kernels_max;        /* launches under way in the silo; 0: any number */
     gbl_exports exports;    /* all NULL: none */
     const char *lua_config; /* the text of the table that Lua sees as gb.config, or NULL */

@@ -129,6 +129,19 @@ void conform_files(conform *c)
         free(in);
         free(out);
     }
+    for (int i = 0; i < 20; i++) { /* a buffer that may still be being cleared */
+        unsigned char *in = noise(c, 4096), out[4096];
+        gb_buffer *x = conform_buffer(c, in, 4096), *y;
+        assert_int_equal(save(x, 0, 4096, f.path, NULL, 0), 0);
+        assert_int_equal(gb_buffer_open(&y, c->device, 4096 + (size_t)i * 4096, GB_BUFFER_DEVICE),
+                         0);
+        assert_int_equal(load(y, 0, 4096, f.path, 0, NULL, 0), 0);
+        conform_read(c, y, out, 4096);
+        assert_memory_equal(out, in, 4096);
+        gb_buffer_unref(x);
+        gb_buffer_unref(y);
+        free(in);
+    }
     assert_int_equal(files_sweep(&f), 1);
     files_close(&f);
     gb_device_counts counts; /* where the test says so, no byte went through the host */
