@@ -1,11 +1,15 @@
--- gbrun call, status, grains, devices, drain: what is asked of a cluster, and how it is printed.
+-- gbrun call, status, grains, inspect, devices, drain, undrain: what is asked of a cluster, and how
+-- it is printed.
 local core = require "gb.core"
+local ask = require "gb.ask"
 local json = require "gb.json"
-local ref = require "gb.ref"
+local near = require "gb.near"
+local show = require "gb.show"
 local units = require "gb.units"
 
 local commands = {}
-local takes_value = { ["--timeout"] = true, ["--type"] = true, ["--silo"] = true }
+local takes_value = { ["--timeout"] = true, ["--type"] = true, ["--silo"] = true,
+  ["--sort"] = true, ["--limit"] = true }
 
 local function fail(message, code)
   io.stdout:flush()
@@ -18,27 +22,8 @@ local function good(ok, ...)
   return ok, ...
 end
 
-local function ask(type_name, key, method, ...)
-  core.foreign_type(type_name)
-  local target = ref.make(type_name, key)
-  return target[method](target, ...)
-end
-
--- Columns as wide as they need; numbers to the right.
 local function print_rows(head, rows)
-  local width = {}
-  table.insert(rows, 1, head)
-  for _, row in ipairs(rows) do
-    for i, cell in ipairs(row) do width[i] = math.max(width[i] or 0, #tostring(cell)) end
-  end
-  for _, row in ipairs(rows) do
-    local parts = {}
-    for i, cell in ipairs(row) do
-      local right = type(rows[2] and rows[2][i]) == "number"
-      parts[i] = ("%" .. (right and "" or "-") .. width[i] .. "s"):format(tostring(cell))
-    end
-    print((table.concat(parts, "  "):gsub(" +$", "")))
-  end
+  for _, line in ipairs(show.rows(head, rows)) do print(line) end
 end
 
 -- ---- call ----
@@ -69,13 +54,12 @@ end
 
 -- ---- status ----
 
-local function mb(bytes) return ("%.0f"):format(bytes / 2 ^ 20) end
-
 local function gpus(member)
   local c = member.capacity
   if not c or c.devices == 0 then return "-" end
-  return ("%d (%s), %s of %s MB free, queue %d%s"):format(c.devices, c.backend, mb(c.memory_free),
-    mb(c.memory_total), c.queue_depth, c.stale and ", stale" or "")
+  return ("%d %s, %s of %s free, queue %d%s"):format(c.devices, c.backend,
+    show.bytes(c.memory_free), show.bytes(c.memory_total), c.queue_depth,
+    c.stale and ", stale" or "")
 end
 
 -- What keeps a cluster from being healthy; nil: nothing.
@@ -98,30 +82,35 @@ local function ails(status)
   return active == 0 and "no silo is active" or nil
 end
 
+local function print_status(status)
+  local rows = {}
+  for _, m in ipairs(status.members) do
+    rows[#rows + 1] = { m.name, m.state, m.epoch, m.address, m.grains or "-",
+      show.age(core.time() - m.started), gpus(m), m.labels ~= "" and m.labels or "-",
+      m.types ~= "" and m.types:gsub(",", " ") or "-" }
+  end
+  print(("cluster %s, as %s sees it"):format(status.self.cluster, status.self.name))
+  print_rows({ "SILO", "STATE", ">EPOCH", "ADDRESS", ">GRAINS", ">SINCE", "GPUS", "LABELS",
+    "TYPES" }, rows)
+  local g, c = status.gpus, status.calls
+  if g.gpu_silos > 0 then
+    print(("silos with GPUs: %d; %s of %s free, at most %s on one; mean queue %.1f"):format(
+      g.gpu_silos, show.bytes(g.memory_free), show.bytes(g.memory_total),
+      show.bytes(g.memory_largest), g.queue_depth))
+  end
+  print(("calls of %s to and from others: %d sent, %d served, %d moved, %d lost, %d tried again")
+    :format(status.self.name, c.sent, c.served, c.moved, c.lost, c.retried))
+  print(status.why and "not healthy: " .. status.why or "healthy")
+end
+
 function commands.status(flags)
-  local status = good(ask("$cluster", 0, "status"))
+  local status = good(ask.cluster "status")
   table.sort(status.members, function(a, b)
     return a.name ~= b.name and a.name < b.name or a.name == b.name and a.epoch < b.epoch
   end)
   local why = ails(status)
   status.healthy, status.why = not why, why
-  if flags["--json"] then
-    print(json.encode(status))
-  else
-    local rows = {}
-    for _, m in ipairs(status.members) do
-      rows[#rows + 1] = { m.name, m.state, m.epoch, m.address, m.grains or "?", gpus(m),
-        m.labels ~= "" and m.labels or "-", m.types ~= "" and m.types or "-" }
-    end
-    print(("cluster %s, asked %s"):format(status.self.cluster, status.self.name))
-    print_rows({ "SILO", "STATE", "EPOCH", "ADDRESS", "GRAINS", "GPUS", "LABELS", "TYPES" }, rows)
-    local g, c = status.gpus, status.calls
-    print(("silos with GPUs: %d, %s of %s MB free, the largest part %s MB; mean queue %.1f"):format(
-      g.gpu_silos, mb(g.memory_free), mb(g.memory_total), mb(g.memory_largest), g.queue_depth))
-    print(("calls of %s: %d sent, %d served, %d moved, %d lost, %d tried again"):format(
-      status.self.name, c.sent, c.served, c.moved, c.lost, c.retried))
-    print(why and "not healthy: " .. why or "healthy")
-  end
+  if flags["--json"] then print(json.encode(status)) else print_status(status) end
   if why and flags["--check"] then
     io.stdout:flush()
     os.exit(1)
@@ -131,69 +120,110 @@ end
 -- ---- of each silo ----
 
 -- The answers of the silos that serve, in the order of their names; who does not answer is told.
-local function each_silo(flags, method)
-  local status = good(ask("$cluster", 0, "status"))
-  local list, found = {}, false
-  for _, m in ipairs(status.members) do
-    if (m.state == "active" or m.state == "draining")
-      and (not flags["--silo"] or flags["--silo"] == m.name) then
-      local target = ref.make("$silo", m.name):with { timeout = "10s" }
-      core.foreign_type("$silo")
-      local answer, message, code = target[method](target)
-      found = true
-      if answer then
-        list[#list + 1] = { silo = m.name, answer = answer }
-      else
-        io.stderr:write(("gbrun: %s: %s (%s)\n"):format(m.name, message, code))
-      end
-    end
+local function each_silo(flags, method, ...)
+  local status = good(ask.cluster "status")
+  local list, errors, names = ask.silos(status, flags["--silo"], method, ...)
+  for _, one in ipairs(errors) do
+    io.stderr:write(("gbrun: %s: %s (%s)\n"):format(one.silo, one.message, one.code))
   end
-  if flags["--silo"] and not found then
-    fail(("no silo '%s' is active"):format(flags["--silo"]), "ENOENT")
+  if flags["--silo"] and #names == 0 then
+    fail(near.unknown("silo", flags["--silo"], ask.serving(status)), "ENOENT")
   end
-  table.sort(list, function(a, b) return a.silo < b.silo end)
+  if #list == 0 and #errors > 0 then os.exit(1) end
   return list
 end
 
+local orders = { calls = true, queue = true, p99 = true, bytes = true }
+
+-- Single grains, the busiest first.
+local function print_busiest(flags)
+  local order, limit = flags["--sort"], tonumber(flags["--limit"] or 20)
+  if not orders[order] then fail(near.unknown("order", order, near.keys(orders)), "EINVAL") end
+  if not limit or limit < 1 or limit > 1000 or limit % 1 ~= 0 then
+    fail(("--limit is a whole number from 1 to 1000, not '%s'"):format(flags["--limit"]), "EINVAL")
+  end
+  local all, rows = {}, {}
+  for _, one in ipairs(each_silo(flags, "busiest", order, limit, flags["--type"])) do
+    for _, act in ipairs(one.answer) do
+      act.silo = one.silo
+      all[#all + 1] = act
+    end
+  end
+  require("gb.busy").most(all, order, limit)
+  if flags["--json"] then return print(json.list(all, #all)) end
+  for i, act in ipairs(all) do
+    rows[i] = { act.type .. "/" .. show.key(act.key), act.silo, show.count(act.calls),
+      show.count(act.queued), show.time(act.p99), show.bytes(act.bytes) .. (act.more and "+" or ""),
+      act.device_bytes > 0 and show.bytes(act.device_bytes) or "-" }
+  end
+  print_rows({ "GRAIN", "SILO", ">CALLS", ">QUEUED", ">P99", ">BYTES", ">ON DEVICES" }, rows)
+end
+
 function commands.grains(flags)
+  if flags["--sort"] then return print_busiest(flags) end
+  if flags["--limit"] then fail("--limit is for --sort", "EINVAL") end
   local rows, all = {}, {}
   for _, one in ipairs(each_silo(flags, "grains")) do
-    for name, count in pairs(one.answer) do
-      if not flags["--type"] or flags["--type"] == name then
-        rows[#rows + 1] = { name, one.silo, count }
-        all[#all + 1] = { type = name, silo = one.silo, count = count }
+    for _, t in ipairs(one.answer) do
+      if not flags["--type"] or flags["--type"] == t.name then
+        all[#all + 1] = { type = t.name, silo = one.silo, count = t.active, calls = t.calls,
+          queued = t.queued, p99 = core.quantile(t.pace, 0.99) }
       end
     end
   end
+  table.sort(all, function(a, b)
+    return a.type < b.type or a.type == b.type and a.silo < b.silo
+  end)
   if flags["--json"] then return print(json.list(all, #all)) end
-  table.sort(rows, function(a, b) return a[1] < b[1] or a[1] == b[1] and a[2] < b[2] end)
-  print_rows({ "TYPE", "SILO", "ACTIVE" }, rows)
+  for i, t in ipairs(all) do
+    rows[i] = { t.type, t.silo, show.count(t.count), show.count(t.calls), show.count(t.queued),
+      show.time(t.p99) }
+  end
+  print_rows({ "TYPE", "SILO", ">ACTIVE", ">CALLS", ">QUEUED", ">P99" }, rows)
 end
 
-local function device_row(d, silo)
-  local row = { d.index, d.backend, d.arch, d.units,
-    mb(d.memory_free) .. " of " .. mb(d.memory_total) .. " MB", d.queue_depth,
-    d.utilization and d.utilization .. " %" or "-", d.name .. (d.lost and " (lost)" or "") }
-  if silo then table.insert(row, 1, silo) end
-  return row
-end
+local function percent(value) return value and ("%.0f %%"):format(value) or "-" end
 
---- Of all silos, or without a cluster those of this machine.
 function commands.devices(flags)
-  local head = { "DEVICE", "BACKEND", "ARCH", "UNITS", "FREE", "QUEUE", "BUSY", "NAME" }
-  local here = flags["--here"]
-  local found = here and { { answer = require("gb").devices() } } or each_silo(flags, "devices")
   local rows, all = {}, {}
-  for _, one in ipairs(found) do
+  for _, one in ipairs(each_silo(flags, "devices")) do
     for _, d in ipairs(one.answer) do
-      rows[#rows + 1] = device_row(d, one.silo)
       d.silo = one.silo
       all[#all + 1] = d
+      rows[#rows + 1] = { d.silo, d.index, d.backend, show.bytes(tonumber(d.memory_free)),
+        show.bytes(tonumber(d.memory_total)), d.queue_depth, percent(d.utilization),
+        d.name .. (d.lost and " (lost)" or "") }
     end
   end
   if flags["--json"] then return print(json.list(all, #all)) end
-  if not here then table.insert(head, 1, "SILO") end
-  print_rows(head, rows)
+  print_rows({ "SILO", ">DEVICE", "BACKEND", ">FREE", ">TOTAL", ">QUEUE", ">BUSY", "NAME" }, rows)
+end
+
+-- ---- one grain ----
+
+function commands.inspect(flags, args)
+  local type_name, key = args[1], args[2]
+  local status = good(ask.cluster "status")
+  local types = ask.types(status)
+  if not types[type_name] then
+    fail(near.unknown("grain type", type_name, near.keys(types)), "ENOTYPE")
+  end
+  local found = {}
+  for _, one in ipairs(each_silo(flags, "inspect", type_name, key)) do
+    for _, act in ipairs(one.answer) do
+      act.silo = one.silo
+      found[#found + 1] = act
+    end
+  end
+  if #found == 0 then
+    fail(("%s/%s is active on no silo: its next call activates it"):format(type_name, key),
+      "ENOENT")
+  end
+  if flags["--json"] then return print(json.list(found, #found)) end
+  for i, act in ipairs(found) do
+    if i > 1 then print() end
+    for _, line in ipairs(require("gb.inspect")(act)) do print(line) end
+  end
 end
 
 -- ---- drain ----
@@ -201,7 +231,7 @@ end
 function commands.drain(flags, args)
   local name = args[1]
   repeat
-    local left = good(ask("$silo", name, "drain"))
+    local left = good(ask.silo(name, "drain"))
     if left == 0 then return print(name .. " is drained") end
     if flags["--wait"] then core.sleep(0.2) end
   until not flags["--wait"]
@@ -210,7 +240,7 @@ end
 
 function commands.undrain(_, args)
   local name = args[1]
-  local state = good(ask("$silo", name, "undrain"))
+  local state = good(ask.silo(name, "undrain"))
   if state == "active" then return print(name .. " is active") end
   fail(("%s is still %s: the membership table does not answer (see the log of the silo)"):format(
     name, state), "ETIMEDOUT")

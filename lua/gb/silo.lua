@@ -58,15 +58,58 @@ local silo = {}
 
 function silo.self() return host.self() end
 
---- How many grains of each type are active here.
-function silo.grains()
-  local counts = {}
-  for _, name in ipairs(core.type_names()) do
-    local count = 0
-    for _, one in ipairs(raise_unless(worker.ask_all("count", name))) do count = count + one end
-    if count > 0 then counts[name] = count end
+local function add_figures(sum, one)
+  for _, field in ipairs { "active", "calls", "queued" } do
+    sum[field] = (sum[field] or 0) + one[field]
   end
-  return counts
+  for bucket, count in pairs(one.pace or {}) do
+    sum.pace[bucket] = (sum.pace[bucket] or 0) + count
+  end
+end
+
+--- The grain types that are in use here, sorted: name, active, calls, queued, pace (how many of the
+--- timed calls fell into which bucket of core.quantile).
+function silo.grains()
+  local by_name, list = {}, {}
+  for _, figures in ipairs(raise_unless(worker.ask_all("figures"))) do
+    for _, one in ipairs(figures) do
+      if not by_name[one.name] then
+        by_name[one.name] = { name = one.name, pace = {} }
+        list[#list + 1] = by_name[one.name]
+      end
+      add_figures(by_name[one.name], one)
+    end
+  end
+  table.sort(list, function(a, b) return a.name < b.name end)
+  return list
+end
+
+-- The lists of all workers as one.
+local function joined(question, ...)
+  local list = {}
+  for _, some in ipairs(raise_unless(worker.ask_all(question, ...))) do
+    for _, one in ipairs(some) do list[#list + 1] = one end
+  end
+  return list
+end
+
+--- The activations of one grain here.
+function silo.inspect(_, type_name, key) return joined("inspect", type_name, key) end
+
+--- The single grains that have the most calls, the longest "queue", the slowest calls ("p99"), or
+--- hold the most "bytes".
+function silo.busiest(_, order, limit, type_name)
+  return require("gb.busy").most(joined("busiest", order, limit, type_name), order, limit)
+end
+
+--- All that gbrun top shows of this silo.
+function silo.look()
+  local sum = { time = core.monotonic(), lua_bytes = 0, turns = 0, grains = silo.grains(),
+    devices = silo.devices() }
+  for _, memory in ipairs(raise_unless(worker.ask_all("memory"))) do
+    sum.lua_bytes, sum.turns = sum.lua_bytes + memory[2], sum.turns + memory[4]
+  end
+  return sum
 end
 
 function silo.devices() return require("gb").devices() end
@@ -92,7 +135,7 @@ function silo.drain()
   wait_until(function(state) return state ~= "active" end) -- else a call could bring a grain back
   raise_unless(host.sweep())
   local left = 0
-  for _, count in pairs(silo.grains()) do left = left + count end
+  for _, one in ipairs(silo.grains()) do left = left + one.active end
   return left
 end
 

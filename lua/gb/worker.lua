@@ -19,6 +19,9 @@ function methods.count(_, name)
 end
 
 function methods.memory() return { core.memory() } end
+function methods.figures() return core.type_figures() end
+function methods.inspect(_, ...) return require("gb.busy").inspect(...) end
+function methods.busiest(_, ...) return require("gb.busy").busiest(...) end
 
 function methods.catalog(_, id) return require("gb.catalog").own(id) end
 function methods.collect_run(_, number) return require("gb.collect").run(number) end

@@ -203,15 +203,34 @@ static void act_free(gb_worker *worker, gb_act *act)
     act_give_slot(worker, act);
 }
 
+bool gb_act_each_of(gb_worker *worker, uint32_t chunk, void (*fn)(gb_act *act, void *user),
+                    void *user)
+{
+    if (chunk >= worker->chunk_count) return false;
+    for (int k = 0; k < GB_ACTS_PER_CHUNK; k++) {
+        gb_act *act = &worker->chunks[chunk][k];
+        if (act->state != GB_ACT_FREE && act->state != GB_ACT_FORWARD && !act->root && !act->bare)
+            fn(act, user);
+    }
+    return true;
+}
+
+typedef struct of_type {
+    gb_type *type;
+    void (*fn)(gb_act *act, void *user);
+    void *user;
+} of_type;
+
+static void see_type(gb_act *act, void *user)
+{
+    const of_type *of = user;
+    if (!of->type || act->type == of->type) of->fn(act, of->user);
+}
+
 void gb_act_each(gb_worker *worker, gb_type *type, void (*fn)(gb_act *act, void *user), void *user)
 {
-    for (uint32_t i = 0; i < worker->chunk_count; i++)
-        for (int k = 0; k < GB_ACTS_PER_CHUNK; k++) {
-            gb_act *act = &worker->chunks[i][k];
-            if (act->state == GB_ACT_FREE || act->state == GB_ACT_FORWARD || act->root || act->bare)
-                continue;
-            if (!type || act->type == type) fn(act, user);
-        }
+    of_type of = {type, fn, user};
+    for (uint32_t i = 0; gb_act_each_of(worker, i, see_type, &of); i++) continue;
 }
 
 /* ---- hooks and endings ---- */
@@ -305,6 +324,7 @@ static void act_gone(gb_worker *worker, gb_act *act)
 {
     gb_call *rest[] = {act->queue, act->room};
     act->queue = act->queue_last = act->room = act->room_last = NULL;
+    act->type->local[worker->index].queued -= act->queued;
     act->queued = 0;
     for (int i = 0; i < 2; i++)
         for (gb_call *call = rest[i]; call; call = call->next) detach(worker, act, call);

@@ -94,11 +94,12 @@ void gbi_call_free(gb_call *call)
     call->type = NULL;
     call->method = NULL;
     call->act = NULL;
-    call->deadline = 0;
+    call->deadline = call->came = 0;
     call->turn_next = NULL;
     call->turn_back = NULL;
     call->flags = call->state = 0;
     call->answered = call->away = call->watched = call->look = false;
+    call->timed = false;
     call->rc = 0;
     call->priority = 0;
     call->hops = call->way = call->turned = 0;
@@ -256,7 +257,7 @@ void gb_call_abandon(gb_call *call, int rc, const char *message)
     if (queued) { /* out of the queue before done, which may do anything to the activation */
         slot = call->act->slot;
         generation = call->act->generation;
-        gbi_call_unqueue(call->act, call);
+        gbi_call_unqueue(worker, call->act, call);
     }
     tell_sender(call, rc, message);
     if (!queued) return;
@@ -279,9 +280,10 @@ static void deadline_passed(gb_timer *timer)
     char id[256], text[400];
     if (call->flags & GB_CALL_ONEWAY) { /* it waits for room, here */
         gb_key_print(id, sizeof id, call->type, gb_act_key(call->act));
-        gbi_call_unqueue(call->act, call);
+        gb_worker *worker = atomic_load_explicit(&call->at, memory_order_relaxed);
+        gbi_call_unqueue(worker, call->act, call);
         gb_call_fail(call, GB_EBUSY, "the mailbox of %s stayed full until the deadline", id);
-        gbi_call_answer(atomic_load_explicit(&call->at, memory_order_relaxed), call);
+        gbi_call_answer(worker, call);
         return;
     }
     gbi_call_print(id, sizeof id, call);
@@ -310,6 +312,7 @@ void gb_call_begin_at(gb_call *call, gb_act *act)
                gb_timer_add(&worker->timers, &call->timer, worker->now, call->deadline) < 0) {
         no_deadline(call);
     }
+    gbi_call_came(worker, act, call);
     gbi_turn_begin(worker, act, call);
 }
 

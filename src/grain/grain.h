@@ -24,6 +24,7 @@ typedef struct gb_block gb_block;
 void gb_block_unref(gb_block *block);
 #endif
 #include "base/buf.h"
+#include "base/hist.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -133,6 +134,9 @@ struct gb_type {
         _Atomic uint64_t activated;        /* ever; read by any */
         void *body;                        /* the kind's */
         gb_call *waiting, **waiting_end;   /* calls that came before it was loaded */
+        uint64_t calls;                    /* turns of calls that have ended */
+        int64_t queued;                    /* calls in queues of activations */
+        gb_hist *pace;                     /* ns from the coming of timed calls to their ends */
         gb_list idle;                      /* activations, the longest unused first */
         gb_timer idle_timer;
         gb_type *type;
@@ -184,6 +188,9 @@ struct gb_act {
     uint64_t last;    /* when its last turn ended */
     uint32_t queued;  /* calls in queue that were admitted */
     uint32_t running; /* turns that hold it (a non-reentrant activation: at most 1) */
+    uint32_t slow_us, slow_before_us; /* the slowest of the timed calls: see gb_act_slow_ns */
+    uint64_t calls;                   /* turns of calls that have ended */
+    uint8_t timed;                    /* calls since slow_us began */
     uint8_t state;
     uint8_t end; /* gb_end, when wants_end or STOPPING */
     bool wants_end;
@@ -211,9 +218,22 @@ gb_worker *gb_worker_of_key(gb_type *type, gb_key key); /* by pin or hash; any t
  * (GB_ECANCELED), calls that wait are served by a new activation. Does nothing to a root. */
 void gb_act_stop(gb_worker *worker, gb_act *act, gb_end end);
 
+/* The slowest of its last 100 to 200 timed calls: the first ones of an activation are timed, but
+ * for its very first, and then one in 16. 0: none yet. */
+static inline uint64_t gb_act_slow_ns(const gb_act *act)
+{
+    uint32_t us = act->slow_us > act->slow_before_us ? act->slow_us : act->slow_before_us;
+    return (uint64_t)us * 1000;
+}
+
 /* Calls fn for every activation of a type (all types: NULL) on this worker; fn must not activate or
  * end any. */
 void gb_act_each(gb_worker *worker, gb_type *type, void (*fn)(gb_act *act, void *user), void *user);
+
+/* The same for GB_ACTS_PER_CHUNK places of the worker's, from the chunk on that is given: who looks
+ * at all activations goes on to the next one in a later turn. False: there is no such chunk. */
+bool gb_act_each_of(gb_worker *worker, uint32_t chunk, void (*fn)(gb_act *act, void *user),
+                    void *user);
 
 /* ---- calls ---- */
 
@@ -261,9 +281,11 @@ struct gb_call { /* whole cache lines: neighbours in memory may be at different 
     gb_call *turn_next, **turn_back; /* in act->turns */
     gb_key key;                      /* of the target: set with gb_call_set_key */
     uint64_t deadline;               /* ns on the silo's clock; GB_FOREVER: none */
+    uint64_t came;                   /* to its activation; about, when it is not timed */
     uint8_t flags, state;
-    bool watched;        /* as a turn: someone waits for it (wait.c) */
-    bool look;           /* as a turn: to be looked at once it has parked */
+    bool watched; /* as a turn: someone waits for it (wait.c) */
+    bool look;    /* as a turn: to be looked at once it has parked */
+    bool timed;
     bool answered, away; /* origin: done has run; sent to another worker and not back */
     bool own_method;     /* method is a loose copy of its own */
     uint32_t serial;     /* changes when the object is freed */

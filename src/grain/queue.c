@@ -32,10 +32,11 @@ static void list_remove(gb_call **first, gb_call **last, gb_call *call)
     if (*last == call) *last = before;
 }
 
-static void queue_insert(gb_act *act, gb_call *call)
+static void queue_insert(gb_worker *worker, gb_act *act, gb_call *call)
 {
     call->state |= GB_AT_QUEUED;
     act->queued++;
+    act->type->local[worker->index].queued++;
     if (!act->queue || act->queue_last->priority >= call->priority) {
         list_push(&act->queue, &act->queue_last, call);
         return;
@@ -80,6 +81,8 @@ gb_call *gbi_call_admit(gb_worker *worker, gb_call *call)
     twin->flags = call->flags;
     twin->priority = call->priority;
     twin->turned = call->turned;
+    twin->came = call->came;
+    twin->timed = call->timed;
     twin->deadline = GB_FOREVER;
     twin->bytes = call->bytes;
     twin->blocks = call->blocks;
@@ -112,7 +115,7 @@ void gbi_call_enqueue(gb_worker *worker, gb_act *act, gb_call *call)
     if (act->queued < type->options.queue_max && !act->room) {
         call = gbi_call_admit(worker, call);
         if (!call) return;
-        queue_insert(act, call);
+        queue_insert(worker, act, call);
     } else if (call->deadline <= worker->now) {
         char id[256];
         gb_key_print(id, sizeof id, type, gb_act_key(act));
@@ -127,13 +130,14 @@ void gbi_call_enqueue(gb_worker *worker, gb_act *act, gb_call *call)
     if (!(call->flags & GB_CALL_ONEWAY) && act->running > 0) gbi_wait_check(worker, call);
 }
 
-void gbi_call_unqueue(gb_act *act, gb_call *call)
+void gbi_call_unqueue(gb_worker *worker, gb_act *act, gb_call *call)
 {
     if (call->state & GB_AT_ROOM) {
         list_remove(&act->room, &act->room_last, call);
     } else {
         list_remove(&act->queue, &act->queue_last, call);
         act->queued--;
+        act->type->local[worker->index].queued--;
     }
     call->state &= (uint8_t) ~(GB_AT_QUEUED | GB_AT_ROOM);
 }
@@ -146,7 +150,7 @@ void gbi_queue_refill(gb_worker *worker, gb_act *act)
     if (act->queued > most / 2) return;
     while (act->room && act->queued < most) {
         gb_call *call = act->room;
-        gbi_call_unqueue(act, call);
+        gbi_call_unqueue(worker, act, call);
         if (call->flags & GB_CALL_ONEWAY) {
             gb_timer_stop(&worker->timers, &call->timer);
             if (atomic_load_explicit(&call->cancelled, memory_order_acquire)) {
@@ -155,7 +159,7 @@ void gbi_queue_refill(gb_worker *worker, gb_act *act)
             }
         }
         call = gbi_call_admit(worker, call);
-        if (call) queue_insert(act, call);
+        if (call) queue_insert(worker, act, call);
     }
 }
 
@@ -163,7 +167,7 @@ gb_call *gbi_call_dequeue(gb_worker *worker, gb_act *act)
 {
     gb_call *call;
     while ((call = act->queue)) {
-        gbi_call_unqueue(act, call);
+        gbi_call_unqueue(worker, act, call);
         if (act->room) gbi_queue_refill(worker, act);
         if (!gbi_call_is_over(worker, call)) return call;
         gbi_call_refuse_late(worker, call);

@@ -48,12 +48,14 @@ void gbi_far_ended(gb_worker *worker, gb_type *type, gb_key key);
 gb_call *gbi_call_admit(gb_worker *worker, gb_call *call);
 void gbi_call_enqueue(gb_worker *worker, gb_act *act, gb_call *call);
 gb_call *gbi_call_dequeue(gb_worker *worker, gb_act *act);
-void gbi_call_unqueue(gb_act *act, gb_call *call); /* gbi_queue_refill must follow */
+void gbi_call_unqueue(gb_worker *worker, gb_act *act,
+                      gb_call *call); /* gbi_queue_refill must follow */
 void gbi_queue_refill(gb_worker *worker, gb_act *act);
 bool gbi_call_is_over(gb_worker *worker, gb_call *call);
 void gbi_call_refuse_late(gb_worker *worker, gb_call *call);
 
 /* turn.c */
+void gbi_call_came(gb_worker *worker, gb_act *act, gb_call *call); /* it has found its activation */
 void gbi_turn_begin(gb_worker *worker, gb_act *act,
                     gb_call *call); /* makes the body if need be, makes it ready */
 void gbi_turn_ready(gb_worker *worker, gb_call *turn, bool hand_over);

@@ -92,6 +92,7 @@ static gb_worker *place(gb_worker *worker, gb_call *call)
 void gbi_call_to_act(gb_worker *worker, gb_act *act, gb_call *call)
 {
     call->act = act;
+    gbi_call_came(worker, act, call);
     if (gb_act_idle(act) || (act->state == GB_ACT_ACTIVE && !act->wants_end && !act->queue &&
                              act->type->options.reentrant == GB_REENTRANT_YES)) {
         call = gbi_call_admit(worker, call);

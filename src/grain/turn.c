@@ -3,7 +3,47 @@
 #include "base/check.h"
 #include "base/err.h"
 
-enum { HANDOFFS_MAX = 64, TURNS_PER_LOOK = 64 };
+enum { HANDOFFS_MAX = 64, TURNS_PER_LOOK = 64, TIMED_FIRST = 15, TIMED_SHARE = 16, WINDOW = 100 };
+
+/* ---- how long calls take ---- */
+
+/* Two looks at the clock cost a tenth of a short turn, so most calls are not timed. Which ones are
+ * must not follow a rhythm that callers may have (Fibonacci hashing of the count; Knuth 6.4). */
+void gbi_call_came(gb_worker *worker, gb_act *act, gb_call *call)
+{
+    if (call->came) return; /* it was queued at an activation that has ended */
+    const struct gb_type_local *local = &act->type->local[worker->index];
+    uint64_t count = local->calls + act->queued;
+    call->timed =
+        act->calls - 1 < TIMED_FIRST || count * 0x9e3779b97f4a7c15u < UINT64_MAX / TIMED_SHARE;
+    /* From afar it comes between two passes, when worker->now may be old. */
+    bool look = call->timed || call->way & GB_WAY_AFAR;
+    call->came = __builtin_expect(look, 0) ? gb_now(worker->silo->sys) : worker->now;
+}
+
+static void time_call(gb_worker *worker, gb_act *act, const gb_call *turn)
+{
+    struct gb_type_local *local = &act->type->local[worker->index];
+    uint64_t ns = gb_now(worker->silo->sys) - turn->came, us = ns / 1000;
+    if (++act->timed > WINDOW) {
+        act->slow_before_us = act->slow_us;
+        act->slow_us = act->timed = 0;
+    }
+    if (us > act->slow_us) act->slow_us = us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
+    if (us == 0 && !act->slow_us) act->slow_us = 1;
+    if (!local->pace) local->pace = gb_mem_zalloc(worker->silo->mem, sizeof *local->pace);
+    if (local->pace) gb_hist_add(local->pace, ns);
+}
+
+static void count_call(gb_worker *worker, gb_act *act, const gb_call *turn)
+{
+    struct gb_type_local *local = &act->type->local[worker->index];
+    act->calls++;
+    local->calls++;
+    if (__builtin_expect(turn->timed, 0)) time_call(worker, act, turn);
+}
+
+/* ---- turns ---- */
 
 void gbi_turn_ready(gb_worker *worker, gb_call *turn, bool hand_over)
 {
@@ -41,6 +81,7 @@ void gbi_turn_begin(gb_worker *worker, gb_act *act, gb_call *turn)
 {
     turn->act = act;
     turn->state |= GB_AT_TURN;
+    if (!turn->came) turn->came = worker->now; /* a hook, or spawned */
     turn_link(act, turn);
     if (!turn->body) {
         int rc = turn->rc < 0 ? turn->rc : act->type->kind->unpack(turn);
@@ -79,6 +120,7 @@ static void turn_end(gb_worker *worker, gb_call *turn)
         hook_end(worker, turn);
         return;
     }
+    if (!(flags & GB_CALL_DETACHED)) count_call(worker, act, turn);
     uint32_t slot = act->slot, generation = act->generation;
     gbi_call_answer(worker, turn);
     act = gb_act_at(worker, slot, generation);

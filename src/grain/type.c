@@ -65,6 +65,8 @@ static gb_type *type_new(gb_silo *silo, const gb_sym *name, const char *module)
 void gbi_type_free(gb_type *type)
 {
     gb_silo *silo = type->silo;
+    for (int i = 0; i < silo->worker_count; i++)
+        gb_mem_free(silo->mem, type->local[i].pace, sizeof *type->local[i].pace);
     gb_mem_free(silo->mem, type->local, (size_t)silo->worker_count * sizeof *type->local);
     gb_mem_strfree(silo->mem, type->module);
     gb_mem_free(silo->mem, type, sizeof *type);

@@ -83,7 +83,7 @@ static bool admit(gb_worker *worker, gb_call *call)
 {
     gb_act *act = call->act;
     if (act->state != GB_ACT_ACTIVE) return false;
-    gbi_call_unqueue(act, call);
+    gbi_call_unqueue(worker, act, call);
     gbi_turn_begin(worker, act, call);
     gbi_queue_refill(worker, act);
     return true;

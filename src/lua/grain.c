@@ -218,7 +218,7 @@ static gb_act *check_self(lua_State *L, gbl_state *state)
 }
 
 /* As references keep it (ref.lua): a number when a double holds it. */
-static void push_key(lua_State *L, gb_key key)
+void gbl_push_key(lua_State *L, gb_key key)
 {
     char text[24];
     if (key.text)
@@ -235,7 +235,7 @@ static int core_self_key(lua_State *L)
 {
     gbl_state *state = gbl_of(L);
     gb_act *act = check_self(L, state);
-    push_key(L, gb_act_key(act));
+    gbl_push_key(L, gb_act_key(act));
     lua_pushstring(L, act->type->name->text);
     return 2;
 }
@@ -344,7 +344,7 @@ static int core_cancelled(lua_State *L)
 
 /* The type's name and key of the grain that called: on the short way the calling turn is here, on
  * the others the bytes of the call name it. */
-static int push_caller(lua_State *L, gb_call *turn)
+int gbl_push_caller(lua_State *L, gb_call *turn)
 {
     uint32_t named = ((gbl_co *)turn->body)->caller;
     if (named) return gbl_caller_push(L, turn->bytes.data, named);
@@ -354,7 +354,7 @@ static int push_caller(lua_State *L, gb_call *turn)
         caller->serial != turn->caller_serial || !caller->act || caller->act->root)
         return 0;
     lua_pushstring(L, caller->act->type->name->text);
-    push_key(L, gb_act_key(caller->act));
+    gbl_push_key(L, gb_act_key(caller->act));
     return 2;
 }
 
@@ -373,7 +373,7 @@ static int core_context(lua_State *L)
         lua_pushlstring(L, turn->context.bag->data, turn->context.bag->bytes);
     else
         lua_pushnil(L);
-    return 2 + push_caller(L, turn);
+    return 2 + gbl_push_caller(L, turn);
 }
 
 static int push_bytes(lua_State *L)
@@ -430,7 +430,7 @@ static void add_key(gb_act *act, void *user)
 {
     key_list *list = user;
     if (act->state != GB_ACT_ACTIVE && act->state != GB_ACT_STARTING) return;
-    push_key(list->L, gb_act_key(act));
+    gbl_push_key(list->L, gb_act_key(act));
     lua_rawseti(list->L, -2, ++list->count);
 }
 

@@ -14,10 +14,13 @@ static const char reservation_key[] = "gb.reservation.meta";
 /* Scripts of one worker are one owner. */
 uint64_t gbl_owner_here(lua_State *L)
 {
-    gbl_state *state = gbl_of(L);
-    gb_call *turn = gbl_turn(state);
-    uint64_t grain =
-        turn && turn->act ? (uint64_t)turn->act->slot << 32 | turn->act->generation : UINT64_MAX;
+    gb_call *turn = gbl_turn(gbl_of(L));
+    return gbl_owner_of(gbl_of(L), turn ? turn->act : NULL);
+}
+
+uint64_t gbl_owner_of(const gbl_state *state, const gb_act *act)
+{
+    uint64_t grain = act ? (uint64_t)act->slot << 32 | act->generation : UINT64_MAX;
     return gb_hash_mix(grain + (uint64_t)state->worker->index) | 1; /* 0 is the host's own */
 }
 

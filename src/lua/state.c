@@ -283,6 +283,7 @@ static int open_all(lua_State *L)
     gbl_open_wait(L);
     gbl_open_grain(L);
     gbl_open_script(L);
+    gbl_open_inspect(L);
     gbl_open_kind(L);
     gbl_open_array(L);
     gbl_open_gpu(L);

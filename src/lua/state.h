@@ -258,6 +258,17 @@ void gbl_open_wait(lua_State *L);
 void gbl_open_grain(lua_State *L);
 void gbl_open_script(lua_State *L);
 void gbl_open_kind(lua_State *L);
+void gbl_open_inspect(lua_State *L);
+
+/* Under whom what a grain holds of devices stands in the ledger; act NULL: scripts. */
+uint64_t gbl_owner_of(const gbl_state *state, const gb_act *act);
+
+/* A key as references keep it (ref.lua). */
+void gbl_push_key(lua_State *L, gb_key key);
+
+/* Who called: the type's name and the key (2), or nothing (0): a script, or who went on meanwhile.
+ */
+int gbl_push_caller(lua_State *L, gb_call *turn);
 
 /* nil, message, code from a failed call onto a stack: how many. */
 int gbl_push_failure(lua_State *L, int rc, const char *message);

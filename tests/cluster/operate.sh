@@ -57,10 +57,37 @@ expect 1 "ENOTYPE: gb.get takes a grain type, and none can be called" call '$wor
 expect 0 '"name":"two"' status --json
 expect 0 "rack=2,zone=east" status
 expect 0 "East" grains --type East
-expect 1 "ENOENT: no silo 'tow' is active" grains --silo tow
+expect 1 "ENOENT: unknown silo 'tow'; did you mean 'two'?" grains --silo tow
 expect 0 '"silo":"two"' grains --json --silo two
 expect 0 '"silo":"two"' devices --json
 expect 0 "cpu" devices
+
+# what grains do: one waits for another, which waits; a second call waits in the queue
+for n in 1 2; do
+  "$gbrun" call Any holder hold held 200 >hold.$n 2>&1 &
+  pids="$pids $!"
+done
+tries=0
+until "$gbrun" inspect Any holder 2>&1 | grep -q "waits in the queue" || [ $tries -eq 600 ]; do
+  tries=$((tries + 1))
+done
+for GB_CONNECT in "$cpu" "$two"; do
+  expect 0 "waits for Any/held:hold; " inspect Any holder
+done
+expect 0 "queue     1 of 1024" inspect Any holder
+expect 0 ", from Any/holder: waits for time, a device or a file" inspect Any held
+expect 0 '"state":"active"' inspect Any k --json
+expect 0 "calls     7 so far; p99 " inspect Any k
+expect 1 "ENOENT: Any/nobody is active on no silo" inspect Any nobody
+expect 1 "ENOTYPE: unknown grain type 'Anny'; did you mean 'Any'?" inspect Anny k
+expect 0 "Any/holder" grains --sort queue
+[ "$(wc -l <out)" -eq 2 ] || { failed=$((failed + 1)); cat out; } # the one with a queue, and the head
+expect 0 "Any/k " grains --sort p99 --type Any
+expect 0 '"bytes":' grains --sort bytes --limit 2 --json
+[ "$(grep -o '"silo"' out | wc -l)" -eq 2 ] || { failed=$((failed + 1)); cat out; }
+expect 0 "Any/k " grains --sort calls --limit 1 --type Any
+expect 1 "EINVAL: unknown order 'cals'; did you mean 'calls'?" grains --sort cals
+expect 1 "EINVAL: --limit is a whole number from 1 to 1000, not '0'" grains --sort calls --limit 0
 
 # a silo that is killed
 kill -KILL "$two_pid"

@@ -9,6 +9,10 @@ local function type_of(name, options)
   end
   function type:echo(...) return ... end
   function type:two() return 1, { a = gb.array("int32", { 1, 2 }) } end
+  function type:hold(key, time)
+    if key then return gb.get(name, key):hold(nil, time) end
+    gb.sleep(time)
+  end
   function type:fail() gb.fail("MINE", "not %s", "today") end
   return type
 end
