@@ -41,6 +41,8 @@ typedef struct gb_carry_config {
     void *user;
     uint64_t (*self)(void *user); /* 0: not a member (any more) */
     bool (*serves)(void *user);   /* may clients come in now? */
+    /* What came from there made no sense, and the link was closed. Any worker; NULL: to nobody. */
+    void (*refused)(void *user, const char *peer, const char *why);
     /* gb_carry_answered follows, once: rc 0 and the silo that hosts it (find: 0 for none). */
     void (*find)(void *user, uint64_t token, const char *id, uint32_t size, uint64_t deadline);
     void (*claim)(void *user, uint64_t token, const char *id, uint32_t size, uint64_t deadline);

@@ -269,8 +269,10 @@ static void inlet_free(gbi_inlet *inlet)
 
 static void inlet_closed(void *user, int rc, const char *why)
 {
-    (void)rc, (void)why;
-    inlet_free(user);
+    gbi_inlet *inlet = user;
+    const gb_carry_config *config = &inlet->carrier->carry->config;
+    if (rc == GB_EINVAL && config->refused) config->refused(config->user, inlet->peer, why);
+    inlet_free(inlet);
 }
 
 static void inlet_drained(void *user)
@@ -313,7 +315,10 @@ void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, const gb_grant *grant
     gb_grant_welcome(grant, &welcome);
     int rc = gb_link_accept(&inlet->wire, config->mem, c->worker->loop, end, &welcome,
                             config->bytes_max, &inlet_events, inlet);
-    if (rc < 0) inlet_free(inlet);
+    if (rc < 0)
+        inlet_free(inlet);
+    else
+        snprintf(inlet->peer, sizeof inlet->peer, "%s", gb_link_peer(inlet->wire));
 }
 
 void gbi_in_review(gbi_carrier *c)

@@ -63,6 +63,7 @@ typedef struct gbi_inlet {
     gb_link *wire;
     bool client;
     gb_grant grant; /* of a client */
+    char peer[GB_ADDRESS_BYTES];
 } gbi_inlet;
 
 /* One worker's part. */

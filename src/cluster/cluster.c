@@ -55,11 +55,38 @@ static bool live_again(gb_cluster *cluster)
     return true;
 }
 
-static void review_tokens(gb_cluster *cluster)
+/* ---- who was refused ---- */
+
+/* Who means no good comes often: some lines, and then how many more there were. */
+static void count_refused(gb_cluster *cluster, uint64_t now)
+{
+    if (now < cluster->refused_until) return;
+    if (cluster->refused > REFUSED_LINES)
+        gbi_cluster_say(cluster, GB_LOG_WARN, "%u more connections were refused",
+                        cluster->refused - REFUSED_LINES);
+    cluster->refused = 0;
+}
+
+void gbi_cluster_refused(void *user, const char *peer, const char *why)
+{
+    gb_cluster *cluster = user;
+    uint64_t now = gb_now(cluster->sys);
+    pthread_mutex_lock(&cluster->state_lock);
+    count_refused(cluster, now);
+    if (cluster->refused++ == 0) cluster->refused_until = now + REFUSED_SECONDS * GB_SEC;
+    if (cluster->refused <= REFUSED_LINES)
+        gbi_cluster_say(cluster, GB_LOG_WARN, "a connection from %s was refused: %s", peer, why);
+    pthread_mutex_unlock(&cluster->state_lock);
+}
+
+static void review(gb_cluster *cluster)
 {
     uint64_t now = gb_now(cluster->sys);
     if (now < cluster->review_next) return;
     cluster->review_next = now + REVIEW_MS * GB_MS;
+    pthread_mutex_lock(&cluster->state_lock);
+    count_refused(cluster, now);
+    pthread_mutex_unlock(&cluster->state_lock);
     int rc = gb_guard_tick(cluster->guard, gb_wall(cluster->sys));
     if (rc < 0)
         gbi_cluster_say(cluster, GB_LOG_ERROR, "the tokens stay as they were: %s", gb_err_detail());
@@ -70,7 +97,7 @@ static void review_tokens(gb_cluster *cluster)
 static void one_round(gb_cluster *cluster)
 {
     run_mail(cluster);
-    review_tokens(cluster);
+    review(cluster);
     if (cluster->ended) return;
     gb_membership_tick(cluster->member, gbi_times(cluster), &cluster->actions);
     gbi_cluster_act(cluster);
@@ -124,21 +151,6 @@ static void on_accepted(void *user, int fd, const char *peer)
     gb_greeter_add(((gb_cluster *)user)->greeter, fd, peer);
 }
 
-/* Who means no good comes often: some lines, and then how many more there were. */
-static void say_refused(gb_cluster *cluster, const char *peer, const char *why)
-{
-    uint64_t now = gb_now(cluster->sys);
-    if (now >= cluster->refused_until) {
-        if (cluster->refused > REFUSED_LINES)
-            gbi_cluster_say(cluster, GB_LOG_WARN, "%u more connections were refused",
-                            cluster->refused - REFUSED_LINES);
-        cluster->refused = 0;
-        cluster->refused_until = now + REFUSED_SECONDS * GB_SEC;
-    }
-    if (cluster->refused++ < REFUSED_LINES)
-        gbi_cluster_say(cluster, GB_LOG_WARN, "a connection from %s was refused: %s", peer, why);
-}
-
 static void on_greeted(void *user, int rc, const gb_hello *hello, const gb_grant *grant,
                        gb_pipe_end end, const char *peer)
 {
@@ -149,7 +161,7 @@ static void on_greeted(void *user, int rc, const gb_hello *hello, const gb_grant
         gb_link_refuse(end, cluster->mem, rc, gb_err_detail());
     }
     if (rc < 0) {
-        say_refused(cluster, peer, gb_err_detail());
+        gbi_cluster_refused(cluster, peer, gb_err_detail());
         return;
     }
     if (hello->role == GB_LINK_PROBE)

@@ -17,8 +17,9 @@ typedef struct gbi_wire {
     gb_list link;
     gb_cluster *cluster;
     uint64_t silo;
-    gb_link *wire;  /* NULL: not connected */
-    gb_buf waiting; /* messages for when it is ready: u32 size, bytes */
+    char peer[GB_ADDRESS_BYTES]; /* who connected to us */
+    gb_link *wire;               /* NULL: not connected */
+    gb_buf waiting;              /* messages for when it is ready: u32 size, bytes */
 } gbi_wire;
 
 /* What the table's thread is to do, and then what came of it. */
@@ -73,8 +74,6 @@ struct gb_cluster {
     bool leaving, ended;
     uint64_t trouble_next;  /* when that is said again */
     uint64_t review_next;   /* when the tokens are looked at again */
-    uint64_t refused_until; /* so long refusals are counted: */
-    uint32_t refused;
     uint64_t capacity_next; /* when all hear of the capacity again */
     gbi_tables tables;
     /* any thread */
@@ -88,6 +87,8 @@ struct gb_cluster {
     bool has_told;
     bool tell_now; /* it is new: the others are to hear of it */
     pthread_mutex_t state_lock;
+    uint64_t refused_until; /* so long refusals are counted: */
+    uint32_t refused;
     pthread_cond_t state_changed;
     char trouble[300];  /* why the table is out of reach */
     bool serving, over; /* over: the thread does nothing any more */
@@ -105,6 +106,8 @@ void gbi_cluster_act(gb_cluster *cluster);
 int gbi_machines_open(gb_cluster *cluster, uint64_t epoch_min);
 void gbi_machines_close(gb_cluster *cluster);
 void gbi_job_done(gb_cluster *cluster, gbi_job *job);
+/* Any thread. user: the cluster. */
+void gbi_cluster_refused(void *user, const char *peer, const char *why);
 void gbi_cluster_say(const gb_cluster *cluster, gb_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -360,6 +360,7 @@ void gbi_machines_close(gb_cluster *cluster)
 const gb_carry_config gbi_door_questions = {
     .self = door_self,
     .serves = door_serves,
+    .refused = gbi_cluster_refused,
     .find = door_find,
     .claim = door_claim,
     .release = door_release,

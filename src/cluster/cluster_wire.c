@@ -225,8 +225,7 @@ static void in_closed(void *user, int rc, const char *why)
 {
     gbi_wire *w = user;
     w->wire = NULL;
-    if (rc == GB_EINVAL)
-        gbi_cluster_say(w->cluster, GB_LOG_WARN, "a link from a silo was closed: %s", why);
+    if (rc == GB_EINVAL) gbi_cluster_refused(w->cluster, w->peer, why);
     wire_free(w);
 }
 
@@ -251,6 +250,8 @@ void gbi_wire_accept(gb_cluster *cluster, const gb_hello *hello, const gb_grant 
     if (gb_link_accept(&w->wire, cluster->mem, cluster->loop, end, &welcome,
                        cluster->config.bytes_max, &in_events, w) < 0)
         wire_free(w);
+    else
+        snprintf(w->peer, sizeof w->peer, "%s", gb_link_peer(w->wire));
 }
 
 void gbi_wires_close(gb_cluster *cluster)

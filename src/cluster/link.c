@@ -452,6 +452,11 @@ void gb_link_pause(gb_link *link, bool pause)
     gb_pipe_pause(link->pipe, pause);
 }
 
+const char *gb_link_peer(const gb_link *link)
+{
+    return gb_pipe_peer(link->pipe);
+}
+
 void gb_link_unheard(gb_link *link, uint64_t timeout_ns)
 {
     gb_pipe_unheard(link->pipe, timeout_ns);

@@ -60,6 +60,7 @@ void gb_link_drop(gb_link *link); /* instead of end */
 enum { GB_LINK_KINDS = 16 }; /* kinds below are the links' own */
 
 bool gb_link_is_ready(const gb_link *link);
+const char *gb_link_peer(const gb_link *link); /* as gb_socket_peer */
 size_t gb_link_queued(const gb_link *link);
 void gb_link_pause(gb_link *link, bool pause);            /* as gb_pipe_pause */
 void gb_link_unheard(gb_link *link, uint64_t timeout_ns); /* as gb_socket_unheard */

@@ -281,6 +281,11 @@ int gb_pipe_bound(gb_pipe *pipe, uint64_t timeout_ns)
     return gb_socket_bound(pipe->socket, timeout_ns);
 }
 
+const char *gb_pipe_peer(const gb_pipe *pipe)
+{
+    return gb_socket_peer(pipe->socket);
+}
+
 void gb_pipe_unheard(gb_pipe *pipe, uint64_t timeout_ns)
 {
     gb_socket_unheard(pipe->socket, timeout_ns);

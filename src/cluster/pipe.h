@@ -41,6 +41,7 @@ void gb_pipe_pause(gb_pipe *pipe, bool pause);
 
 /* As gb_socket_bound and gb_socket_unheard. */
 int gb_pipe_bound(gb_pipe *pipe, uint64_t timeout_ns);
+const char *gb_pipe_peer(const gb_pipe *pipe); /* as gb_socket_peer */
 void gb_pipe_unheard(gb_pipe *pipe, uint64_t timeout_ns);
 
 void gb_pipe_close(gb_pipe *pipe);

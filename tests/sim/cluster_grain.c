@@ -343,6 +343,9 @@ void grain_replied(world *w, slot *s, const reply *r)
                gb_err_name(r->rc));
     if (r->rc == 0) g->acked++;
     if (r->rc == 0 && (r->id & reach_bit)) w->reach_ok++;
+    /* A silo that was cut off may have written last, and then this one is told that it is stale. */
+    if (r->rc == GB_ECONFLICT && (r->id & reach_bit))
+        grain_call_from(w, s, r->grain, w->now + 10 * SEC);
 }
 
 void grain_late(world *w, slot *s, uint64_t id)
