@@ -28,8 +28,9 @@ endforeach()
 
 # TLS between two ends, and ends that are refused.
 if(TARGET tls)
-  foreach(name tls pipe)
-    add_executable(cluster_${name} cluster/${name}.c)
+  foreach(name tls pipe handshake)
+    file(GLOB parts CONFIGURE_DEPENDS cluster/${name}_*.c)
+    add_executable(cluster_${name} cluster/${name}.c ${parts})
     target_include_directories(cluster_${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
     target_compile_definitions(cluster_${name} PRIVATE GB_MODULES_AT="${GB_MODULE_DIR}")
     target_link_libraries(cluster_${name} PRIVATE gpubridge_static PkgConfig::CMOCKA PkgConfig::OPENSSL)

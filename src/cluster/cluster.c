@@ -202,6 +202,7 @@ static int open_parts(gb_cluster *cluster)
     int rc = check_listen(config);
     if (rc == 0) rc = gb_guard_open(&cluster->guard, &guard);
     if (rc == 0 && config->tls.ca_file) rc = gb_tls_open(&cluster->tls, &config->tls);
+    table.key = rc == 0 ? gb_guard_key(cluster->guard) : NULL;
     if (rc == 0) rc = gb_table_open(&cluster->table, &table);
     if (rc == 0) rc = cluster->sys->door->loop_open(&cluster->loop, cluster->sys);
     if (rc < 0) return rc;
@@ -241,7 +242,6 @@ int gb_cluster_open(gb_cluster **out, const gb_cluster_config *config)
     cluster->sys = config->silo->sys;
     if (!cluster->config.bytes_max) cluster->config.bytes_max = BYTES_MAX;
     if (!cluster->config.table_timeout_ns) cluster->config.table_timeout_ns = TABLE_MS * GB_MS;
-    cluster->seed = gb_hash_bytes(config->cluster, strlen(config->cluster), 0);
     gb_list_init(&cluster->outs);
     gb_list_init(&cluster->ins);
     gb_book_init(&cluster->book, cluster->mem);
@@ -260,6 +260,7 @@ int gb_cluster_open(gb_cluster **out, const gb_cluster_config *config)
     snprintf(cluster->address, sizeof cluster->address, "%s",
              config->advertise ? config->advertise : gb_listener_address(cluster->listener));
     if (!config->name) cluster->config.name = cluster->address;
+    cluster->seed = gb_guard_seed(cluster->guard, config->cluster);
     gb_silo_set_far(config->silo, gb_carry_far(cluster->carry), cluster->seed);
     *out = cluster;
     return 0;

@@ -1,6 +1,7 @@
 #include "cluster/guard.h"
 
 #include "base/err.h"
+#include "base/hash.h"
 #include "cluster/tokens.h"
 
 #include <pthread.h>
@@ -12,9 +13,10 @@ struct gb_guard {
     gb_mem *mem;
     bool has_key;
     gb_secret key;
-    gb_verifier nobody; /* what an unknown token has to prove: nobody can */
-    const char *file;   /* NULL: no tokens */
-    struct stat seen;   /* the file when it was read */
+    uint8_t seed[GB_MAC_BYTES]; /* made of it; zeros without one */
+    gb_verifier nobody;         /* what an unknown token has to prove: nobody can */
+    const char *file;           /* NULL: no tokens */
+    struct stat seen;           /* the file when it was read */
     pthread_mutex_t lock;
     gb_tokens tokens;
     int64_t looked_ns; /* wall clock of the last tick */
@@ -53,6 +55,9 @@ static int open_parts(gb_guard *guard, const gb_guard_config *config)
         return gb_err_set(rc, "cluster_key has %d to %d characters", GB_SECRET_BYTES_MIN,
                           GB_SECRET_BYTES_MAX);
     if (config->key_file) rc = gb_secret_read(&guard->key, config->key_file, false);
+    if (rc == 0 && guard->has_key &&
+        !guard->key.verifier.mac(guard->seed, guard->key.client, GB_MAC_BYTES, "seed", 4))
+        rc = gb_err_set(GB_ENOMEM, "no memory for a MAC");
     if (rc < 0 || !guard->file) return rc;
     rc = gb_tls_mac(&guard->nobody.mac);
     if (rc == 0) rc = gb_nonce(guard->nobody.stored);
@@ -86,6 +91,13 @@ void gb_guard_close(gb_guard *guard)
 const gb_secret *gb_guard_key(const gb_guard *guard)
 {
     return guard->has_key ? &guard->key : NULL;
+}
+
+uint64_t gb_guard_seed(const gb_guard *guard, const char *cluster)
+{
+    uint64_t seed;
+    memcpy(&seed, guard->seed, sizeof seed);
+    return gb_hash_bytes(cluster, strlen(cluster), seed);
 }
 
 /* ---- who comes ---- */

@@ -48,6 +48,9 @@ int gb_guard_open(gb_guard **out, const gb_guard_config *config);
 void gb_guard_close(gb_guard *guard);
 const gb_secret *gb_guard_key(const gb_guard *guard); /* NULL: none */
 
+/* The seed of hashes that all silos of a cluster share: with a key nobody else knows it. */
+uint64_t gb_guard_seed(const gb_guard *guard, const char *cluster);
+
 /* What somebody was granted. */
 typedef struct gb_grant {
     unsigned rights;                    /* of a client */

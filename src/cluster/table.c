@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 #include "cluster/resolve.h"
+#include "cluster/table_seal.h"
 #include "cluster/table_url.h"
 #include "sys/module.h"
 
@@ -26,6 +27,7 @@ struct gb_table {
     gb_mem *mem;
     gbi_table_url url;
     char cluster[GB_CLUSTER_NAME_BYTES];
+    gb_seal seal;
     uint64_t timeout_ns;
     const gb_provider *provider;
     void *state;
@@ -151,6 +153,7 @@ int gb_table_open(gb_table **out, const gb_table_config *config)
     table->mem = config->mem;
     table->timeout_ns = config->timeout_ns;
     memcpy(table->cluster, config->cluster, strlen(config->cluster) + 1);
+    table->seal = (gb_seal){config->key, table->cluster};
     rc = gbi_table_url_parse(&table->url, config->mem, config->url);
     if (rc >= 0) {
         table->url.target.cluster = table->cluster;
@@ -188,6 +191,7 @@ typedef struct alive {
 typedef struct reading {
     gb_fields_out out;
     gb_mem *mem;
+    const gb_seal *seal;
     gb_member *rows;
     uint32_t count, room;
     alive *alives;
@@ -258,18 +262,38 @@ static int take_version(reading *r, const char *text, size_t size)
     return 0;
 }
 
+/* 1: it is there as the next row; 0: it is passed over, for a key is changed when all silos that
+ * had the old one are dead. */
+static int open_row(reading *r, const void *value, size_t size)
+{
+    gb_member *row = &r->rows[r->count];
+    int rc = gb_seal_open(r->seal, r->mem, value, size, &value, &size);
+    char why[160];
+    if (rc == 0) {
+        rc = gb_member_decode(row, r->mem, value, size);
+        return rc < 0 ? rc : 1;
+    }
+    snprintf(why, sizeof why, "%s", gb_err_detail());
+    if (rc != GB_EDENIED || gb_member_decode(row, r->mem, value, size) < 0)
+        return gb_err_set(rc, "%s", why);
+    bool dead = row->state == GB_SILO_DEAD;
+    gb_member_fini(row, r->mem);
+    return dead ? 0 : gb_err_set(rc, "%s", why);
+}
+
 static int take_row(reading *r, uint64_t id, const void *value, size_t size)
 {
     void *rows = r->rows;
     int rc = make_room(r->mem, &rows, r->count, &r->room, sizeof *r->rows);
     r->rows = rows;
     if (rc < 0) return rc;
-    rc = gb_member_decode(&r->rows[r->count], r->mem, value, size);
+    rc = open_row(r, value, size);
     if (rc < 0) {
         char why[160];
         snprintf(why, sizeof why, "%s", gb_err_detail());
         return gb_err_set(rc, "the field row/%016llx: %s", (unsigned long long)id, why);
     }
+    if (rc == 0) return 0;
     r->count++;
     if (r->rows[r->count - 1].id == id) return 0;
     return gb_err_set(GB_EINVAL, "the field row/%016llx holds the row of another silo",
@@ -364,7 +388,7 @@ static int finish(reading *r, gb_table_view *out)
 static int read_once(gb_table *table, reading *r, uint64_t deadline_ns)
 {
     hush h;
-    *r = (reading){.out = {take_field}, .mem = table->mem};
+    *r = (reading){.out = {take_field}, .mem = table->mem, .seal = &table->seal};
     hush_begin(&h);
     int rc = table->provider->read(table->state, deadline_ns, &r->out);
     hush_end(&h);
@@ -448,9 +472,11 @@ int gb_table_write(gb_table *table, const gb_member *row, uint64_t version, uint
 {
     char row_name[GB_FIELD_NAME_BYTES], alive_name[GB_FIELD_NAME_BYTES], wall[24];
     bool is_new = !knows(table, row->id);
-    gb_buf bytes;
+    gb_buf plain, bytes;
+    gb_buf_init(&plain, table->mem);
     gb_buf_init(&bytes, table->mem);
-    int rc = gb_member_encode(&bytes, row);
+    int rc = gb_member_encode(&plain, row);
+    if (rc >= 0) rc = gb_seal_put(&table->seal, &bytes, plain.data, plain.size);
     if (rc >= 0 && table->is_seen && is_new && table->id_count >= GB_TABLE_ROWS_MAX)
         rc = gb_err_set(GB_EBUSY, "the cluster's table %s is full: %d rows", table->url.shown,
                         GB_TABLE_ROWS_MAX);
@@ -464,6 +490,7 @@ int gb_table_write(gb_table *table, const gb_member *row, uint64_t version, uint
         rc = change(table, version, fields, 3, written);
         if (rc >= 0 && is_new) add_id(table, row->id);
     }
+    gb_buf_fini(&plain);
     gb_buf_fini(&bytes);
     return rc;
 }

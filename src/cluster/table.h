@@ -11,12 +11,14 @@
  * Errors. Negative GB_E...; the detail names the engine, the address and what it said.
  * GB_ECONFLICT: the version moved on, read again. GB_ETIMEDOUT, GB_ELOST: out of reach; a write may
  * or may not have happened, so the next step is a read. GB_EDENIED: the engine refused us.
- * GB_EINVAL: the URL, or rows that cannot be (another format, a limit below).
+ * GB_EINVAL: the URL, or rows that cannot be (another format, a limit below). GB_EDENIED, too: a
+ * row of a silo with another key (cluster_key); of a dead one it is passed over.
  */
 #ifndef GB_CLUSTER_TABLE_H
 #define GB_CLUSTER_TABLE_H
 
 #include "base/buf.h"
+#include "cluster/secret.h"
 
 #include <stdbool.h>
 
@@ -92,9 +94,10 @@ typedef struct gb_table gb_table;
 
 typedef struct gb_table_config {
     gb_mem *mem;
-    const char *url;     /* "redis://user:pass@host:6379/0", "sqlite:./cluster.db", ... */
-    const char *cluster; /* letters, digits, '.', '_', '-'; rows of others are not seen */
-    uint64_t timeout_ns; /* bound of one operation */
+    const char *url;      /* "redis://user:pass@host:6379/0", "sqlite:./cluster.db", ... */
+    const char *cluster;  /* letters, digits, '.', '_', '-'; rows of others are not seen */
+    uint64_t timeout_ns;  /* bound of one operation */
+    const gb_secret *key; /* of the cluster: rows are sealed with it; NULL: none */
 } gb_table_config;
 
 /* Finds the provider and loads its module (GB_EINVAL names the schemes there are; GB_ENOTYET: not

@@ -189,7 +189,9 @@ printf 'another key, just as long\n' >key2
 printf 'short\n' >key3
 chmod 600 key key2 key3
 start b --cluster-key-file key
+b_pid=$pid
 GB_CLUSTER_KEY='a long enough key of a cluster' start c
+c_pid=$pid
 expect 0 healthy status --connect "$address"
 expect 0 7 call --connect "$address" Any k add 7
 [ "$(timeout 60 "$gbrun" status --connect "$address" | grep -c ' active ')" -eq 2 ] ||
@@ -200,6 +202,50 @@ GB_CLUSTER_KEY=0123456789abcdef expect 0 "(secret)" config
 GB_CLUSTER_KEY=short expect 1 "cluster_key has 16 to 255 characters" silo --cluster "sqlite:x"
 expect 1 "key3: a secret is a line of 16 to 255" silo --cluster "sqlite:x" --cluster-key-file key3
 expect 2 "unknown flag '--cluster-key'" silo --cluster "sqlite:x" --cluster-key key
+
+
+# A stranger does not get as far as a link: the rows of the table are under the key.
+expect 1 "the silo that wrote it has another key (cluster_key)" \
+  silo --cluster "sqlite:$work/k.db" --cluster-key-file key2 --wait 2s
+expect 1 "the silo that wrote it has a key, and this one has none (cluster_key)" \
+  silo --cluster "sqlite:$work/k.db" --wait 2s
+expect 0 healthy status --connect "$address" --check
+
+# When all silos have left, the next ones may have another key.
+kill -TERM "$b_pid" "$c_pid"
+wait "$b_pid" "$c_pid"
+start d --cluster-key-file key2
+expect 0 healthy status --connect "$address" --check
+kill -TERM "$pid"
+wait "$pid"
+
+# ---- with TLS ----
+
+db=t
+expect 0 "" certs certs
+expect 0 "" certs others
+tls="--ca certs/ca.crt --cert certs/silo.crt --key certs/silo.key"
+# shellcheck disable=SC2086
+start e $tls --tokens tokens --cluster-key-file key
+e=$address
+# shellcheck disable=SC2086
+start f $tls --tokens tokens --cluster-key-file key
+export GB_CONNECT="$e"
+expect 0 healthy status --token-file bob.token --ca certs/ca.crt
+expect 0 1 call --token-file op --ca certs/ca.crt Any k add 1
+expect 1 "EDENIED: it refuses us: this silo wants a token (token_file) or a certificate (tls_cert)" \
+  status --ca certs/ca.crt
+expect 1 "EDENIED: it refuses us: the token 'ann' is not known here" \
+  status --token-file wrong.token --ca certs/ca.crt
+expect 1 "EDENIED" status --token-file bob.token --ca others/ca.crt
+expect 1 "is TLS on at one end?" status --token-file bob.token
+set -- --ca certs/ca.crt --cert certs/client.crt --key certs/client.key
+expect 0 2 call "$@" Any k add 1
+expect 1 "EDENIED: the certificate 'client' (client) may not operate silos" drain e "$@"
+expect 1 "EDENIED: the token 'bob' (viewer) may not call grains" \
+  call "$@" --token-file bob.token Any k add 1
+expect 0 "e is drained" drain e --token-file op --ca certs/ca.crt --wait
+unset GB_CONNECT
 
 if grep -H "Sanitizer\|runtime error" ./*.log; then failed=$((failed + 1)); fi
 echo "$failed failed"

@@ -32,7 +32,8 @@ static engine eng;
 static gb_table *open_with(const char *url, const char *cluster, uint64_t timeout_ns)
 {
     gb_table *table = NULL;
-    gb_table_config config = {&mem, url, cluster, timeout_ns};
+    gb_table_config config = {
+        .mem = &mem, .url = url, .cluster = cluster, .timeout_ns = timeout_ns};
     int rc = gb_table_open(&table, &config);
     if (rc < 0) fail_msg("%s: %s", gb_err_name(rc), gb_err_detail());
     return table;
@@ -163,7 +164,7 @@ static void test_conflict(void **state)
 static int count_up(const char *url, const char *cluster, int times)
 {
     gb_table *table = NULL;
-    gb_table_config config = {&mem, url, cluster, PATIENCE};
+    gb_table_config config = {.mem = &mem, .url = url, .cluster = cluster, .timeout_ns = PATIENCE};
     int rc = gb_table_open(&table, &config);
     while (rc >= 0 && times > 0) {
         gb_table_view view;

@@ -69,7 +69,8 @@ static void test_refused(void **state)
 static int open_rc(const char *url, const char *cluster)
 {
     gb_table *table = NULL;
-    gb_table_config config = {&mem, url, cluster, 1000000000};
+    gb_table_config config = {
+        .mem = &mem, .url = url, .cluster = cluster, .timeout_ns = 1000000000};
     int rc = gb_table_open(&table, &config);
     if (rc >= 0) gb_table_close(table);
     assert_int_equal(mem.bytes, 0);
