@@ -1,5 +1,6 @@
 -- Does the time of a batch grow with its items: from 1,000 to 1,000,000, as a list of numbers and
--- as an array of items of 100 numbers. time(n) / n beside that of a million; 1 is a straight line.
+-- as an array of items of 100 numbers. time(n) / n beside that of a million in the same round; 1 is
+-- a straight line. And what a batch of one item costs: the part that does not grow.
 -- $GB_BENCH_QUICK: few items, for self-checks.
 local gb = require "gb"
 
@@ -30,32 +31,40 @@ end
 
 -- The sizes take turns, so that what else the machine does meets all of them.
 local function measure(name, id, make)
-  local sizes, items, times = {}, {}, {}
+  local sizes, items, times, ratios = {}, {}, {}, {}
   local n = 1000
   while n <= most do
-    sizes[#sizes + 1], items[n], times[n] = n, make(n), {}
+    sizes[#sizes + 1], items[n], times[n], ratios[n] = n, make(n), {}, {}
     n = n * 10
   end
   local batch = gb.batch(id)
   for round = 0, rounds do -- the first compiles, and is not counted
+    local now = {}
     for _, size in ipairs(sizes) do
       local repeats = most / size -- as many items for every size; collected before and after
       collectgarbage()
       collectgarbage "stop"
       local start = gb.monotonic()
       for _ = 1, repeats do assert(batch:execute(items[size])) end
+      now[size] = (gb.monotonic() - start) / repeats / size * 1e9
       collectgarbage "restart"
-      if round > 0 then
-        table.insert(times[size], (gb.monotonic() - start) / repeats / size * 1e9)
-      end
+    end
+    for _, size in ipairs(round > 0 and sizes or {}) do
+      table.insert(times[size], now[size])
+      table.insert(ratios[size], now[size] / now[sizes[#sizes]])
     end
   end
-  local last = median(times[sizes[#sizes]])
   for _, size in ipairs(sizes) do
-    local ns = median(times[size])
-    print(("R batch_%s_%d_ns_per_item %.2f"):format(name, size, ns))
-    print(("R batch_%s_%d_of_linear %.3f"):format(name, size, ns / last))
+    print(("R batch_%s_%d_ns_per_item %.2f"):format(name, size, median(times[size])))
+    print(("R batch_%s_%d_of_linear %.3f"):format(name, size, median(ratios[size])))
   end
+  local one, each = make(1), {}
+  for round = 1, quick and 3 or 200 do
+    local start = gb.monotonic()
+    for _ = 1, 200 do assert(batch:execute(one)) end
+    each[round] = (gb.monotonic() - start) / 200 * 1e6
+  end
+  print(("R batch_%s_1_us %.3f"):format(name, median(each)))
 end
 
 measure("list", "bench/scale", function(n)
