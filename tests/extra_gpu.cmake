@@ -19,6 +19,13 @@ foreach(row "old 11080 none 0" "root 12000 none 0 FAKE_NO_ROOT" "function 12000 
   add_dependencies(test_gpu_cuda_api fake_cuda_${name})
 endforeach()
 
+# clang is what compiles kernels where it is there; g++ does too.
+find_program(GB_GXX g++)
+if(GB_GXX)
+  add_test(NAME gpu.compile.gcc COMMAND test_gpu_compile)
+  set_tests_properties(gpu.compile.gcc PROPERTIES TIMEOUT 300 LABELS gpu ENVIRONMENT "GB_CXX=${GB_GXX}")
+endif()
+
 # Every source of the tree through the real NVRTC, for every architecture it knows: minutes.
 add_test(NAME gpu.cuda_sources COMMAND test_gpu_cuda_compile all)
 set_tests_properties(gpu.cuda_sources PROPERTIES TIMEOUT 900 LABELS "gpu;long")

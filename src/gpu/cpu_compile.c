@@ -331,7 +331,7 @@ static const char *const sanitized[] = {"-O1",
                                         "-g",
                                         "-fno-omit-frame-pointer",
                                         "-fsanitize=address,undefined",
-                                        "-fno-sanitize=vptr,function",
+                                        "-fno-sanitize=vptr",
                                         NULL};
 static const char *const libraries[] = {"-nodefaultlibs", "-lm", "-lc", NULL};
 
@@ -355,7 +355,9 @@ static int compile(job *j)
     add_path(&a, j, "unit.cpp");
     add(&a, "-o");
     add_path(&a, j, "image.so");
-    if (!j->config->sanitize) add_all(&a, libraries), add(&a, "-Wl,-z,defs");
+    add_all(&a, libraries); /* the runtime of sanitizers is the process's, or there is none */
+    add(&a, !j->config->sanitize ? "-Wl,-z,defs" : "-Wl,-z,undefs");
+    if (j->config->sanitize && j->tool.clang) add(&a, "-fno-sanitize=function");
     int rc = write_work(j, "unit.cpp", j->text.data, j->text.size);
     if (rc == 0) rc = gbi_tool_run(a.at, &output, COMPILE_MS);
     if (rc > 0) rc = failed(j, &output, "");
