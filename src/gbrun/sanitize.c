@@ -19,33 +19,45 @@ static int fail(const char *text, const char *more)
     return GBRUN_FAILED;
 }
 
-/* The shared runtime of the compiler that kernels are compiled with. */
+/* The path of a library that the compiler comes with. */
+static bool ask(gbrun_options *options, const char *compiler, const char *library, char *out,
+                size_t room)
+{
+    gb_buf text;
+    char question[80];
+    gb_buf_init(&text, &options->mem);
+    snprintf(question, sizeof question, "-print-file-name=%s", library);
+    const char *argv[] = {compiler, question, NULL};
+    int rc = gbi_tool_run(argv, &text, 30000);
+    snprintf(out, room, "%.*s", (int)strcspn(gb_buf_text(&text), "\n"), gb_buf_text(&text));
+    gb_buf_fini(&text);
+    return rc == 0 && out[0] == '/' && access(out, R_OK) == 0;
+}
+
+/* The shared runtime of the compiler that kernels are compiled with: of g++ two libraries. */
 static int find_runtime(gbrun_options *options, char *out, size_t room, char *compiler,
                         size_t compiler_room)
 {
-    static const char *const clang[] = {"-print-file-name=libclang_rt.asan-x86_64.so",
-                                        "-print-file-name=libclang_rt.asan-aarch64.so",
-                                        "-print-file-name=libclang_rt.asan.so", NULL};
-    static const char *const gcc[] = {"-print-file-name=libasan.so", NULL};
+    static const char *const clang[] = {"libclang_rt.asan-x86_64.so", "libclang_rt.asan-aarch64.so",
+                                        "libclang_rt.asan.so", NULL};
     char folder[GB_IMAGE_PATH_MAX];
     gbi_tool tool;
     int rc = gb_image_cache_folder(options->config.cache_dir, folder);
     if (rc == 0) rc = gbi_tool_find(&tool, &options->mem, options->config.compiler, folder);
     if (rc < 0) return rc;
     snprintf(compiler, compiler_room, "%s", tool.path);
-    for (const char *const *ask = tool.clang ? clang : gcc; *ask; ask++) {
-        gb_buf text;
-        gb_buf_init(&text, &options->mem);
-        const char *argv[] = {tool.path, *ask, NULL};
-        rc = gbi_tool_run(argv, &text, 30000);
-        snprintf(out, room, "%.*s", (int)strcspn(gb_buf_text(&text), "\n"), gb_buf_text(&text));
-        gb_buf_fini(&text);
-        if (rc == 0 && out[0] == '/' && access(out, R_OK) == 0) return 0;
+    for (const char *const *name = clang; tool.clang && *name; name++)
+        if (ask(options, tool.path, *name, out, room)) return 0;
+    if (!tool.clang && ask(options, tool.path, "libasan.so", out, room)) {
+        size_t size = strlen(out);
+        out[size] = ':';
+        if (ask(options, tool.path, "libubsan.so", out + size + 1, room - size - 1)) return 0;
     }
     return gb_err_set(
         GB_ENOENT,
         "the runtime is missing: %s has no shared AddressSanitizer library; install it (for "
-        "clang: the package libclang-rt-dev or compiler-rt of its version; for g++: libasan)",
+        "clang: the package libclang-rt-dev or compiler-rt of its version; for g++: libasan and "
+        "libubsan)",
         tool.path);
 }
 
@@ -72,7 +84,8 @@ static void find_symbolizer(const char *compiler)
 
 int gbrun_sanitize(gbrun_options *options)
 {
-    char runtime[GB_IMAGE_PATH_MAX], compiler[GB_IMAGE_PATH_MAX], preload[GB_IMAGE_PATH_MAX * 2];
+    char compiler[GB_IMAGE_PATH_MAX], runtime[GB_IMAGE_PATH_MAX * 2];
+    char preload[GB_IMAGE_PATH_MAX * 3];
     if (!options->config.sanitize || dlsym(RTLD_DEFAULT, "__asan_init")) return 0;
     if (getenv(MARK)) return fail("the sanitizer's runtime was preloaded, but is not there", "");
     if (find_runtime(options, runtime, sizeof runtime, compiler, sizeof compiler) < 0)

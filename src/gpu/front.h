@@ -151,6 +151,7 @@ struct gb_event {
 int gbi_jobs_open(gbi_jobs *jobs, gb_mem *mem);
 /* Runs what waits, then joins. */
 void gbi_jobs_close(gbi_jobs *jobs, gb_mem *mem);
+bool gbi_jobs_busy(gbi_jobs *jobs); /* one waits or runs */
 /* 0 or GB_ENOMEM when not one thread could be started. */
 int gbi_jobs_add(gbi_jobs *jobs, gb_mem *mem, gbi_job *job);
 

@@ -133,6 +133,11 @@ bool gb_gpu_busy(gb_gpu *gpu)
     return false;
 }
 
+bool gb_gpu_compiling(gb_gpu *gpu)
+{
+    return gbi_jobs_busy(&gpu->jobs);
+}
+
 /* ---- devices ---- */
 
 int64_t gbi_pool_bytes(int64_t setting, int64_t memory_total)

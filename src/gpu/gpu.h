@@ -80,6 +80,9 @@ void gb_gpu_maintain(gb_gpu *gpu, uint64_t now_ns);
  * Cheap; any thread. */
 bool gb_gpu_busy(gb_gpu *gpu);
 
+/* Is something being compiled, or loaded after that? Any thread. */
+bool gb_gpu_compiling(gb_gpu *gpu);
+
 /* ---- devices ---- */
 
 /* Why a device is lost: the driver's error was one of a kernel, a launch passed its bound, or

@@ -70,6 +70,14 @@ int gbi_jobs_add(gbi_jobs *jobs, gb_mem *mem, gbi_job *job)
     return rc;
 }
 
+bool gbi_jobs_busy(gbi_jobs *jobs)
+{
+    pthread_mutex_lock(&jobs->lock);
+    bool busy = jobs->thread_count > jobs->idle_count || !gb_list_empty(&jobs->waiting);
+    pthread_mutex_unlock(&jobs->lock);
+    return busy;
+}
+
 void gbi_jobs_close(gbi_jobs *jobs, gb_mem *mem)
 {
     pthread_mutex_lock(&jobs->lock);

@@ -15,7 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SYSTEM_PERIOD_MS = 500, OPS_WAIT_MS = 5000, PAGES_KEPT = 256 << 20 };
+enum { SYSTEM_PERIOD_MS = 500, PAGES_KEPT = 256 << 20 };
+enum { OPS_WAIT_MS = 5000, COMPILE_WAIT_MS = 60000 };
 
 void gb_config_init(gb_config *config, size_t size)
 {
@@ -413,17 +414,18 @@ static void stop_threads(gb_host *host)
 }
 
 /* Kernels and copies that still run hold memory of the states: they are asked to end, and waited
- * for. */
+ * for; so is a compiler, which ends by itself. */
 static bool wait_ops(gb_host *host)
 {
-    uint64_t until = real_now() + (uint64_t)OPS_WAIT_MS * GB_MS;
+    uint64_t start = real_now();
     for (;;) {
         bool any = false;
         for (int i = 0; i < host->silo->worker_count; i++)
             any |= host->states[i] && gbl_ops_under_way(host->states[i]);
         any |= host->embed && atomic_load(&host->embed->ops) > 0;
         if (!any) return true;
-        if (real_now() >= until) return false;
+        int wait_ms = gb_gpu_compiling(host->gpu) ? COMPILE_WAIT_MS : OPS_WAIT_MS;
+        if (real_now() - start >= (uint64_t)wait_ms * GB_MS) return false;
         for (int i = 0; i < host->silo->worker_count; i++) {
             gb_worker_pass(host->silo->workers[i], GB_MS);
             gb_worker_wait(host->silo->workers[i], gb_now(host->sys) + GB_MS);

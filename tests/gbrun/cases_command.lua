@@ -297,6 +297,8 @@ return {
     err = { "a.lua:1: gb.test.advance works only in specs that `gbrun test DIR` runs" } },
   { "sanitize", files = { ["a.lua"] = bad_kernel }, run = "--sanitize a.lua", code = 1,
     err = { "heap-buffer-overflow", "bad.cu:3" }, sanitize = true },
+  { "sanitize with g++", files = { ["a.lua"] = bad_kernel }, run = "--sanitize a.lua", code = 1,
+    env = "GB_CXX=g++", err = { "heap-buffer-overflow", "bad.cu:3" }, sanitize = true },
   { "a new app runs and passes its specs",
     run = "new shop && cd shop && \"$GBRUN\" main.lua && \"$GBRUN\" test .",
     has = { "counter\t5\t7\n", "saxpy\t2\t2\n", "4 passed, 0 failed\n" } },
