@@ -1,5 +1,6 @@
 #include "cluster/cluster.h"
 
+#include "base/cond.h"
 #include "base/err.h"
 #include "base/hash.h"
 #include "cluster/cluster_room.h"
@@ -249,7 +250,7 @@ int gb_cluster_open(gb_cluster **out, const gb_cluster_config *config)
     cluster->tables.last = &cluster->tables.first;
     pthread_mutex_init(&cluster->lock, NULL);
     pthread_mutex_init(&cluster->state_lock, NULL);
-    pthread_cond_init(&cluster->state_changed, NULL);
+    gb_cond_init(&cluster->state_changed);
     pthread_mutex_init(&cluster->tables.lock, NULL);
     pthread_cond_init(&cluster->tables.wake, NULL);
     int rc = open_parts(cluster);
@@ -290,12 +291,7 @@ int gb_cluster_start(gb_cluster *cluster, const char *types)
 
 int gb_cluster_wait(gb_cluster *cluster, uint64_t timeout_ns)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += (time_t)(timeout_ns / GB_SEC);
-    until.tv_nsec += (long)(timeout_ns % GB_SEC);
-    until.tv_sec += until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
+    struct timespec until = gb_cond_end(timeout_ns);
     int late = 0;
     pthread_mutex_lock(&cluster->state_lock);
     while (!cluster->serving && !cluster->over && late != ETIMEDOUT)

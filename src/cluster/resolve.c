@@ -1,5 +1,6 @@
 #include "cluster/resolve.h"
 
+#include "base/cond.h"
 #include "base/err.h"
 
 #include <arpa/inet.h>
@@ -82,12 +83,8 @@ static question *ask(const char *host)
     if (!q) return NULL;
     memcpy(q->host, host, strlen(host) + 1);
     q->holders = 2;
-    pthread_condattr_t clock;
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
     pthread_mutex_init(&q->lock, NULL);
-    pthread_cond_init(&q->answered, &clock);
-    pthread_condattr_destroy(&clock);
+    gb_cond_init(&q->answered);
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);

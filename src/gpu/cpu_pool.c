@@ -1,6 +1,7 @@
 #include "gpu/cpu_pool.h"
 
 #include "base/check.h"
+#include "base/cond.h"
 #include "base/err.h"
 #include "gpu/cpu_run.h"
 
@@ -78,11 +79,7 @@ int gbi_pool_open(gbi_pool **out, gb_mem *mem, int threads)
     pool->wanted = threads > 0 ? threads : cores > 0 ? (int)cores : 1;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&pool->watch_work, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    gb_cond_init(&pool->watch_work);
     gb_list_init(&pool->open);
     gb_list_init(&pool->running);
     gb_list_init(&pool->threads);
@@ -351,8 +348,7 @@ static bool look_through_locked(gbi_pool *pool, gb_list *jobs, uint64_t now)
 
 static void nap_locked(gbi_pool *pool)
 {
-    uint64_t until = gbi_now_ns() + TICK_NS;
-    struct timespec at = {(time_t)(until / 1000000000u), (long)(until % 1000000000u)};
+    struct timespec at = gb_cond_end(TICK_NS);
     pthread_cond_timedwait(&pool->watch_work, &pool->lock, &at);
 }
 

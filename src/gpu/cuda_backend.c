@@ -1,6 +1,7 @@
 /* The cuda backend's table, its devices, and how the driver's answers become ours. */
 #include "gpu/cuda_engine.h"
 
+#include "base/cond.h"
 #include "base/err.h"
 #include "gpu/front.h"
 
@@ -175,7 +176,7 @@ static int open_cuda(void **out, gb_gpu *gpu)
     cuda->mem = &gpu->room;
     pthread_mutex_init(&cuda->lock, NULL);
     pthread_mutex_init(&cuda->watch.lock, NULL);
-    pthread_cond_init(&cuda->watch.wake, NULL);
+    gb_cond_init(&cuda->watch.wake);
     gb_list_init(&cuda->watch.busy);
     *out = cuda;
     return 0;
@@ -305,7 +306,7 @@ static int add_device(gbi_cuda *cuda, int ordinal)
     device->cuda = cuda;
     device->ordinal = ordinal;
     pthread_mutex_init(&device->lock, NULL);
-    pthread_cond_init(&device->wake, NULL);
+    gb_cond_init(&device->wake);
     pthread_cond_init(&device->finished, NULL);
     gb_list *lists[] = {&device->jobs,      &device->returns,  &device->deferred,
                         &device->marks[0],  &device->marks[1], &device->stages[0],

@@ -3,6 +3,7 @@
 #include "gpu/cuda_engine.h"
 
 #include "base/check.h"
+#include "base/cond.h"
 #include "base/err.h"
 #include "gpu/front.h"
 
@@ -113,11 +114,7 @@ static void *submission(void *arg)
             pthread_cond_wait(&device->wake, &device->lock);
             continue;
         }
-        struct timespec until; /* what they wait for wakes us; the time is a backing */
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += BACKING_NS;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
+        struct timespec until = gb_cond_end(BACKING_NS); /* what they wait for wakes us */
         if (pthread_cond_timedwait(&device->wake, &device->lock, &until) != 0) device->pump = true;
     }
     pthread_mutex_unlock(&device->lock);

@@ -2,6 +2,7 @@
 #include "gpu/cuda_engine.h"
 
 #include "base/check.h"
+#include "base/cond.h"
 #include "base/err.h"
 #include "gpu/front.h"
 
@@ -352,11 +353,7 @@ static bool arm(gbi_cuda_queue *queue)
 
 static void sleep_for(gbi_cuda_watch *watch, long ns)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += ns;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    struct timespec until = gb_cond_end((uint64_t)ns);
     while (!watch->called)
         if (pthread_cond_timedwait(&watch->wake, &watch->lock, &until) != 0) break;
 }

@@ -2,6 +2,8 @@
  * that handles hold, so that gb_close need not wait for it. */
 #include "host/embed.h"
 
+#include "base/cond.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -22,12 +24,8 @@ static gbi_waiter *waiter_new(void)
 {
     gbi_waiter *waiter = calloc(1, sizeof *waiter);
     if (!waiter) return NULL;
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&waiter->lock, NULL);
-    pthread_cond_init(&waiter->ended, &attributes);
-    pthread_condattr_destroy(&attributes);
+    gb_cond_init(&waiter->ended);
     waiter->refs = 2;
     return waiter;
 }

@@ -1,6 +1,7 @@
 #include "host/host.h"
 
 #include "base/check.h"
+#include "base/cond.h"
 #include "base/pages.h"
 #include "gpu/gpu.h"
 #include "host/cluster.h"
@@ -167,11 +168,7 @@ static void *system_main(void *argument)
     gb_watch watch = {0};
     pthread_mutex_lock(&host->system_lock);
     while (!atomic_load(&host->stop)) {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += SYSTEM_PERIOD_MS * 1000000L;
-        until.tv_sec += until.tv_nsec / 1000000000L;
-        until.tv_nsec %= 1000000000L;
+        struct timespec until = gb_cond_end(SYSTEM_PERIOD_MS * GB_MS);
         pthread_cond_timedwait(&host->system_wake, &host->system_lock, &until);
         if (atomic_load(&host->stop)) break;
         gb_watch_look(&watch, host->silo);
@@ -259,7 +256,7 @@ int gbi_host_open(gb_host **out, const gb_config *given, int driven)
     host->log.sink = config.log ? log_sink : NULL;
     host->log.user = host;
     pthread_mutex_init(&host->system_lock, NULL);
-    pthread_cond_init(&host->system_wake, NULL);
+    gb_cond_init(&host->system_wake);
     rc = open_rest(host, driven);
     if (rc >= 0 && driven == 0) rc = wait_opened(host);
     if (rc >= 0 && (rc = atomic_load(&host->open_rc)) < 0) gb_err_set(rc, "%s", host->open_detail);

@@ -2,6 +2,7 @@
 #include "sys/sys.h"
 
 #include "base/check.h"
+#include "base/cond.h"
 #include "base/err.h"
 #include "base/hash.h"
 
@@ -100,7 +101,7 @@ int gb_sys_sim_open(gb_sys **out, gb_mem *mem, uint64_t seed)
     world->mem = mem;
     atomic_init(&world->random, seed);
     pthread_mutex_init(&world->lock, NULL);
-    pthread_cond_init(&world->changed, NULL);
+    gb_cond_init(&world->changed);
     *out = &world->sys;
     return 0;
 }
@@ -149,14 +150,7 @@ int gb_sim_held(gb_sys *sys)
 bool gb_sim_wait_outside(gb_sys *sys, int real_ms)
 {
     sim_sys *world = (sim_sys *)sys;
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += real_ms / 1000;
-    until.tv_nsec += (real_ms % 1000) * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000L;
-    }
+    struct timespec until = gb_cond_end((uint64_t)real_ms * GB_MS);
     pthread_mutex_lock(&world->lock);
     int rc = 0;
     while (!world->woken && world->held > 0 && rc == 0)
