@@ -1,7 +1,10 @@
--- The two grain types of the house that each member of a cluster has (src/host/operate.h): "$silo",
--- one for each silo, by its name, and "$cluster", which any silo answers as it sees the cluster.
+-- The grain types of the house that each member of a cluster has (src/host/operate.h): "$silo", one
+-- for each silo, by its name; "$cluster", which any silo answers as it sees the cluster; and those
+-- of topics.lua.
 local core = require "gb.core"
 local fail = require "gb.fail"
+local ref = require "gb.ref"
+local topics = require "gb.topics"
 local worker = require "gb.worker"
 
 local host = setmetatable({}, { __index = function(t, name)
@@ -145,13 +148,22 @@ function silo.undrain()
   return wait_until(function(state) return state ~= "draining" end)
 end
 
+--- Messages of a grain for those who listen on one worker, in one life of this silo.
+function silo:_hand(life, index, ...)
+  if host.self().id ~= life then fail.raise("ENOENT", "this silo lives anew") end
+  return raise_unless(ref.make("$worker" .. index, 0):hear(...))
+end
+
 -- ---- defining them ----
 
 local function define(name, methods, options)
-  options.reentrant_code, options.keep_alive, options.max_queue = 1, true, 1024
+  options.reentrant_code, options.max_queue = 1, 1024
   local meta = { __index = methods, __gb = "self", __gb_options = {}, __gb_methods = methods }
   core.ready(assert(core.define(name, "gb/silo.lua", false, options, methods, meta)))
 end
 
-define("$cluster", cluster, { placement_code = 4 })
-define("$silo", silo, { placement_code = 1, site_code = 4 })
+define("$cluster", cluster, { placement_code = 4, keep_alive = true })
+define("$silo", silo, { placement_code = 1, site_code = 4, keep_alive = true })
+for name, methods in pairs(topics.types) do
+  define(name, methods, { placement_code = 2, idle_s = topics.IDLE_S })
+end

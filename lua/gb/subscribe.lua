@@ -1,6 +1,7 @@
--- Publish and subscribe within the silo. Who listens to a grain is kept by the worker that the
--- grain's key belongs to, so it outlives activations. A message goes to each subscriber as a
--- one-way call of its own grain or script.
+-- Publish and subscribe. In a silo that is alone, and for types of one script, who listens to a
+-- grain is kept by the worker that the grain's key belongs to, so it outlives activations. A
+-- message goes to each subscriber as a one-way call of its own grain or script. In a cluster:
+-- topics.lua.
 local core = require "gb.core"
 local near = require "gb.near"
 local ref = require "gb.ref"
@@ -17,6 +18,11 @@ local function worker_ref(index) return ref.make("$worker" .. index, 0) end
 local function home_of(type_name, key)
   local id = core.type_id(type_name)
   return id and core.home(id, key)
+end
+
+-- May its grains be on another silo?
+local function is_shared(type_name)
+  return clustered and not core.pinned(core.type_id(type_name))
 end
 
 -- ---- the home worker ----
@@ -85,7 +91,11 @@ function M.publish(self, topic, ...)
     core.raise("self:publish takes a topic: self:publish(\"said\", message)")
   end
   local key, name = core.self_key(self)
-  local home, id = home_of(name, key), name .. "/" .. ref.key_text(key)
+  local id = name .. "/" .. ref.key_text(key)
+  if is_shared(name) then
+    return core.tell(ref.make("$topics", id), core.type_id("$topics"), ref.syms._spread, topic, ...)
+  end
+  local home = home_of(name, key)
   if home == here then
     M.spread(id, topic, ...)
     return true
@@ -107,7 +117,52 @@ function methods:close()
   if rawget(self, "closed") then return true end
   self.closed = true
   handlers[self.number] = nil
+  local far = rawget(self, "far")
+  if far then
+    require("gb.hear").close(far)
+    return true
+  end
   return worker_ref(self.home):remove(self.id, self.topic, self.number)
+end
+
+--- How many messages it has lost because it heard them too slowly, or its silo could not be
+--- reached. Within a silo whoever publishes waits instead.
+function methods:dropped()
+  if getmetatable(self) ~= subscription then
+    error("call it as subscription:dropped(), with a colon", 2)
+  end
+  local far = rawget(self, "far")
+  return far and far.lost or 0
+end
+
+-- What is done with a message of another silo; false: nobody is left for it.
+local function giver(subscriber, number)
+  local own = subscriber.ref
+  local own_type = own and ref.type_id(getmetatable(own))
+  if subscriber.method then
+    return function(...)
+      core.tell(own, own_type, ref.syms[subscriber.method], ...)
+      return true
+    end
+  elseif own then
+    return function(...)
+      if not core.alive(subscriber.act) then
+        handlers[number] = nil
+        return false
+      end
+      core.tell(own, own_type, ref.syms._gb_deliver, number, subscriber.act, ...)
+      return true
+    end
+  end
+  local slow = worker_ref(here):with { timeout = "1h" }
+  return function(...)
+    local ok, message, code = slow:deliver(number, ...)
+    if ok == nil and code then
+      require("gb").log.error(("a handler of gb.subscribe failed: %s"):format(message),
+        { code = code })
+    end
+    return true
+  end
 end
 
 --- gb.subscribe(ref, topic, function or method name): a subscription with close().
@@ -130,18 +185,24 @@ function M.subscribe(target, topic, handler, level)
   end
   local type_name = getmetatable(target).__type
   if not ref.type_id(getmetatable(target)) then return ref.unknown_type(type_name) end
-  if clustered then -- the grain may be on another silo, and what it publishes stays there
-    return nil, "gb.subscribe: not in this version in a cluster", "ENOTYET"
-  end
   next_id = next_id + 1
   local number = here * 2 ^ 32 + next_id
-  local id, home = target:id(), home_of(type_name, target[1])
   local subscriber = { number = number, worker = here }
   if self then
     subscriber.ref = self:ref()
     subscriber.act = self.__act
   end
   if kind == "string" then subscriber.method = handler else handlers[number] = handler end
+  local id = target:id()
+  if is_shared(type_name) then
+    local far, message, code = require("gb.hear").open(id, topic, giver(subscriber, number))
+    if not far then
+      handlers[number] = nil
+      return nil, message, code
+    end
+    return setmetatable({ number = number, far = far }, subscription)
+  end
+  local home = home_of(type_name, target[1])
   local ok, message, code = worker_ref(home):add(id, topic, subscriber)
   if not ok then return nil, message, code end
   return setmetatable({ id = id, topic = topic, number = number, home = home }, subscription)

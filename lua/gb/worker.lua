@@ -48,6 +48,8 @@ function methods.add(_, ...) return subscribe.add(...) end
 function methods.remove(_, ...) return subscribe.remove(...) end
 function methods.spread(_, ...) return subscribe.spread(...) end
 function methods.hand(_, ...) return subscribe.hand(...) end
+function methods.hear(_, ...) return require("gb.hear").hear(...) end
+function methods.watch() return require("gb.hear").watch() end
 function methods.deliver(_, ...) return subscribe.deliver_script(...) end
 
 local meta = { __index = methods, __gb = "self", __gb_options = {}, __gb_methods = methods }

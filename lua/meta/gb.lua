@@ -261,6 +261,11 @@ local Subscription = {}
 ---@return true|nil, string? message, gb.Code? code
 function Subscription:close() end
 
+---How many messages it has lost because it heard them too slowly, or because its silo could not be
+---reached; in a cluster. Within a silo that is alone whoever publishes waits instead.
+---@return integer
+function Subscription:dropped() end
+
 -- ---- futures ----
 
 ---@class gb.Future

@@ -131,8 +131,8 @@ static int unknown_type(gb_silo *silo, const char *type)
 }
 
 /* The house's own types are of one worker or one silo, but for those that clusters are operated
- * with. What a client must be allowed to do for one of their methods; GB_MAY_RUN for those that are
- * not in this list; 0: the type is not for others. */
+ * with, and those of subscriptions. What a client must be allowed to do for one of their methods;
+ * GB_MAY_RUN for those that are not in this list; 0: the type is not for others. */
 static unsigned rights_for(const char *type, const gb_call_frame *f)
 {
     static const struct {
@@ -141,7 +141,8 @@ static unsigned rights_for(const char *type, const gb_call_frame *f)
     } silo[] = {{"self", GB_MAY_LOOK},    {"grains", GB_MAY_LOOK},   {"devices", GB_MAY_LOOK},
                 {"inspect", GB_MAY_LOOK}, {"busiest", GB_MAY_LOOK},  {"look", GB_MAY_LOOK},
                 {"give", GB_MAY_OPERATE}, {"drain", GB_MAY_OPERATE}, {"undrain", GB_MAY_OPERATE}};
-    if (type[0] != '$') return GB_MAY_CALL;
+    if (type[0] != '$' || strcmp(type, "$topics") == 0 || strcmp(type, "$inbox") == 0)
+        return GB_MAY_CALL;
     if (strcmp(type, "$cluster") == 0) return GB_MAY_LOOK;
     if (strcmp(type, "$silo") != 0) return 0;
     for (size_t i = 0; i < sizeof silo / sizeof *silo; i++)

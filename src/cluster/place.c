@@ -59,7 +59,9 @@ static int fill(gb_place *place, struct gb_place_type *type)
     type->count = 0;
     for (uint32_t i = 0; i < book->count; i++) {
         const gb_row *row = book->entries[i].row;
-        if (row && gb_place_lists(row->member.types, type->name)) type->entries[type->count++] = i;
+        bool of_house = type->name[0] == '$'; /* all have those */
+        if (row && (of_house || gb_place_lists(row->member.types, type->name)))
+            type->entries[type->count++] = i;
     }
     type->changes = book->changes;
     return 0;

@@ -397,8 +397,9 @@ struct gb_worker {
     void **call_slabs;
     uint32_t call_slab_count, call_slab_room;
     _Atomic int64_t calls_made, calls_freed; /* written here, read by any */
-    _Atomic int64_t calls_failed;            /* answered with an error of the house */
-    _Atomic int64_t turns_raised;            /* written by the kind */
+    _Atomic int64_t calls_idle;   /* under way, but no work (gb_silo_quiet); written here */
+    _Atomic int64_t calls_failed; /* answered with an error of the house */
+    _Atomic int64_t turns_raised; /* written by the kind */
     gb_act **chunks;
     uint32_t chunk_count, chunk_room, free_slot;
     gb_map acts;

@@ -130,10 +130,11 @@ void gb_silo_close(gb_silo *silo)
 bool gb_silo_quiet(gb_silo *silo)
 {
     /* A worker frees what it made, so freed never passes made; equal sums, the freed ones read
-     * first, mean that between the two readings no worker had a call. */
+     * first, mean that between the two readings no worker had a call, but for idle ones. */
     int64_t made = 0, freed = 0;
     for (int i = 0; i < silo->worker_count; i++)
-        freed += atomic_load(&silo->workers[i]->calls_freed);
+        freed += atomic_load(&silo->workers[i]->calls_freed) +
+                 atomic_load(&silo->workers[i]->calls_idle);
     for (int i = 0; i < silo->worker_count; i++) made += atomic_load(&silo->workers[i]->calls_made);
     return made == freed;
 }

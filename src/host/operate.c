@@ -175,6 +175,10 @@ static int self(gb_host *host, const gb_value *args, gb_value *out, void *user)
     char text[20];
     snprintf(text, sizeof text, "%016llx", (unsigned long long)id);
     put_field(out, "id", text);
+    char known[40]; /* changes whenever the silos do */
+    snprintf(known, sizeof known, "%llx.%llx", view ? (unsigned long long)view->id.generation : 0,
+             view ? (unsigned long long)view->id.version : 0);
+    put_field(out, "view", known);
     gb_put_end(out);
     gb_view_unref(view);
     return 0;
@@ -317,7 +321,8 @@ static int undrain(gb_host *host, const gb_value *args, gb_value *out, void *use
 
 /* ---- opening ---- */
 
-static int define(gb_host *host, const char *name, gb_placement placement, gb_site_rule rule)
+static int define(gb_host *host, const char *name, gb_placement placement, gb_site_rule rule,
+                  bool keep_alive)
 {
     gb_type *type;
     gb_type_options options;
@@ -325,7 +330,7 @@ static int define(gb_host *host, const char *name, gb_placement placement, gb_si
     options.placement = placement;
     options.site.rule = rule;
     options.reentrant = GB_REENTRANT_YES;
-    options.keep_alive = true;
+    options.keep_alive = keep_alive;
     return gb_type_define(&type, host->silo, name, "gb/silo.lua", &gbl_kind, -1, &options);
 }
 
@@ -341,8 +346,10 @@ int gbi_operate_open(gb_host *host)
     if (!o) return GB_ENOMEM;
     pthread_mutex_init(&o->lock, NULL);
     host->operate = o;
-    int rc = define(host, "$silo", GB_PLACE_HASH, GB_SITE_NAMED);
-    if (rc == 0) rc = define(host, "$cluster", GB_PLACE_STATELESS, GB_SITE_PLACEMENT);
+    int rc = define(host, "$silo", GB_PLACE_HASH, GB_SITE_NAMED, true);
+    if (rc == 0) rc = define(host, "$cluster", GB_PLACE_STATELESS, GB_SITE_PLACEMENT, true);
+    if (rc == 0) rc = define(host, "$topics", GB_PLACE_LOCAL, GB_SITE_PLACEMENT, false);
+    if (rc == 0) rc = define(host, "$inbox", GB_PLACE_LOCAL, GB_SITE_PLACEMENT, false);
     for (int i = 0; functions[i].fn && rc == 0; i++)
         rc = gbi_export_add(host, functions[i].name, functions[i].fn, NULL);
     return rc;

@@ -468,6 +468,14 @@ static int core_home(lua_State *L)
     return 1;
 }
 
+/* core.pinned(type id): is it of one worker, a script's? */
+static int core_pinned(lua_State *L)
+{
+    gb_type *type = gb_type_at(gbl_of(L)->worker->silo, (uint32_t)luaL_checknumber(L, 1));
+    lua_pushboolean(L, type->pinned >= 0 && !atomic_load(&type->foreign));
+    return 1;
+}
+
 /* core.place(): what the Lua half knows of where it runs */
 static int core_place(lua_State *L)
 {
@@ -560,6 +568,7 @@ void gbl_open_grain(lua_State *L)
                                          {"keys", core_keys},
                                          {"count", core_count},
                                          {"home", core_home},
+                                         {"pinned", core_pinned},
                                          {"place", core_place},
                                          {"memory", core_memory},
                                          {"load_file", core_load_file},

@@ -205,6 +205,16 @@ static int core_spawn(lua_State *L)
     return 1;
 }
 
+/* core.background(n): of the calls that are under way so many (more, or less) are no work: they do
+ * not keep the program from its end. */
+static int core_background(lua_State *L)
+{
+    _Atomic int64_t *calls = &gbl_of(L)->worker->calls_idle;
+    int64_t now = atomic_load_explicit(calls, memory_order_relaxed) + luaL_checkinteger(L, 1);
+    atomic_store_explicit(calls, now, memory_order_release);
+    return 0;
+}
+
 void gbl_sleepers_close(gbl_state *state)
 {
     while (!gb_list_empty(&state->sleepers))
@@ -215,7 +225,8 @@ void gbl_open_turn(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"sleep", core_sleep}, {"bar", core_bar},
                                          {"raise", core_raise}, {"turn", core_turn},
-                                         {"spawn", core_spawn}, {NULL, NULL}};
+                                         {"spawn", core_spawn}, {"background", core_background},
+                                         {NULL, NULL}};
     luaL_register(L, NULL, functions);
     lua_pushlightuserdata(L, gbl_of(L));
     lua_setfield(L, -2, "wait_token");

@@ -12,4 +12,6 @@ start b --workers 3 --label zone=b
 start c --workers 1 --label zone=c
 expect 0 ok --connect "$a" "$here/between.lua" a
 expect 0 ok --connect "$address" "$here/between.lua" c
+expect 0 ok --connect "$a" "$here/subscribe.lua" a
+expect 0 ok --connect "$address" "$here/subscribe.lua" c
 exit $failed

@@ -20,6 +20,29 @@ local function methods(type)
   function type:context() return gb.context(), gb.deadline() end
   function type:pass_on(other) return { gb.context(), gb.deadline() }, { other:context() } end
 
+  --- Publishes numbers, or what it is given.
+  function type:say(...) return self:publish("said", ...) end
+  function type:count(from, to)
+    for i = from, to do assert(self:publish("said", i)) end
+    return true
+  end
+  function type:stop()
+    self:deactivate()
+    return true
+  end
+
+  --- Hears, with a method or with a function.
+  function type:hear(what) self.heard[#self.heard + 1] = what end
+  function type:listen(room, with_function)
+    self.heard = {}
+    self.sub = assert(gb.subscribe(room, "said", with_function and function(what)
+      self.heard[#self.heard + 1] = what
+    end or "hear"))
+    return true
+  end
+  function type:list() return self.heard or {} end
+  function type:close() return self.sub:close() end
+
   --- Is busy until the gate is open; then marks, in the order in which they are served.
   function type:hold(gate)
     self.marks = {}
@@ -46,6 +69,8 @@ for _, zone in ipairs { "a", "b", "c" } do
   methods(gb.grain(name .. "Chain", { placement = where, reentrant = "chain" }))
   methods(gb.grain(name .. "Yes", { placement = where, reentrant = true }))
 end
+
+methods(gb.grain("Free"))
 
 -- Opens when so many have come.
 local Gate = gb.grain("Gate", { placement = gb.label { zone = "c" }, reentrant = true })
