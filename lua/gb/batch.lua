@@ -20,6 +20,7 @@ local new_table = require "table.new"
 
 local MICRO_BATCH = 10000
 local SPLITS_MAX = 100
+local SMALL_BYTES = 2 ^ 16 -- for so much no queue and buffers of its own are opened
 
 -- ---- hints ----
 
@@ -157,7 +158,7 @@ local function arguments(run, from, to, count)
   return args
 end
 
--- One launch in host memory, on the caller's own queue: small batches cost little more than that.
+-- One launch over host arrays, on the caller's own queue: small batches cost little more than that.
 local function run_whole(run)
   local kernel, count, n = run.found.kernel, run.found.layout.n, run.n
   local args, timeout = arguments(run, run.items, run.results, n), run.hints.timeout
@@ -258,7 +259,7 @@ end
 -- true; nil, message, code. Raises when the kernel does not take the values of args.
 local function run_items(run)
   local n, message, code = run.n, nil, nil
-  if run.in_place and run.here and n <= run.most then
+  if run.here and n <= run.most and (run.in_place or n * run.bytes <= SMALL_BYTES) then
     local ok
     run.micro_batches = 1
     ok, message, code = (run.tuner and run_whole_timed or run_whole)(run)

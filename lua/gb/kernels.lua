@@ -201,7 +201,7 @@ end
 function M.run_list(kernel, n, args, count, timeout)
   local handle = kernel.gb_handle
   if core.launch_device(handle, n) then return end
-  return await(kernel, timeout, core.launch_list(handle, n, args, count))
+  return await(kernel, timeout, core.launch_list(handle, n, args, count, timeout))
 end
 
 --- Starts the kernel: a future.

@@ -105,6 +105,14 @@ static bool shape_at(gbl_walk *w, gb_launch *launch)
 
 static const char seconds_key[] = "gb.launch.seconds";
 
+/* Never 0, which is none. */
+static uint64_t nanoseconds(double seconds)
+{
+    double ns = seconds * 1e9;
+    if (!(ns >= 1)) return 1;
+    return ns < 1e18 ? (uint64_t)ns : (uint64_t)1e18;
+}
+
 /* A duration of the shape as users write it, at least 1 ns; 0: none. */
 static uint64_t duration_at(gbl_walk *w, const char *field)
 {
@@ -119,10 +127,9 @@ static uint64_t duration_at(gbl_walk *w, const char *field)
     lua_insert(L, -2);
     lua_pushstring(L, field);
     lua_call(L, 2, 1);
-    double ns = lua_tonumber(L, -1) * 1e9;
+    double seconds = lua_tonumber(L, -1);
     lua_pop(L, 1);
-    if (!(ns >= 1)) return 1;
-    return ns < 1e18 ? (uint64_t)ns : (uint64_t)1e18;
+    return nanoseconds(seconds);
 }
 
 /* launch_seconds(fn): what reads durations */
@@ -394,9 +401,9 @@ static void note_launch(lua_State *L, gbl_job *job, const gbl_kernel *handle, bo
     gbl_tally_add(&room->kernels[handle->number], state->worker->now);
 }
 
-/* Queues the launch and notes it: the job, or NULL with an error pushed. level: of the user's line.
- */
-static gbl_job *launch_job(lua_State *L, int level)
+/* Queues the launch and notes it: the job, or NULL with an error pushed. level: of the user's line;
+ * timeout_ns: 0: as the shape says. */
+static gbl_job *launch_job(lua_State *L, int level, uint64_t timeout_ns)
 {
     gbl_kernel *handle = gbl_check_kernel(L);
     gbl_devices *room = gbl_devices_of(L);
@@ -413,7 +420,7 @@ static gbl_job *launch_job(lua_State *L, int level)
     w.bound = &handle->at[device];
     if (!w.bound->module) luaL_error(L, "the kernel is not loaded on device %d", device);
     bool any = gbl_check_shape(&w, &room->at[device], &launch);
-    uint64_t timeout_ns = duration_at(&w, "timeout");
+    if (!timeout_ns) timeout_ns = duration_at(&w, "timeout");
     gbl_check_arguments(&w);
     check_devices(&w, device, queue);
 
@@ -449,34 +456,37 @@ static gbl_job *launch_job(lua_State *L, int level)
  * so that level 1 is the user's line. */
 static int launch_run(lua_State *L)
 {
-    gbl_job *job = launch_job(L, 1);
+    gbl_job *job = launch_job(L, 1, 0);
     return job ? gbl_job_finish(L, job, false) : GBL_ERROR_VALUES;
 }
 
 /* The same, and a future. */
 static int launch_async(lua_State *L)
 {
-    gbl_job *job = launch_job(L, 1);
+    gbl_job *job = launch_job(L, 1, 0);
     return job ? gbl_job_finish(L, job, true) : GBL_ERROR_VALUES;
 }
 
 /* From within one Lua function of ours: true when it has ended by now, a future when it has not. */
 static int launch_start(lua_State *L)
 {
-    gbl_job *job = launch_job(L, 2);
+    gbl_job *job = launch_job(L, 2, 0);
     return job ? gbl_job_start(L, job) : GBL_ERROR_VALUES;
 }
 
-/* launch_list(kernel, shape, arguments, count): the same, with the arguments in a list. */
+/* launch_list(kernel, shape, arguments, count, timeout): the same, with the arguments in a list and
+ * the timeout in seconds. */
 static int launch_list(lua_State *L)
 {
     int count = (int)luaL_checkinteger(L, 4);
+    uint64_t timeout_ns = nanoseconds(luaL_checknumber(L, 5));
     luaL_argcheck(L, count >= 0 && count <= GBL_ARGS_MAX, 4, "too many arguments");
     lua_settop(L, GBL_FIRST_ARGUMENT); /* where the list is, and the first argument is to be */
     luaL_checkstack(L, count, "arguments");
     for (int i = 1; i <= count; i++) lua_rawgeti(L, GBL_FIRST_ARGUMENT, i);
     lua_remove(L, GBL_FIRST_ARGUMENT);
-    return launch_start(L);
+    gbl_job *job = launch_job(L, 2, timeout_ns);
+    return job ? gbl_job_start(L, job) : GBL_ERROR_VALUES;
 }
 
 void gbl_open_launch(lua_State *L)

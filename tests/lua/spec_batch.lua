@@ -186,10 +186,33 @@ local function pipelines()
   assert(out == nil and message:find("leave items out with filter", 1, true), message)
 end
 
+-- ---- a small batch is compiled ----
+
+-- Its way through Lua holds nothing that ends a trace: no closure made, no varargs.
+local function compiled()
+  local ok, vmdef = pcall(require, "jit.vmdef")
+  local funcinfo = require("jit.util").funcinfo
+  if not ok or not jit.status() then return end
+  local scale, items, x = gb.batch("test/scale"), { 1, 2, 3 }, gb.array("float", 3)
+  assert(scale:execute(items) and scale:execute(x))
+  local aborts = {}
+  local function see(what, _, func, pc, code)
+    local why = what == "abort" and vmdef.traceerr[code]
+    if why and why:find("^NYI: bytecode") then
+      aborts[#aborts + 1] = funcinfo(func, pc).loc
+    end
+  end
+  jit.flush()
+  jit.attach(see, "trace")
+  for _ = 1, 1000 do assert(scale:execute(items) and scale:execute(x)) end
+  jit.attach(see)
+  equal(table.concat(aborts, " "), "")
+end
+
 for _, in_place in ipairs { true, false } do
   core.device_in_place(0, in_place)
   orders() measured() failures() pipelines()
-  if in_place then clean() end
+  if in_place then clean() compiled() end
 end
 
 -- ---- memory: micro-batches that fit, and an item that does not ----

@@ -16,17 +16,17 @@ for i = 0, count - 1 do core.device_in_place(i, false) end -- copies tell who wa
 local items = {}
 for i = 1, 900 do items[i] = i end
 
-local function uploaded(hints)
+local function downloaded(hints)
   local before, out = {}, {}
-  for i, device in ipairs(gb.devices()) do before[i] = device.bytes_uploaded end
+  for i, device in ipairs(gb.devices()) do before[i] = device.bytes_downloaded end
   local results = assert(gb.pipeline("next"):batch_size(10):parallelism(6):execute(items, hints))
   equal(#results, 900)
   for i = 1, 900 do equal(results[i], i + 1) end
-  for i, device in ipairs(gb.devices()) do out[i] = device.bytes_uploaded - before[i] end
+  for i, device in ipairs(gb.devices()) do out[i] = device.bytes_downloaded - before[i] end
   return out
 end
 
-for i, bytes in ipairs(uploaded()) do equal(bytes, 900 * 4 / count, "device " .. i - 1) end
-local one = uploaded { device = count - 1 }
+for i, bytes in ipairs(downloaded()) do equal(bytes, 900 * 4 / count, "device " .. i - 1) end
+local one = downloaded { device = count - 1 }
 for i, bytes in ipairs(one) do equal(bytes, i == count and 3600 or 0) end
 spec.done()
