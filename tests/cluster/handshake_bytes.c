@@ -228,8 +228,9 @@ static void answer_by_hand(world *w, const uint8_t kind, const char *why)
     assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &size), 0);
     snprintf(address, sizeof address, "127.0.0.1:%d", ntohs(at.sin_port));
     dial_at(w, address, NULL, 3, &key);
-    gb_loop_wait(w->loop, 0);
-    int fd = accept(listener, NULL, NULL);
+    int fd = -1;
+    assert_int_equal(fcntl(listener, F_SETFL, O_NONBLOCK), 0);
+    UNTIL(w, (fd = accept(listener, NULL, NULL)) >= 0);
     assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
     assert_int_equal(raw_read(w, fd, in, GB_FRAME_HEADER_BYTES), GB_FRAME_HEADER_BYTES);
     gb_buf_init(&frame, &w->mem);
