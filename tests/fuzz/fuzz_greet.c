@@ -8,10 +8,9 @@
 #include "cluster/link_room.h"
 #include "cluster/tokens.h"
 
-#include <fcntl.h>
+#include <arpa/inet.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define KEY "the key of this cluster"
@@ -22,6 +21,8 @@ typedef struct world {
     gb_loop *loop;
     gb_guard *guard;
     gb_greeter *greeter;
+    int listener;
+    struct sockaddr_in at;
     int greeted;
 } world;
 
@@ -51,6 +52,28 @@ static void open_guard(world *w)
     unlink(path);
 }
 
+/* Sockets of TCP: [0] is the silo's. */
+static void connection(const world *w, int fds[2])
+{
+    struct linger at_once = {1, 0}; /* no thousands of ports that wait */
+    fds[1] = socket(AF_INET, SOCK_STREAM, 0);
+    GB_CHECK(connect(fds[1], (const struct sockaddr *)&w->at, sizeof w->at) == 0);
+    fds[0] = accept(w->listener, NULL, NULL);
+    GB_CHECK(fds[0] >= 0);
+    GB_CHECK(setsockopt(fds[1], SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) == 0);
+}
+
+static void open_listener(world *w)
+{
+    socklen_t size = sizeof w->at;
+    w->listener = socket(AF_INET, SOCK_STREAM, 0);
+    w->at = (struct sockaddr_in){.sin_family = AF_INET};
+    w->at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    GB_CHECK(bind(w->listener, (struct sockaddr *)&w->at, size) == 0);
+    GB_CHECK(listen(w->listener, 1) == 0);
+    GB_CHECK(getsockname(w->listener, (struct sockaddr *)&w->at, &size) == 0);
+}
+
 static world *the_world(void)
 {
     static world *w; /* tidy: allowed because a fuzzer keeps it for all inputs */
@@ -61,6 +84,7 @@ static world *the_world(void)
     GB_CHECK(gb_sys_open(&w->sys, &w->mem) == 0);
     GB_CHECK(w->sys->door->loop_open(&w->loop, w->sys) == 0);
     open_guard(w);
+    open_listener(w);
     gb_greeter_config config = {.mem = &w->mem,
                                 .loop = w->loop,
                                 .guard = w->guard,
@@ -72,37 +96,39 @@ static world *the_world(void)
     return w;
 }
 
-/* What the input says, as bytes of a connection. */
-static void spell(gb_buf *out, const uint8_t *data, size_t size)
+static void say(world *w, int fd, const void *bytes, size_t size)
 {
-    if (data[0] & 1) {
-        GB_CHECK(gb_buf_put(out, data + 1, size - 1) == 0);
-        return;
-    }
-    for (size_t at = 1; at + 2 <= size;) {
+    ssize_t sent = size ? send(fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT) : 0;
+    (void)sent; /* more than the kernel takes is more than a greeting */
+    for (int i = 0; i < 3; i++) gb_loop_wait(w->loop, 0); /* who speaks too early is not heard */
+}
+
+static void say_all(world *w, int fd, const uint8_t *data, size_t size)
+{
+    if (data[0] & 1) say(w, fd, data + 1, size - 1);
+    for (size_t at = 1; !(data[0] & 1) && at + 2 <= size && !w->greeted;) {
         size_t payload = data[at + 1], left = size - at - 2;
+        gb_buf out;
         if (payload > left) payload = left;
-        GB_CHECK(gb_frame_put(out, data[at], 0, data + at + 2, payload) == 0);
+        gb_buf_init(&out, &w->mem);
+        GB_CHECK(gb_frame_put(&out, data[at], 0, data + at + 2, payload) == 0);
+        say(w, fd, out.data, out.size);
+        gb_buf_fini(&out);
         at += 2 + payload;
     }
+    shutdown(fd, SHUT_WR);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     world *w = the_world();
     int fds[2];
-    gb_buf out;
     if (size == 0 || !w->guard) return 0;
-    GB_CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
+    connection(w, fds);
     int64_t before = atomic_load(&w->mem.bytes);
-    gb_buf_init(&out, &w->mem);
-    spell(&out, data, size);
-    ssize_t sent = out.size ? send(fds[1], out.data, out.size, MSG_NOSIGNAL | MSG_DONTWAIT) : 0;
-    (void)sent; /* more than the kernel takes is more than a greeting */
-    shutdown(fds[1], SHUT_WR);
-    gb_buf_fini(&out);
     w->greeted = 0;
     gb_greeter_add(w->greeter, fds[0], "fuzz");
+    say_all(w, fds[1], data, size);
     for (int turns = 0; !w->greeted; turns++) {
         GB_CHECK(turns < 1000);
         gb_loop_wait(w->loop, GB_MS);
