@@ -42,7 +42,8 @@ endif()
 
 # chaos: real silos and clients over a real engine, with all that can happen to processes.
 add_executable(chaos cluster/chaos.c cluster/chaos_net.c cluster/chaos_room.c cluster/engine.c cluster/engine_sqlite.c)
-target_compile_definitions(chaos PRIVATE CHAOS_FILES="${CMAKE_CURRENT_SOURCE_DIR}/cluster/chaos")
+target_compile_definitions(chaos PRIVATE CHAOS_FILES="${CMAKE_CURRENT_SOURCE_DIR}/cluster/chaos"
+                           GB_MODULES_AT="${GB_MODULE_DIR}")
 target_include_directories(chaos PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(chaos PRIVATE gpubridge_static PkgConfig::SQLITE)
 add_dependencies(chaos gbrun ${GB_MODULES})
@@ -59,29 +60,31 @@ foreach(library HIREDIS LIBPQ LIBCURL)
     target_link_libraries(chaos PRIVATE PkgConfig::${library})
   endif()
 endforeach()
+# wall: the clock of a process is off; a library that comes before the sanitizers' own is none for them.
+set(GB_WALL "")
+set(GB_OFF "")
+if(NOT GB_SANITIZE)
+  add_library(wall MODULE cluster/wall.c)
+  set(GB_WALL $<TARGET_FILE:wall>)
+  set(GB_OFF --wall=$<TARGET_FILE:wall>)
+endif()
 foreach(engine sqlite redis postgres etcd)
-  add_test(NAME cluster.chaos.${engine} COMMAND chaos ${engine} $<TARGET_FILE:gbrun>)
+  add_test(NAME cluster.chaos.${engine} COMMAND chaos ${GB_OFF} ${engine} $<TARGET_FILE:gbrun>)
   set_tests_properties(cluster.chaos.${engine} PROPERTIES TIMEOUT 300 LABELS cluster SKIP_RETURN_CODE 77)
 endforeach()
 
-# hostile: real silos and what strangers send them. wall: the clock of a process is off; a library
-# that comes before the sanitizers' own is none for them.
+# hostile: real silos and what strangers send them.
 add_executable(hostile cluster/hostile.c cluster/chaos_net.c cluster/chaos_room.c cluster/engine.c
                cluster/engine_sqlite.c)
 target_compile_definitions(hostile PRIVATE CHAOS_FILES="${CMAKE_CURRENT_SOURCE_DIR}/cluster/chaos")
 target_include_directories(hostile PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(hostile PRIVATE gpubridge_static PkgConfig::SQLITE)
 add_dependencies(hostile gbrun ${GB_MODULES})
-set(GB_WALL "")
-if(NOT GB_SANITIZE)
-  add_library(wall MODULE cluster/wall.c)
-  set(GB_WALL $<TARGET_FILE:wall>)
-endif()
 add_test(NAME cluster.hostile COMMAND hostile $<TARGET_FILE:gbrun> ${GB_WALL})
 set_tests_properties(cluster.hostile PROPERTIES TIMEOUT 300 LABELS cluster)
 
 # The same on a network of its own, where this machine may make one.
-add_test(NAME cluster.chaos.netns COMMAND chaos --net sqlite $<TARGET_FILE:gbrun>)
-add_test(NAME cluster.chaos.netns_tls COMMAND chaos --net --tls redis $<TARGET_FILE:gbrun>)
+add_test(NAME cluster.chaos.netns COMMAND chaos --net ${GB_OFF} sqlite $<TARGET_FILE:gbrun>)
+add_test(NAME cluster.chaos.netns_tls COMMAND chaos --net --tls ${GB_OFF} redis $<TARGET_FILE:gbrun>)
 set_tests_properties(cluster.chaos.netns cluster.chaos.netns_tls
   PROPERTIES TIMEOUT 300 LABELS cluster SKIP_RETURN_CODE 77)

@@ -1,9 +1,9 @@
-/* chaos [--net] [--tls] ENGINE GBRUN [SECONDS] [SEED]: five real silos over a real engine, two
- * clients that call all the time, and what can happen to processes: SIGKILL, SIGSTOP and SIGCONT,
- * an engine that is away, a drained end, and new silos under old names. --net: each of them on a
- * machine of its own, as the network sees it, and what can happen there: silos cut off one way and
- * both, a pair, two halves, a client. --tls: with certificates. Then in SECONDS more of all of it,
- * as the seed says.
+/* chaos [--net] [--tls] [--wall=LIBRARY] ENGINE GBRUN [SECONDS] [SEED]: five real silos over a real
+ * engine, two clients that call all the time, and what can happen to processes: SIGKILL, SIGSTOP
+ * and SIGCONT, an engine that is away, a drained end, and new silos under old names. --net: each of
+ * them on a machine of its own, as the network sees it, and what can happen there: silos cut off
+ * one way and both, a pair, two halves, a client. --tls: with certificates. Then in SECONDS more of
+ * all of it, as the seed says.
  *
  * What must hold: each call ends with a result or a code, and in time; a counter that is awaited
  * never goes back within one activation; the grains of a dead silo are back within 6 s; in the end
@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 enum { BACK_S = 6, OUTAGE_WORKS = 30, DEADLINE_S = 10, DEADLINE_APART_S = 5 };
@@ -43,11 +44,18 @@ static void address_of(const town *t, int silo, char out[32])
         snprintf(out, 32, "127.0.0.1:%d", t->ports[silo]);
 }
 
-/* What is started next is a silo or a client at this place. */
+/* What is started next is a silo or a client at this place. The clocks of two silos are an hour
+ * off. */
 static void become(town *t, proc *p, const char *who, int place)
 {
     char path[300];
     p->space = t->net.count ? t->net.spaces[place] : 0;
+    bool off = t->wall && (place == 1 || place == 2);
+    if (off) setenv("WALL_OFFSET_S", place == 1 ? "3600" : "-3600", 1);
+    if (off)
+        setenv("LD_PRELOAD", t->wall, 1);
+    else
+        unsetenv("LD_PRELOAD");
     if (!t->keys[0]) return;
     snprintf(path, sizeof path, "%s/%s.crt", t->keys, who);
     setenv("GB_TLS_CERT", path, 1);
@@ -197,6 +205,84 @@ static void do_outage(town *t)
     printf("engine away: calls went on\n");
 }
 
+/* ---- what happens to the table ---- */
+
+static void take_copy(town *t)
+{
+    gb_table *table = NULL;
+    gb_table_config config = {&t->mem, t->engine.url, "chaos", 20 * 1000000000ull};
+    need(gb_table_open(&table, &config) == 0 && gb_table_read(table, &t->copy) == 0, "a copy");
+    gb_table_close(table);
+}
+
+static void put_copy(town *t)
+{
+    char field[40], text[64];
+    for (uint32_t i = 0; i < t->copy.count; i++) {
+        const gb_member *row = &t->copy.rows[i];
+        gb_buf bytes;
+        gb_buf_init(&bytes, &t->mem);
+        need(gb_member_encode(&bytes, row) == 0, "a row");
+        snprintf(field, sizeof field, "row/%016llx", (unsigned long long)row->id);
+        t->engine.put(&t->engine, "chaos", field, bytes.data, bytes.size);
+        gb_buf_fini(&bytes);
+        int size = snprintf(text, sizeof text, "%lld", (long long)row->alive_ns);
+        snprintf(field, sizeof field, "alive/%016llx", (unsigned long long)row->id);
+        t->engine.put(&t->engine, "chaos", field, text, (size_t)size);
+    }
+    int size =
+        snprintf(text, sizeof text, "%llu %016llx", (unsigned long long)t->copy.version, 0xc0b1ull);
+    t->engine.put(&t->engine, "chaos", "version", text, (size_t)size); /* last: now it counts */
+}
+
+/* The table is wiped, or an old copy of it is back; a silo that ends and starts is how the others
+ * find out at once. */
+static void do_loss(town *t, bool restore, int i)
+{
+    int losses = 0, wholes = 0, now;
+    double until = now_s() + 60 * t->patience;
+    for (int n = 0; n < SILOS; n++) losses += t->silos[n].losses, wholes += t->silos[n].wholes;
+    t->engine.wipe(&t->engine, "chaos");
+    if (restore) put_copy(t);
+    do_drain(t, i);
+    for (now = losses; now == losses;) {
+        need(next_line(t, until).text[0], "a silo sees that the table has lost rows");
+        for (int n = now = 0; n < SILOS; n++) now += t->silos[n].losses;
+    }
+    for (now = wholes; now == wholes;) {
+        need(next_line(t, until).text[0], "the table is whole again");
+        for (int n = now = 0; n < SILOS; n++) now += t->silos[n].wholes;
+    }
+    await_works(t, 2);
+    printf("table %s: calls went on\n", restore ? "back from an old copy" : "wiped");
+}
+
+/* The disk that the table is on is full while a silo dies: nobody is removed, calls go on. */
+static void do_full(town *t, int i)
+{
+    static const char bytes[4096];
+    char path[300];
+    double until = now_s() + 60 * t->patience;
+    snprintf(path, sizeof path, "%s/full", t->engine.folder);
+    FILE *file = fopen(path, "wb");
+    need(file != NULL, "a large file");
+    while (fwrite(bytes, 1, sizeof bytes, file) == sizeof bytes && fflush(file) == 0) continue;
+    fclose(file);
+    proc_end(&t->silos[i], SIGKILL);
+    for (;;) {
+        line got = next_line(t, until);
+        need(got.text[0], "a silo says that the disk is full");
+        if (strstr(got.text, "disk is full")) break;
+    }
+    await_works(t, 2);
+    double from = now_s();
+    need(unlink(path) == 0, "room again");
+    await_back(t, i, from, "a full disk, then SIGKILL, then room");
+    start_silo(t, i);
+    await_ready(t, i);
+    await_works(t, 2);
+}
+
 /* ---- what happens to a network ---- */
 
 enum { CUTS = 4, APART_WORKS = 3, FLOW_WORKS = 5, FLOW_S = 10 };
@@ -337,6 +423,7 @@ static void end_all(town *t)
 {
     for (int i = 0; i < SILOS; i++) kill(t->silos[i].pid, SIGTERM);
     for (int i = 0; i < SILOS; i++) need(proc_wait(t, &t->silos[i], 40) == 0, "a silo ends with 0");
+    if (t->net.count && !t->engine.is_server) umount(t->engine.folder);
     t->engine.stop(&t->engine);
     unlink(t->stop);
     rmdir(t->folder);
@@ -358,7 +445,7 @@ static void more(town *t, double seconds, uint64_t seed)
     double until = now_s() + seconds;
     srand48((long)seed);
     while (now_s() < until) {
-        int what = (int)(lrand48() % (t->net.count ? 7 + CUTS + 4 : 7));
+        int what = (int)(lrand48() % (t->net.count ? 9 + CUTS + 4 : 9));
         int who = holder(t, (int)(lrand48() % SILOS));
         if (what < 2)
             do_kill(t, who);
@@ -368,8 +455,10 @@ static void more(town *t, double seconds, uint64_t seed)
             do_drain(t, who);
         else if (what == 6)
             do_outage(t);
+        else if (what < 9)
+            do_loss(t, what == 8, who);
         else
-            break_network(t, what - 7, who);
+            break_network(t, what - 9, who);
     }
 }
 
@@ -402,12 +491,15 @@ static bool open_town(town *t, const char *name, const char *gbrun, bool apart, 
     if (apart && !net_open(&t->net, SILOS + CLIENTS)) return false;
     if (apart) t->engine.host = NET_ROUTER;
     if (!found || !t->engine.start(&t->engine)) return false;
+    if (apart && !t->engine.is_server) need(net_disk(t->engine.folder), "a disk");
     const char *slow = getenv("CHAOS_PATIENCE"), *tmp = getenv("TMPDIR");
     t->gbrun = gbrun;
     t->patience = slow ? atof(slow) : 1;
     snprintf(t->folder, sizeof t->folder, "%s/gb-chaos-XXXXXX", tmp && *tmp ? tmp : "/tmp");
     need(mkdtemp(t->folder) != NULL, "a folder");
     snprintf(t->stop, sizeof t->stop, "%s/stop", t->folder);
+    gb_mem_init(&t->mem, "chaos", NULL, 0);
+    setenv("GB_MODULE_DIR", GB_MODULES_AT, 1);
     setenv("GB_CLUSTER_NAME", "chaos", 1);
     setenv("GB_WORKERS", "2", 1);
     if (tls)
@@ -428,29 +520,36 @@ int main(int count, char **args)
     for (; count > 1 && args[1][0] == '-'; count--, args++) {
         apart |= strcmp(args[1], "--net") == 0;
         tls |= strcmp(args[1], "--tls") == 0;
+        if (strncmp(args[1], "--wall=", 7) == 0) t.wall = args[1] + 7;
     }
     if (count < 3) {
-        fprintf(stderr, "chaos [--net] [--tls] ENGINE GBRUN [SECONDS] [SEED]\n");
+        fprintf(stderr, "chaos [--net] [--tls] [--wall=LIBRARY] ENGINE GBRUN [SECONDS] [SEED]\n");
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
     signal(SIGPIPE, SIG_IGN);
     if (!open_town(&t, args[1], args[2], apart, tls)) return 77;
     await_works(&t, 5);
+    take_copy(&t);
     if (apart) {
         for (int what = 0; what < CUTS + 4; what++) break_network(&t, what, what % SILOS);
+        if (!t.engine.is_server) do_full(&t, 3);
     } else {
         do_kill(&t, 1);
         do_freeze(&t, 2);
         do_outage(&t);
         do_drain(&t, 3);
         do_kill(&t, 0);
+        do_loss(&t, false, 4);
+        do_loss(&t, true, 1);
     }
     if (count > 3) more(&t, atof(args[3]), count > 4 ? strtoull(args[4], NULL, 10) : 1);
     stop_clients(&t);
     compare(&t);
     check_calls(&t);
     end_all(&t);
+    gb_table_view_fini(&t.copy, &t.mem);
+    gb_mem_fini(&t.mem);
     printf("slowest: a grain was back after %.2f s\n", t.slowest_back);
     return 0;
 }

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,8 +62,8 @@ static bool leave_the_world(void)
     char map[64];
     uid_t user = geteuid();
     gid_t group = getegid();
-    if (unshare(CLONE_NEWNET) == 0) return true;
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) return false;
+    if (unshare(CLONE_NEWNET | CLONE_NEWNS) == 0) return true;
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWNS) != 0) return false;
     snprintf(map, sizeof map, "0 %u 1", (unsigned)user);
     if (!put("/proc/self/uid_map", map) || !put("/proc/self/setgroups", "deny")) return false;
     snprintf(map, sizeof map, "0 %u 1", (unsigned)group);
@@ -93,6 +94,12 @@ static bool open_place(net *n, int i)
            ip(-1, "addr add 10.77.%d.1/30 dev v%d", i, i) && ip(-1, "link set v%d up", i) &&
            ip(to, "link set lo up") && ip(to, "addr add 10.77.%d.2/30 dev eth0", i) &&
            ip(to, "link set eth0 up") && ip(to, "route add default via 10.77.%d.1", i);
+}
+
+bool net_disk(const char *folder)
+{
+    return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("none", folder, "tmpfs", 0, "size=16m") == 0;
 }
 
 bool net_open(net *n, int count)

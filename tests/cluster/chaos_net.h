@@ -24,6 +24,9 @@ typedef struct net {
 /* False: not here, and why is printed. */
 bool net_open(net *n, int count);
 
+/* A small disk of its own at the folder, for this process and its children, with the network. */
+bool net_disk(const char *folder);
+
 void net_address(char out[32], int place, int port);
 
 void net_block(net *n, int from, int to); /* one way */

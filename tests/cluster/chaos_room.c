@@ -127,6 +127,8 @@ static line line_of(proc *p, bool over)
     if (strncmp(got.text, "ready ", 6) == 0 || strncmp(got.text, "end ", 4) == 0)
         snprintf(p->mark, sizeof p->mark, "%s", got.text);
     p->lives += strstr(got.text, "declared dead: it joins again") != NULL;
+    p->losses += strstr(got.text, "the table has lost rows") != NULL;
+    p->wholes += strstr(got.text, "the table is whole again") != NULL;
     return got;
 }
 

@@ -5,6 +5,7 @@
 #define GB_TESTS_CLUSTER_CHAOS_ROOM_H
 
 #include "chaos_net.h"
+#include "cluster/table.h"
 #include "engine.h"
 
 #include <stdint.h>
@@ -13,9 +14,10 @@
 enum { SILOS = 5, CLIENTS = 2, KEYS = 60, CALLERS = 16, LINE_BYTES = 512 };
 
 typedef struct proc {
-    pid_t pid;     /* 0: not running */
-    int fd, space; /* the network namespace it lives in; 0: ours */
-    int lives;     /* so often it has said that it joins again */
+    pid_t pid;                 /* 0: not running */
+    int fd, space;             /* the network namespace it lives in; 0: ours */
+    int lives, losses, wholes; /* so often it has said that it joins again, that the table has lost
+                                  rows, that it is whole again */
     char name[8];
     size_t have;
     char bytes[4096];
@@ -31,7 +33,9 @@ typedef struct line {
 typedef struct town {
     engine engine;
     net net;
-    const char *gbrun;
+    const char *gbrun, *wall; /* wall: the library that sets a process's clock; NULL: none */
+    gb_mem mem;
+    gb_table_view copy; /* of the table, from long ago */
     proc silos[SILOS], clients[CLIENTS];
     int ports[SILOS];
     int homes[CLIENTS][KEYS]; /* the silo of each key, as each client saw it last */
