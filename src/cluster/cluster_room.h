@@ -72,6 +72,7 @@ struct gb_cluster {
     gb_member_actions actions;
     gb_list outs, ins; /* gbi_wire */
     bool leaving, ended;
+    bool trouble_reading;
     uint64_t trouble_next;  /* when that is said again */
     uint64_t review_next;   /* when the tokens are looked at again */
     uint64_t capacity_next; /* when all hear of the capacity again */

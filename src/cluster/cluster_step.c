@@ -218,8 +218,9 @@ static void note_trouble(gb_cluster *cluster, const gbi_job *job, uint64_t now)
     bool news = strcmp(cluster->trouble, job->detail) != 0 || now >= cluster->trouble_next;
     if (failed && news)
         snprintf(cluster->trouble, sizeof cluster->trouble, "%s", job->detail);
-    else if (!failed)
-        cluster->trouble[0] = 0;
+    else if (!failed && (job->kind != GB_DO_READ || cluster->trouble_reading))
+        cluster->trouble[0] = 0; /* a full disk is read as before */
+    if (failed) cluster->trouble_reading = job->kind == GB_DO_READ;
     pthread_mutex_unlock(&cluster->state_lock);
     if (!failed || !news) return;
     cluster->trouble_next = now + TROUBLE_SECONDS * GB_SEC;

@@ -171,6 +171,8 @@ static int note_rows(gb_membership *m, const gb_view *table, bool read, bool fre
         seen[i].silo = row->id;
         seen[i].alive_ns = row->alive_ns;
         seen[i].alive_at = old && (!read || old->alive_ns == row->alive_ns) ? old->alive_at : now;
+        seen[i].vote_said = old ? old->vote_said : 0;
+        seen[i].dead_said = old ? old->dead_said : 0;
         if (row->state == GB_SILO_DEAD) seen[i].dead_at = old && old->dead_at ? old->dead_at : now;
         if (row->state == GB_SILO_DEAD && !(old && old->dead_at)) gbi_member_bury(m, row->id);
         note_votes(&seen[i], old, row, fresh ? now : 0);
@@ -416,7 +418,7 @@ void gb_membership_failed(gb_membership *m, int rc, gb_times at, gb_member_actio
         if (m->table->id.version == known) gbi_member_read_by(m, at.now);
     } else {
         if (m->failures++ == 0)
-            gbi_member_log(m, out, GB_LOG_WARN, "the table is out of reach (%s)", gb_err_name(rc));
+            gbi_member_log(m, out, GB_LOG_DEBUG, "the table is out of reach (%s)", gb_err_name(rc));
         m->read_at = at.now + m->config.rules.read_retry_ns;
         m->write_at = m->read_at; /* what was written is known after the read only */
         /* Nobody could show a sign of life perhaps. */

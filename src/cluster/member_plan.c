@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+static const uint64_t SAID_NS = 60000000000ull; /* then it is said again */
+
 /* Is everything in the table that the view demands? Rows go only when they are dead for long, so a
  * row that was alive a shorter time ago and is missing was lost. States only grow, also those of
  * rows that an earlier loss took. */
@@ -70,11 +72,22 @@ static bool write_state(gb_membership *m, const gb_member *row, gb_silo_state st
     return write_row(m, &copy, out);
 }
 
+/* A write that was too late, or did not get through, comes again, and is no news. */
+static bool is_news(const gb_membership *m, uint64_t *said)
+{
+    if (*said && m->at.now - *said < SAID_NS) return false;
+    *said = m->at.now;
+    return true;
+}
+
 static bool write_dead(gb_membership *m, const gb_member *row, const char *why,
                        gb_member_actions *out)
 {
-    gbi_member_log(m, out, GB_LOG_WARN, "silo '%s' (epoch %llu) is dead: %s", row->name,
-                   (unsigned long long)row->epoch, why);
+    uint32_t at = 0;
+    while (at + 1 < m->seen_count && m->seen[at].silo != row->id) at++;
+    if (is_news(m, &m->seen[at].dead_said))
+        gbi_member_log(m, out, GB_LOG_WARN, "silo '%s' (epoch %llu) is dead: %s", row->name,
+                       (unsigned long long)row->epoch, why);
     return write_state(m, row, GB_SILO_DEAD, out);
 }
 
@@ -216,8 +229,9 @@ static bool vote(gb_membership *m, uint32_t index, gb_member_actions *out)
     if (count >= needed) return write_dead(m, row, "it does not answer", out);
     if (mine) return false;
     copy.votes[copy.vote_count++] = (gb_vote){m->id, m->at.wall};
-    gbi_member_log(m, out, GB_LOG_WARN, "silo '%s' does not answer: a vote that it is dead",
-                   row->name);
+    if (is_news(m, &m->seen[index].vote_said))
+        gbi_member_log(m, out, GB_LOG_WARN, "silo '%s' does not answer: a vote that it is dead",
+                       row->name);
     return write_row(m, &copy, out);
 }
 

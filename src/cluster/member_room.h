@@ -29,9 +29,10 @@ typedef struct gb_target {
 /* What this silo has seen of a row, by its own clock. */
 typedef struct gb_seen {
     uint64_t silo;
-    int64_t alive_ns;  /* the sign of life that is in the table */
-    uint64_t alive_at; /* first seen at this read */
-    uint64_t dead_at;  /* first seen dead; 0: not dead */
+    int64_t alive_ns;              /* the sign of life that is in the table */
+    uint64_t alive_at;             /* first seen at this read */
+    uint64_t dead_at;              /* first seen dead; 0: not dead */
+    uint64_t vote_said, dead_said; /* when the log was told of it; 0: never */
     uint32_t vote_count;
     struct {
         gb_vote vote;

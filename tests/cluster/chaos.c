@@ -210,7 +210,8 @@ static void do_outage(town *t)
 static void take_copy(town *t)
 {
     gb_table *table = NULL;
-    gb_table_config config = {&t->mem, t->engine.url, "chaos", 20 * 1000000000ull};
+    gb_table_config config = {
+        .mem = &t->mem, .url = t->engine.url, .cluster = "chaos", .timeout_ns = 20 * 1000000000ull};
     need(gb_table_open(&table, &config) == 0 && gb_table_read(table, &t->copy) == 0, "a copy");
     gb_table_close(table);
 }
