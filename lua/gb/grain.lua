@@ -247,7 +247,7 @@ function M.define(name, options, level)
   M.classes[class] = version
   M.by_name[name] = class
   if loading then
-    loading.types[#loading.types + 1] = function() core.ready(id) end
+    loading.types[#loading.types + 1] = id
   else
     core.ready(id)
   end

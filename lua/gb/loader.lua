@@ -71,10 +71,10 @@ end
 
 local function finish(name, state, ok, result)
   in_progress[name], innermost[state.turn] = nil, state.outer
+  for _, id in ipairs(state.types) do core.ready(id, ok) end
   if not ok then error(result, 0) end
   if result ~= nil then loaded[name] = result end
   if loaded[name] == nil then loaded[name] = true end
-  for _, ready in ipairs(state.types) do ready() end
   return loaded[name]
 end
 

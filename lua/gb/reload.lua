@@ -85,7 +85,7 @@ function M.switch()
     core.redefine(one.id, version.methods, version.meta)
     core.ready(one.id)
   end
-  for _, ready in ipairs(session.ready) do ready() end
+  for _, id in ipairs(session.ready) do core.ready(id) end
   for _, switch in ipairs(session.switches) do
     local ok, message, code = switch()
     if not ok then return nil, message, code end

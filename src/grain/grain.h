@@ -134,6 +134,8 @@ struct gb_type {
         _Atomic uint64_t activated;        /* ever; read by any */
         void *body;                        /* the kind's */
         gb_call *waiting, **waiting_end;   /* calls that came before it was loaded */
+        gb_call *loader;                   /* the turn that loads it, if the kind names one: what */
+        uint32_t loader_serial;            /* that turn waits for, those calls wait for */
         uint64_t calls;                    /* turns of calls that have ended */
         int64_t queued;                    /* calls in queues of activations */
         gb_hist *pace;                     /* ns from the coming of timed calls to their ends */
@@ -141,7 +143,7 @@ struct gb_type {
         gb_timer idle_timer;
         gb_type *type;
         gb_worker *worker;
-        char apart[80]; /* no cache line of two workers */
+        char apart[64]; /* no cache line of two workers */
     } * local;
 };
 
@@ -261,7 +263,8 @@ enum {
     GB_AT_QUEUED = 4, /* in the queue of its activation */
     GB_AT_ROOM = 8,   /* waits for room in that queue */
     GB_AT_READY = 16, /* in the run queue */
-    GB_AT_DOOR = 32   /* the door to other silos has it (far.h) */
+    GB_AT_DOOR = 32,  /* the door to other silos has it (far.h) */
+    GB_AT_TYPE = 64   /* waits until its type is loaded */
 };
 
 /* What travels along a chain of calls. */

@@ -122,12 +122,19 @@ static bool wait_for_type(gb_worker *worker, gb_call *call)
     if (local->state == GB_TYPE_LOADED) return false;
     gb_type *type = call->type;
     call->next = NULL;
+    call->state |= GB_AT_TYPE;
     *local->waiting_end = call;
     local->waiting_end = &call->next;
-    if (local->state == GB_TYPE_LOADING) return true;
+    if (local->state == GB_TYPE_LOADING) {
+        gbi_wait_check(worker, call);
+        return true;
+    }
     local->state = GB_TYPE_LOADING;
     int rc = type->kind->load(worker, type);
-    if (rc != GB_OP_PENDING) gb_type_loaded(worker, type, rc, rc < 0 ? gb_err_detail() : NULL);
+    if (rc == GB_OP_PENDING)
+        gbi_wait_check(worker, call);
+    else
+        gb_type_loaded(worker, type, rc, rc < 0 ? gb_err_detail() : NULL);
     return true;
 }
 
@@ -143,6 +150,7 @@ void gb_type_loaded(gb_worker *worker, gb_type *type, int rc, const char *messag
     local->waiting_end = &local->waiting;
     for (gb_call *next; call; call = next) {
         next = call->next;
+        call->state &= (uint8_t)~GB_AT_TYPE;
         if (rc >= 0) {
             gbi_call_arrive(worker, call);
             continue;

@@ -153,7 +153,8 @@ void gb_turn_park(gb_call *turn, gb_call *waits)
     turn->waits = waits;
     if (!waits) return;
     turn->waits_serial = waits->serial;
-    if (waits->caller == turn && (turn->watched || (!waits->away && waits->state & GB_AT_QUEUED)))
+    bool held = !waits->away && waits->state & (GB_AT_QUEUED | GB_AT_TYPE);
+    if (waits->caller == turn && (turn->watched || held))
         turn->look = true;
 }
 

@@ -1,5 +1,6 @@
-/* Calls that wait for themselves. A call that is queued behind turns waits for them; a parked turn
- * waits for the call it is parked on. Following these edges from a fresh edge back to the call that
+/* Calls that wait for themselves. A call that is queued behind turns waits for them, and one whose
+ * type is being loaded for the turn that does that; a parked turn waits for the call it is parked
+ * on. Following these edges from a fresh edge back to the call that
  * made it shows a circle (edge chasing: Chandy, Misra and Haas 1983). Within a worker the edges are
  * pointers; to another worker the question travels as mail, to another silo behind the call that is
  * waited for, on the same link. A question that ends at a turn marks it and all that it passed as
@@ -69,10 +70,11 @@ static void refuse(gb_call *suspect)
 {
     char id[256], text[400];
     gbi_call_print(id, sizeof id, suspect);
-    snprintf(text, sizeof text,
-             "the call would wait for itself: %s (called for %s) is busy with a turn that waits "
-             "for the caller",
-             id, suspect->method ? suspect->method->text : "?");
+    bool unloaded = !suspect->away && suspect->state & GB_AT_TYPE;
+    snprintf(text, sizeof text, "the call would wait for itself: %s (called for %s) %s", id,
+             suspect->method ? suspect->method->text : "?",
+             unloaded ? "is of a type whose module has not run to its end, and waits for the caller"
+                      : "is busy with a turn that waits for the caller");
     gb_call_abandon(suspect, GB_EDEADLOCK, text);
 }
 
@@ -114,11 +116,25 @@ static outcome follow_turn(gb_worker *worker, gb_question *q, gb_call *turn)
     return follow_own(worker, q, next);
 }
 
-/* A call that is at this worker: a turn, or queued behind turns, or on its way to another silo. */
+/* NULL: no turn of this worker is known to load the type. */
+static gb_call *loader_of(const gb_worker *worker, const gb_type *type)
+{
+    const struct gb_type_local *local = &type->local[worker->index];
+    gb_call *turn = local->loader;
+    if (!turn || atomic_load_explicit(&turn->at, memory_order_acquire) != worker) return NULL;
+    return turn->serial == local->loader_serial ? turn : NULL;
+}
+
+/* A call that is at this worker: a turn, or queued behind turns, or before its type, or on its way
+ * to another silo. */
 static outcome follow_here(gb_worker *worker, gb_question *q, gb_call *call)
 {
     if (call->state & GB_AT_TURN) return follow_turn(worker, q, call);
     if (call->state & GB_AT_DOOR) worker->silo->far->ask(worker->silo->far, worker, call, q);
+    if (call->state & GB_AT_TYPE) {
+        gb_call *loader = loader_of(worker, call->type);
+        return loader ? follow_turn(worker, q, loader) : OPEN;
+    }
     if (!(call->state & GB_AT_QUEUED)) return OPEN; /* on its way: it looks when it is queued */
     uint64_t name = digest(0, call, call->serial);
     if (q->stage == ADMIT && q->queued_call == name) {

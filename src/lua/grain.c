@@ -85,6 +85,9 @@ static int core_define(lua_State *L)
                             luaL_checkstring(L, 2), &gbl_kind, pinned, &options);
     if (rc < 0) return gbl_push_failure(L, rc, gb_err_detail());
     bind_type(L, type, 5, 6);
+    struct gb_type_local *local = &type->local[state->worker->index];
+    gb_call *turn = gbl_turn(state);
+    if (turn) local->loader = turn, local->loader_serial = turn->serial;
     lua_pushnumber(L, type->id);
     return 1;
 }
@@ -103,12 +106,15 @@ static int core_redefine(lua_State *L)
     return 0;
 }
 
-/* core.ready(type): its methods are all there; calls may come on this worker. */
+/* core.ready(type, good): its methods are all there, calls may come on this worker; false: its
+ * module has failed. */
 static int core_ready(lua_State *L)
 {
     gbl_state *state = gbl_of(L);
     gb_type *type = gb_type_at(state->worker->silo, (uint32_t)luaL_checknumber(L, 1));
     struct gb_type_local *local = &type->local[state->worker->index];
+    local->loader = NULL;
+    if (lua_isboolean(L, 2) && !lua_toboolean(L, 2)) return 0;
     gbl_type_of(state, type)->ready = true;
     if (local->state == GB_TYPE_UNLOADED) local->state = GB_TYPE_LOADED;
     return 0;

@@ -97,6 +97,22 @@ kit.case("loops are found, also between turns", function()
   end
 end)
 
+kit.case("a module that awaits a grain of its own: an error at once", function()
+  local start, refused = gb.monotonic(), 0
+  local asked = require("modules.own_top").asked
+  asked[#asked + 1] = require("modules.own_below").asked
+  for _, got in ipairs(asked) do
+    if got[1] ~= "hello" then -- that one lives on this worker, the others on one that is through
+      kit.fails("EDEADLOCK", "~would wait for itself: OwnTop/%d %(called for hello%) is of a type "
+        .. "whose module has not run to its end", unpack(got, 1, 3))
+      refused = refused + 1
+    end
+  end
+  kit.ok(kit.workers > 1 or refused == #asked, refused)
+  kit.ok(gb.monotonic() - start < 25, "before any deadline")
+  for i = 1, 8 do kit.eq(gb.get("OwnTop", i):hello(), "hello") end
+end)
+
 kit.case("types of the main script live on its worker; types made late elsewhere say so", function()
   local Main = gb.grain("MainType", { placement = "hash" })
   function Main:where() return gb.silo().worker end
