@@ -173,9 +173,15 @@ typedef struct gb_config {
      * with it a client needs one, or a certificate. token_file: a client's own. Files are for
      * their owner's eyes alone (mode 0600). NULL: none. */
     const char *cluster_key, *cluster_key_file, *tokens, *token_file;
+    int metrics;          /* 0: gb_metrics_text is refused, and nothing is kept for it */
+    int tracing;          /* calls and launches of sampled traces leave spans: gb_spans_take */
+    double sampling_rate; /* 0 .. 1: the part of new traces that is sampled; a call that belongs to
+                             a trace goes by what was decided where that began */
+    int profiling;        /* what launches take is noted, by kernel */
 } gb_config;
 
-/* Defaults: workers -1, prefer_gpu 1, everything else none or the default. */
+/* Defaults: workers -1, prefer_gpu 1, metrics 1, tracing 1, sampling_rate 0.1, everything else none
+ * or the default. */
 GB_API void gb_config_init(gb_config *config, size_t size);
 
 /* Of a host with config.cluster and workers > 0: loads the modules of the app folder, joins, and
@@ -239,7 +245,8 @@ GB_API int gb_reload(gb_host *host, const char *module);
  * turns and activations, launches, copies, allocations and compilations, memory of devices that
  * were used. Reading adds up what workers and devices count for themselves. Writes what fits into
  * room bytes, with a NUL (room 0: nothing, out may be NULL); returns the bytes of the whole text
- * without it. Numbers may change between two calls: give some room more. GB_ENOMEM, GB_ECLOSED. */
+ * without it. Numbers may change between two calls: give some room more. With config.profiling the
+ * latencies of kernels are among them. GB_EDENIED: config.metrics is 0. GB_ENOMEM, GB_ECLOSED. */
 GB_API int gb_metrics_text(gb_host *host, char *out, size_t room);
 
 /* ---- values: arguments and results ----

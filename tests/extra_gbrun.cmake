@@ -1,5 +1,5 @@
 # tests/gbrun: the program itself, run as a user runs it.
-foreach(group script command)
+foreach(group script command telemetry)
   add_test(NAME gbrun.${group}
     COMMAND ${LUAJIT_PROGRAM} ${CMAKE_CURRENT_SOURCE_DIR}/gbrun/run.lua $<TARGET_FILE:gbrun>
             ${CMAKE_CURRENT_SOURCE_DIR}/gbrun/cases_${group}.lua ${CMAKE_BINARY_DIR}/Testing/gbrun_${group})

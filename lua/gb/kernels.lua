@@ -227,6 +227,16 @@ function kernel_methods.async(kernel, shape, ...)
   return core.launch_async(handle, shape, ...)
 end
 
+--- What its launches took since the host was opened, on all devices, in seconds; those of other
+--- kernels of that name too. nil, message, code without the setting profiling.
+function kernel_methods.stats(kernel)
+  check_self(kernel, "stats")
+  local times = core.kernel_times(kernel.name)
+  if times then return times end
+  return nil, "what launches take is not noted: the setting profiling is off (GB_PROFILING, "
+    .. "--profiling)", "EDENIED"
+end
+
 function M.is_kernel(value) return getmetatable(value) == kernel_meta end
 
 --- The handle of a kernel, loaded on a device: handle, or nil, message, code.
@@ -238,7 +248,8 @@ end
 
 kernel_meta.__index = setmetatable(kernel_methods, {
   __index = function(_, name)
-    error(near.unknown("kernel method", name, { "run", "async", "signature", "name", "info" }), 2)
+    error(near.unknown("kernel method", name, { "run", "async", "stats", "signature", "name",
+      "info" }), 2)
   end,
 })
 function kernel_meta.__newindex() error("a kernel is read-only", 2) end

@@ -289,6 +289,18 @@ function gb.buffer(type, what, options) end
 ---- a vector or struct by value as a table or a value of `K.types`.
 ---
 ---Wrong arguments raise and name the parameter. The shape is argument 1.
+---Seconds, since the host was opened.
+---@class gb.KernelTimes
+---@field launches integer that ended well
+---@field failed integer
+---@field seconds number of all of them
+---@field max number
+---@field p50 number within 1/32, as the next two
+---@field p95 number
+---@field p99 number
+---@field waited number behind others on their queues, of all
+---@field waited_max number
+
 ---@class gb.Kernel
 ---@field name string
 ---@field signature gb.Parameter[]
@@ -308,6 +320,12 @@ function Kernel:run(shape, ...) end
 ---@param ... any
 ---@return gb.Future
 function Kernel:async(shape, ...) end
+
+---What its launches took, on all devices, in seconds: with the setting `profiling` alone.
+---@return gb.KernelTimes? times
+---@return string? message
+---@return string? code "EDENIED": nobody notes them
+function Kernel:stats() end
 
 ---The kernels of one source: `K.saxpy`, `K["physics::step"]`, `K["sum<float,256>"]`. K belongs to
 ---no device: a launch runs on the device of its queue, else of its first buffer, else of the grain,

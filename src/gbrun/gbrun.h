@@ -15,7 +15,7 @@
 enum {
     GBRUN_FAILED = 1,
     GBRUN_USAGE = 2,
-    GBRUN_SETTINGS = 41,
+    GBRUN_SETTINGS = 45,
     GBRUN_GIVEN_MAX = 64,
     GBRUN_REST_MAX = 32
 };
@@ -32,6 +32,7 @@ typedef enum {
     GBRUN_POOL,     /* the same, "off" (-1) or "driver" (-2) */
     GBRUN_LEVEL,    /* debug, info, warn, error, off */
     GBRUN_BOOL,
+    GBRUN_RATIO, /* 0 .. 1 */
     GBRUN_SEED
 } gbrun_type;
 

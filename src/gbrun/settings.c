@@ -58,6 +58,14 @@ const gbrun_setting gbrun_settings[GBRUN_SETTINGS] = {
      "all folders", "GPUDirect Storage only for files below it"},
     {"cpu_memory", GBRUN_BYTES, AT(config.cpu_bytes_max), 0, 0, "cpu-memory", "SIZE",
      "half of the machine's", "device memory of each cpu device"},
+    {"metrics", GBRUN_BOOL, AT(config.metrics), 0, 0, "metrics", "YES|NO", "yes",
+     "what is counted can be read"},
+    {"tracing", GBRUN_BOOL, AT(config.tracing), 0, 0, "tracing", "YES|NO", "yes",
+     "calls and launches of sampled traces leave spans"},
+    {"sampling_rate", GBRUN_RATIO, AT(config.sampling_rate), 0, 0, "sampling-rate", "PART", "0.1",
+     "the part of new traces that is sampled, 0 to 1"},
+    {"profiling", GBRUN_BOOL, AT(config.profiling), 0, 0, "profiling", NULL, "no",
+     "notes what launches take, by kernel"},
     {"sanitize", GBRUN_BOOL, AT(config.sanitize), 0, 0, "sanitize", NULL, "no",
      "kernels on the CPU under ASan and UBSan"},
     {"virtual_time", GBRUN_BOOL, AT(config.virtual_time), 0, 0, "virtual-time", NULL, "no",
@@ -198,6 +206,12 @@ static bool parse_bool(const char *text, int *out)
     return false;
 }
 
+static bool parse_ratio(const char *text, double *out)
+{
+    static const unit none[] = {{"", 1}, {NULL, 0}};
+    return parse_unit(text, none, out) && *out <= 1;
+}
+
 static bool parse_seed(const char *text, uint64_t *out)
 {
     char *end;
@@ -224,6 +238,8 @@ static bool parse(const gbrun_setting *setting, char *text, void *field)
         return parse_pool(text, field);
     case GBRUN_LEVEL:
         return (*(int *)field = gb_log_parse(text)) >= 0;
+    case GBRUN_RATIO:
+        return parse_ratio(text, field);
     case GBRUN_BOOL:
         return parse_bool(text, field);
     case GBRUN_SEED:
@@ -243,6 +259,7 @@ static void print_expected(const gbrun_setting *setting)
         [GBRUN_POOL] = "a size (bytes, or \"512MB\"), off or driver",
         [GBRUN_LEVEL] = "debug, info, warn, error or off",
         [GBRUN_BOOL] = "yes or no",
+        [GBRUN_RATIO] = "a number from 0 to 1",
         [GBRUN_SEED] = "a whole number"};
     if (setting->type == GBRUN_INT)
         fprintf(stderr, "an integer from %.0f to %.0f", setting->min, setting->max);

@@ -59,7 +59,8 @@ typedef struct gbi_command {
             gb_dim grid, block;
             uint32_t shared_bytes;
             uint64_t bound_ns;
-            void **params; /* one pointer per parameter */
+            uint64_t queued_ns, started_ns; /* profile.c's; 0: not noted */
+            void **params;                  /* one pointer per parameter */
             uint32_t param_count, blob_bytes;
         } launch;
         struct {
@@ -92,6 +93,9 @@ void gbi_command_let_go(gbi_command *command);
  * running (an earlier command since the last signal failed), GB_ECANCELED when its signal's op was
  * cancelled. Also asked now and then while a launch runs. Any thread. */
 int gbi_command_check(gbi_command *command);
+
+/* A launch starts now; for what is told of times. Cheap. */
+void gbi_profile_started(gbi_command *launch);
 
 /* What the commands of a graph are, for as long as it is used: which they are and what each of them
  * needs to have ended before. Addresses and values of parameters come with every graph command. */

@@ -155,6 +155,7 @@ bool gbi_cpu_now(void *self, gbi_command *command, int *rc, char **text)
         return true;
     case GBI_LAUNCH:
         if (!gbi_cpu_is_small(command)) return false;
+        gbi_profile_started(command);
         *rc = gbi_cpu_launch_here(queue->device->cpu, command, text);
         return true;
     case GBI_RECORD:
@@ -189,6 +190,7 @@ static bool begin(gbi_cpu_queue *queue, gbi_command *command, int *rc, char **te
         gbi_cpu_move_here(command);
         return true;
     case GBI_LAUNCH:
+        gbi_profile_started(command);
         if (gbi_cpu_is_small(command)) {
             *rc = gbi_cpu_launch_here(queue->device->cpu, command, text);
             return true;

@@ -248,6 +248,7 @@ static gbi_issue launch(issue *is)
     gbi_cuda_kernel *kernel = is->command->u.launch.impl;
     const gb_dim grid = is->command->u.launch.grid, block = is->command->u.launch.block;
     uint32_t shared = is->command->u.launch.shared_bytes;
+    gbi_profile_started(is->command);
     gb_cu_result rc = gbi_cuda_allow_shared(is->device, kernel, shared);
     if (rc == GB_CU_SUCCESS)
         rc = is->api->cuLaunchKernel(kernel->function, grid.x, grid.y, grid.z, block.x, block.y,

@@ -5,6 +5,7 @@
 
 #include "gpu/backend.h"
 #include "gpu/mempool.h"
+#include "gpu/profile.h"
 
 #include <pthread.h>
 
@@ -41,6 +42,7 @@ struct gb_gpu {
     atomic_bool pressed;      /* somebody is out of memory: what is given back is kept by no pool */
     _Atomic uint64_t maintained_ns; /* 0: not yet */
     gbi_jobs jobs, files;
+    gbi_profile profile;
     pthread_mutex_t idle_lock;
     pthread_cond_t idle;
     _Atomic int64_t commands; /* submitted and not freed */
@@ -100,7 +102,8 @@ struct gb_buffer {
 struct gb_kernel {
     gb_module *module;
     const gbi_kernel_desc *desc;
-    uint32_t blob_bytes; /* room for all parameters, each aligned to 16 */
+    uint32_t blob_bytes;              /* room for all parameters, each aligned to 16 */
+    _Atomic(gbi_profile_row *) times; /* NULL: not looked for yet */
 };
 
 typedef enum { GBI_MODULE_COMPILING, GBI_MODULE_READY, GBI_MODULE_FAILED } gbi_module_state;
@@ -129,11 +132,11 @@ struct gb_queue {
     _Atomic int32_t count; /* the handle and every pending command */
     gb_device *device;
     void *impl;
-    _Atomic int32_t depth;      /* commands submitted and not ended; 0: the owner may run inline */
-    pthread_mutex_t lock;       /* signals, rc and detail while anything is pending */
-    gb_list signals;            /* pending signal commands, oldest first */
-    _Atomic int32_t rc;         /* first error since the last signal */
-    char *detail;               /* malloc'd */
+    _Atomic int32_t depth; /* commands submitted and not ended; 0: the owner may run inline */
+    pthread_mutex_t lock;  /* signals, rc and detail while anything is pending */
+    gb_list signals;       /* pending signal commands, oldest first */
+    _Atomic int32_t rc;    /* first error since the last signal */
+    char *detail;          /* malloc'd */
     _Atomic uint64_t patience_ns;
     gb_queue *leader;           /* of a side: whose signals, rc and detail count; one reference */
     gb_queue *sides[GBI_SIDES]; /* for graphs, opened when they are needed: graph_lanes.c */

@@ -23,6 +23,7 @@ static void free_gpu(gb_gpu *gpu, gb_mem *mem)
     pthread_mutex_destroy(&gpu->idle_lock);
     pthread_mutex_destroy(&gpu->pressure);
     pthread_cond_destroy(&gpu->idle);
+    gbi_profile_fini(&gpu->profile);
     gb_mem_fini(&gpu->room);
     gb_mem_free(mem, gpu, sizeof *gpu);
 }
@@ -38,6 +39,7 @@ int gb_gpu_open(gb_gpu **out, const gb_gpu_config *config)
     pthread_mutex_init(&gpu->idle_lock, NULL);
     pthread_mutex_init(&gpu->pressure, NULL);
     pthread_cond_init(&gpu->idle, NULL);
+    gbi_profile_init(&gpu->profile, &gpu->room, config->profiling);
     gpu->config.cache_dir = config->cache_dir ? gb_mem_strdup(&gpu->room, config->cache_dir) : NULL;
     gpu->config.compiler = config->compiler ? gb_mem_strdup(&gpu->room, config->compiler) : NULL;
     bool lost = (config->cache_dir && !gpu->config.cache_dir) ||

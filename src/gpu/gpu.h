@@ -12,6 +12,7 @@
 #ifndef GB_GPU_GPU_H
 #define GB_GPU_GPU_H
 
+#include "base/hist.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "capacity/ledger.h"
@@ -54,6 +55,7 @@ typedef struct gb_gpu_config {
                           nothing of it is under way and no pinned or unified buffer of it is open;
                           what was made on it before stays lost (GB_ELOST). Else it stays lost. */
     bool prefer_cpu;   /* gb_gpu_home is a cpu device, also where there is a GPU */
+    bool profiling;    /* notes what launches take, see gb_gpu_each_times */
     bool sanitize;     /* cpu kernels under ASan and UBSan (the process must be preloaded with the
                           runtime) */
 } gb_gpu_config;
@@ -110,7 +112,7 @@ int gb_gpu_device_count(gb_gpu *gpu);
 int gb_gpu_devices_open(gb_gpu *gpu); /* the same, but 0 while nothing has asked for one yet */
 gb_device *gb_gpu_device(gb_gpu *gpu,
                          int index); /* NULL when out of range: GB_EDEVICE is the detail */
-int gb_gpu_home(gb_gpu *gpu); /* the index of the device of whatever names none */
+int gb_gpu_home(gb_gpu *gpu);        /* the index of the device of whatever names none */
 void gb_device_get_info(gb_device *device, gb_device_info *out);
 
 /* What the machine says of a device at this moment (NVML); -1 where nobody says it: on cpu devices,
@@ -386,6 +388,23 @@ int gb_queue_wait_event(gb_queue *queue, gb_event *event); /* later commands wai
  * are not run until a signal has taken its error. Setting op->cancelled stops what is before it in
  * the queue: rc is GB_ECANCELED then, unless everything had ended. */
 int gb_queue_signal(gb_queue *queue, gb_op *op);
+
+/* ---- what launches take, by device and the name of the kernel; with config.profiling alone ----
+ */
+
+typedef struct gb_kernel_times {
+    const char *kernel;
+    int device;
+    const gb_hist *ran, *failed;   /* ns from the start, or what is as near to it, to the end */
+    uint64_t wait_ns, wait_ns_max; /* in the queue before, of both together */
+} gb_kernel_times;
+
+/* Each row, under its lock: be short, and copy what is to stay. On the cpu backend a start is when
+ * the first block runs. On cuda it is when the launch was given to the driver, so what runs before
+ * it on the stream counts with it; kernels of a replayed graph are not told. Any thread. Returns
+ * whether the room notes times at all. */
+bool gb_gpu_each_times(gb_gpu *gpu, void (*each)(void *user, const gb_kernel_times *times),
+                       void *user);
 
 /* ---- graphs: commands recorded once and queued many times ----
  * Nodes are numbered from 0 as they are added and take effect in that order. What changes between

@@ -233,9 +233,10 @@ static void count_what(gb_queue *queue, const gbi_command *command, int rc)
         return;
     }
     if (rc >= 0 && atomic_load_explicit(&leader_of(queue)->rc, memory_order_relaxed) < 0) return;
-    if (command->kind == GBI_LAUNCH)
+    if (command->kind == GBI_LAUNCH) {
         gbi_device_count(device, queue, rc < 0 ? GBI_COUNT_LAUNCHES_FAILED : GBI_COUNT_LAUNCHES, 1);
-    else if (command->kind == GBI_COPY && rc >= 0)
+        gbi_profile_ended(command, rc);
+    } else if (command->kind == GBI_COPY && rc >= 0)
         gbi_device_count(device, queue, way_of(command), command->u.copy.bytes);
 }
 
@@ -287,6 +288,7 @@ int gbi_queue_put(gb_queue *queue, gbi_command *command)
 {
     const gb_backend *backend = queue->device->backend;
     command->queue = queue;
+    if (command->kind == GBI_LAUNCH) gbi_profile_queued(command);
     if (atomic_load_explicit(&queue->depth, memory_order_acquire) == 0) {
         bool failed = atomic_load_explicit(&leader_of(queue)->rc, memory_order_relaxed) < 0;
         if (failed && command->kind <= GBI_LAUNCH) return 0; /* until a signal takes the error */

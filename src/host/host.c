@@ -21,8 +21,14 @@ enum { OPS_WAIT_MS = 5000, COMPILE_WAIT_MS = 60000 };
 
 void gb_config_init(gb_config *config, size_t size)
 {
-    gb_config fresh = {
-        .size = size, .workers = -1, .spin_us = -1, .log_level = -1, .prefer_gpu = 1};
+    gb_config fresh = {.size = size,
+                       .workers = -1,
+                       .spin_us = -1,
+                       .log_level = -1,
+                       .prefer_gpu = 1,
+                       .metrics = 1,
+                       .tracing = 1,
+                       .sampling_rate = 0.1};
     memset(config, 0, size);
     memcpy(config, &fresh, size < sizeof fresh ? size : sizeof fresh);
 }
@@ -50,6 +56,9 @@ static int check_config(gb_config *config)
     if (config->call_timeout_ms < 0 || config->stuck_ms < 0 || config->cpu_bytes_max < 0)
         return gb_err_set(GB_EINVAL, "config.call_timeout_ms, stuck_ms and cpu_bytes_max must not "
                                      "be negative");
+    if (!(config->sampling_rate >= 0 && config->sampling_rate <= 1))
+        return gb_err_set(GB_EINVAL, "config.sampling_rate is 0 to 1, not %g",
+                          config->sampling_rate);
     if (config->max_devices < 0 || config->max_kernels < 0 || !(config->kernel_bound_ms >= 0))
         return gb_err_set(GB_EINVAL, "config.max_devices, max_kernels and kernel_bound_ms must not "
                                      "be negative");
@@ -203,6 +212,7 @@ static int open_rest(gb_host *host, int driven)
         .memory_pool_bytes = config->memory_pool_bytes,
         .sanitize = config->sanitize != 0,
         .prefer_cpu = config->prefer_gpu == 0,
+        .profiling = config->profiling != 0,
     };
     if ((rc = gb_gpu_open(&host->gpu, &gpu)) < 0 || (rc = open_silo(host)) < 0) return rc;
     if (!(host->keep = gbl_keep_new(&host->mem))) return GB_ENOMEM;

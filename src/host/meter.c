@@ -133,6 +133,29 @@ static void read_device(gbi_meter *meter, gb_device *device, gb_device_counts *a
     all->bytes_across += n.bytes_across;
 }
 
+static void put_times(gbi_meter *meter, const char *const *labels, const gb_hist *hist)
+{
+    const gb_series *series = gb_metrics_series(meter->metrics, GB_METRIC_KERNEL_LATENCY, labels);
+    uint64_t under[GB_METRIC_BOUNDS_MAX];
+    if (!series) {
+        meter->rc = GB_ENOMEM;
+        return;
+    }
+    for (int i = 0; i < series->bounds_count; i++)
+        under[i] = gb_hist_count_under(hist, series->bounds[i]);
+    gb_series_put(meter->metrics, series, under, hist->count, hist->sum);
+}
+
+static void read_times(void *user, const gb_kernel_times *times)
+{
+    char device[16];
+    snprintf(device, sizeof device, "%d", times->device);
+    const char *labels[] = {times->kernel, device, "true"};
+    put_times(user, labels, times->ran);
+    labels[2] = "false";
+    put_times(user, labels, times->failed);
+}
+
 /* Devices that nobody has used yet are not opened for this. */
 static void read_devices(gbi_meter *meter)
 {
@@ -147,6 +170,7 @@ static void read_devices(gbi_meter *meter)
              (int64_t)all.bytes_down);
     tell_one(meter, GB_METRIC_BYTES_TRANSFERRED, gb_catalog_direction(GB_TRANSFER_DEVICE_TO_DEVICE),
              (int64_t)all.bytes_across);
+    gb_gpu_each_times(gpu, read_times, meter);
 }
 
 /* ---- reading ---- */
@@ -182,6 +206,11 @@ int gb_metrics_text(gb_host *host, char *out, size_t room)
     if (room && !out) return gb_err_set(GB_EINVAL, "gb_metrics_text: out is NULL");
     int rc = gbi_enter(host, "gb_metrics_text");
     if (rc < 0) return rc;
+    if (!host->config.metrics) {
+        gbi_leave(host);
+        return gb_err_set(GB_EDENIED, "gb_metrics_text: config.metrics is 0, so nothing is told "
+                                      "(gbrun: the setting metrics, GB_METRICS, --metrics)");
+    }
     gb_buf text;
     gb_buf_init(&text, &host->mem);
     rc = gbi_meter_text(host->meter, &text);

@@ -261,6 +261,53 @@ static int kernel_bind(lua_State *L)
     return 2;
 }
 
+/* ---- what launches took ---- */
+
+typedef struct taken {
+    const char *kernel;
+    gb_hist ran, failed;
+    uint64_t wait_ns, wait_ns_max;
+} taken;
+
+static void add_times(void *user, const gb_kernel_times *times)
+{
+    taken *all = user;
+    if (strcmp(times->kernel, all->kernel) != 0) return;
+    gb_hist_merge(&all->ran, times->ran);
+    gb_hist_merge(&all->failed, times->failed);
+    all->wait_ns += times->wait_ns;
+    if (times->wait_ns_max > all->wait_ns_max) all->wait_ns_max = times->wait_ns_max;
+}
+
+/* kernel_times(name): a table of seconds and counts over all devices, or nil: nobody notes them. */
+static int kernel_times(lua_State *L)
+{
+    taken *all = lua_newuserdata(L, sizeof *all);
+    memset(all, 0, sizeof *all);
+    all->kernel = luaL_checkstring(L, 1);
+    if (!gb_gpu_each_times(gbl_devices_of(L)->gpu, add_times, all)) return 0;
+    const struct {
+        const char *name;
+        double value;
+    } rows[] = {
+        {"launches", (double)all->ran.count},
+        {"failed", (double)all->failed.count},
+        {"seconds", (double)(all->ran.sum + all->failed.sum) / 1e9},
+        {"max", (double)all->ran.max / 1e9},
+        {"p50", (double)gb_hist_quantile(&all->ran, 0.5) / 1e9},
+        {"p95", (double)gb_hist_quantile(&all->ran, 0.95) / 1e9},
+        {"p99", (double)gb_hist_quantile(&all->ran, 0.99) / 1e9},
+        {"waited", (double)all->wait_ns / 1e9},
+        {"waited_max", (double)all->wait_ns_max / 1e9},
+    };
+    lua_createtable(L, 0, sizeof rows / sizeof rows[0]);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        lua_pushnumber(L, rows[i].value);
+        lua_setfield(L, -2, rows[i].name);
+    }
+    return 1;
+}
+
 /* module_lost(module): it is to be opened anew. */
 static int module_lost(lua_State *L)
 {
@@ -279,10 +326,15 @@ static void open_meta(lua_State *L, const char *key, lua_CFunction gc)
 void gbl_open_kernel(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"module_open", module_open},   {"module_lost", module_lost},
-        {"module_info", module_info},   {"module_global", module_global},
-        {"kernel_new", kernel_new},     {"kernel_bind", kernel_bind},
-        {"kernel_clear", kernel_clear}, {NULL, NULL},
+        {"module_open", module_open},
+        {"module_lost", module_lost},
+        {"module_info", module_info},
+        {"module_global", module_global},
+        {"kernel_new", kernel_new},
+        {"kernel_bind", kernel_bind},
+        {"kernel_clear", kernel_clear},
+        {"kernel_times", kernel_times},
+        {NULL, NULL},
     };
     luaL_register(L, NULL, functions);
     open_meta(L, module_key, module_gc);

@@ -205,6 +205,20 @@ static uint64_t merged(const gb_metrics *metrics, uint32_t cell)
     return sum;
 }
 
+void gb_series_put(gb_metrics *metrics, const gb_series *series, const uint64_t *under,
+                   uint64_t count, uint64_t sum)
+{
+    if (!series) return;
+    _Atomic uint64_t *cells = gb_metrics_shard_of(metrics, -1)->cells + series->cell;
+    uint64_t before = 0;
+    for (uint32_t i = 0; i <= series->bounds_count; i++) {
+        uint64_t now = i < series->bounds_count ? under[i] : count;
+        atomic_store_explicit(&cells[i], now - before, memory_order_relaxed);
+        before = now;
+    }
+    atomic_store_explicit(&cells[series->bounds_count + 1u], sum, memory_order_relaxed);
+}
+
 int64_t gb_series_value(const gb_metrics *metrics, const gb_series *series)
 {
     return series ? (int64_t)merged(metrics, series->cell) : 0;

@@ -112,6 +112,11 @@ static inline void gb_series_observe(gb_metrics_shard *shard, const gb_series *s
     gbi_cell_add(shard, series->cell + series->bounds_count + 1u, value);
 }
 
+/* Histograms that are kept elsewhere, as they stand: how many values are at or under each bound,
+ * how many there are, and their sum. In the shared shard alone. */
+void gb_series_put(gb_metrics *metrics, const gb_series *series, const uint64_t *under,
+                   uint64_t count, uint64_t sum);
+
 /* ---- reading ---- */
 
 /* The sum over the shards of a counter or gauge, in counted units. */

@@ -135,12 +135,57 @@ static void test_text(void **state)
     gb_close(host, 0);
 }
 
+static void test_off(void **state)
+{
+    gb_config config;
+    char text[16];
+    kit_config(&config, 0, GB_DELIVER_POLL);
+    config.metrics = 0;
+    gb_host *host = kit_open_config(&config);
+    assert_int_equal(gb_metrics_text(host, text, sizeof text), GB_EDENIED);
+    assert_non_null(strstr(gb_err_detail(), "config.metrics is 0"));
+    gb_close(host, 0);
+    config.metrics = 1;
+    config.sampling_rate = 1.5;
+    assert_int_equal(gb_open(&host, &config), GB_EINVAL);
+    assert_non_null(strstr(gb_err_detail(), "config.sampling_rate is 0 to 1, not 1.5"));
+}
+
+/* The latencies of kernels are told when they are noted, and not else. */
+static void test_times(void **state)
+{
+    for (int on = 0; on < 2; on++) {
+        gb_config config;
+        kit_config(&config, 1, GB_DELIVER_POLL);
+        config.profiling = on;
+        gb_host *host = kit_open_config(&config);
+        gb_kernels_options options;
+        gb_kernels_options_init(&options, sizeof options);
+        options.source = source;
+        gb_kernels *kernels;
+        float x[16] = {1};
+        int n = 16;
+        assert_int_equal(gb_kernels_open(&kernels, host, &options), 0);
+        gb_shape shape = gb_shape_threads(16);
+        gb_kernel_arg args[] = {{.host = x, .bytes = sizeof x}, {.value = &n, .bytes = sizeof n}};
+        for (int i = 0; i < 7; i++)
+            assert_int_equal(gb_launch(kernels, "twice", &shape, args, 2), 0);
+        const char *good = "kernel=\"twice\",device=\"0\",success=\"true\"";
+        double none = on ? 7 : -1;
+        assert_true(sum(host, "gpu_kernel_latency_count", good) == none);
+        assert_true(sum(host, "gpu_kernel_latency_bucket", "le=\"+Inf\"") == none);
+        if (on) assert_true(sum(host, "gpu_kernel_latency_sum", good) > 0);
+        if (on) assert_true(sum(host, "gpu_kernel_latency_count", "success=\"false\"") == 0);
+        gb_kernels_close(kernels);
+        gb_close(host, 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_grains),
-        cmocka_unit_test(test_devices),
-        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_grains), cmocka_unit_test(test_devices), cmocka_unit_test(test_text),
+        cmocka_unit_test(test_off),    cmocka_unit_test(test_times),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,57 @@
+-- The settings profiling, metrics, tracing and sampling_rate: by file, environment and flag.
+local profile = [==[
+local gb = require "gb"
+local K = assert(gb.kernels { name = "timed", source = [[
+extern "C" __global__ void spin(int *n, int turns)
+{
+    volatile int k = 0;
+    while (k < turns) k++;
+    n[0] += 1;
+}
+extern "C" __global__ void never(int *n) { n[0] = 0; }
+extern "C" __global__ void trap(int *n) { if (n[0] >= 0) __trap(); }]] })
+local n = gb.array("int32", 1)
+for _ = 1, 200 do assert(K.spin:run({ grid = 1, block = 1 }, n, 1000)) end
+local many = {}
+for i = 1, 10 do many[i] = K.spin:async({ grid = 1, block = 1 }, n, 3e6) end
+assert(gb.all(many))
+K.trap:run({ grid = 1, block = 1 }, n)
+local t, message, code = K.spin:stats()
+if not t then print(code, message) return end
+assert(t.launches == 210 and t.failed == 0 and K.trap:stats().failed == 1)
+assert(K.trap:stats().launches == 0 and K.never:stats().launches == 0)
+assert(t.p50 > 0 and t.p50 <= t.p95 and t.p95 <= t.p99 and t.p99 <= t.max * 1.04)
+assert(t.max > 20 * t.p50 and t.seconds >= t.max and t.seconds >= 200 * t.p50 * 0.2)
+assert(t.waited_max > t.p50, "those behind the first waited")
+assert(t.waited >= t.waited_max)
+assert(K:reload())
+assert(K.spin:run({ grid = 1, block = 1 }, n, 1000))
+assert(K.spin:stats().launches == 211, "a reload loses no count")
+print("ok")
+]==]
+
+local function with(script, flags, out, more)
+  local case = { ("%s %s"):format(flags, more and more.env or ""), files = { ["a.lua"] = script },
+    run = flags .. " a.lua", out = out }
+  for key, value in pairs(more or {}) do case[key] = value end
+  return case
+end
+
+local function wrong(flags, ...)
+  return { flags, files = { ["a.lua"] = "" }, run = flags .. " a.lua", code = 2, out = "",
+    err = { ... } }
+end
+
+local off = "EDENIED\twhat launches take is not noted: the setting profiling is off "
+  .. "(GB_PROFILING, --profiling)\n"
+
+return {
+  with(profile, "", off),
+  with(profile, "--profiling", "ok\n"),
+  with(profile, "", "ok\n", { env = "GB_PROFILING=yes" }),
+  with(profile, "", "ok\n", { files = { ["a.lua"] = profile,
+    ["gpubridge.lua"] = "return { profiling = true }" } }),
+  wrong("--sampling-rate 1.5", "sampling-rate", "from 0 to 1", "1.5"),
+  wrong("--sampling-rate half", "sampling-rate", "from 0 to 1", "half"),
+  wrong("--metrics maybe", "metrics", "yes or no", "maybe"),
+}
