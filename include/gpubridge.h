@@ -249,6 +249,15 @@ GB_API int gb_reload(gb_host *host, const char *module);
  * latencies of kernels are among them. GB_EDENIED: config.metrics is 0. GB_ENOMEM, GB_ECLOSED. */
 GB_API int gb_metrics_text(gb_host *host, char *out, size_t room);
 
+/* The spans that have ended since the last time, each told once: one JSON object, borrowed for the
+ * call, with name ("Counter.add", "gpu.kernel.execute"), trace, span and parent (hex digits, as in
+ * W3C trace contexts; no parent: a root), start (seconds since 1970), seconds, status ("OK" or a
+ * code) and attributes. How many. A worker keeps 256 until they are taken, and makes no more then.
+ * Any thread; each must not take spans itself. GB_EDENIED: config.tracing is 0. GB_ENOMEM,
+ * GB_ECLOSED. */
+typedef void gb_span_fn(const char *json, void *user);
+GB_API int gb_spans_take(gb_host *host, gb_span_fn *each, void *user);
+
 /* ---- values: arguments and results ----
  * What Lua takes and gives: nil, booleans, numbers, 64-bit integers, strings of any bytes, lists,
  * tables, arrays, references. A gb_value is a row of them: all arguments of a call, or all results.

@@ -94,9 +94,18 @@ gb.monotonic, gb.time = core.monotonic, core.time
 gb.deadline, gb.cancelled = core.deadline, core.cancelled
 
 function gb.context()
-  local trace, bag, type_name, key = core.context()
-  return { trace = trace, tenant = "default", bag = bag and core.decode(bag) or {},
+  local trace, bag, sampled, type_name, key = core.context()
+  return { trace = trace, sampled = sampled, tenant = "default",
+    bag = bag and core.decode(bag) or {},
     caller = type_name and type_name .. "/" .. ref.key_text(key) }
+end
+
+--- The spans of sampled traces that have ended since the last time, and how many were not kept:
+--- nil, message, code when tracing is off.
+function gb.spans()
+  local text, dropped = core.spans()
+  if text then return (select(2, require("gb.json").decode(text))), dropped end
+  return nil, "nothing leaves spans: the setting tracing is off (GB_TRACING, --tracing)", "EDENIED"
 end
 
 local member = core.export("$self") -- of a silo in a cluster

@@ -335,12 +335,29 @@ function gb.deadline() end
 function gb.cancelled() end
 
 ---@class gb.Context
----@field trace any
+---@field trace string 32 hex digits
+---@field sampled boolean Its calls and launches leave spans.
 ---@field tenant string
 ---@field bag table What with{ bag = } gave.
 
 ---@return gb.Context
 function gb.context() end
+
+---@class gb.Span
+---@field name string "Counter.add", "gpu.kernel.execute"
+---@field trace string
+---@field span string
+---@field parent? string A root has none.
+---@field start number Seconds since 1970.
+---@field seconds number
+---@field status string "OK" or a code.
+---@field attributes table<string, string|number>
+
+---The spans of sampled traces that have ended since the last time, each told once.
+---@return gb.Span[]? spans
+---@return integer|string dropped How many were not kept since the silo started; or the message.
+---@return string? code "EDENIED": tracing is off
+function gb.spans() end
 
 ---@class gb.Silo
 ---@field name string

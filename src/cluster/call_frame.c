@@ -12,7 +12,7 @@ int gb_call_frame_encode(gb_buf *out, const gb_call_frame *f)
 {
     unsigned flags = (f->oneway ? FLAG_ONEWAY : 0) | (f->placed ? FLAG_PLACED : 0);
     bool traced = false;
-    for (size_t i = 0; i < sizeof f->trace; i++) traced |= f->trace[i] != 0;
+    for (size_t i = 0; i < sizeof f->trace.trace; i++) traced |= f->trace.trace[i] != 0;
     int rc = gb_cbor_put_list(out, CALL_FIELDS);
     if (rc == 0) rc = gb_cbor_put_uint(out, f->number);
     if (rc == 0) rc = gb_cbor_put_uint(out, flags);
@@ -26,7 +26,7 @@ int gb_call_frame_encode(gb_buf *out, const gb_call_frame *f)
     if (rc == 0)
         rc = f->left_ns == GB_FOREVER ? gb_cbor_put_nil(out) : gb_cbor_put_uint(out, f->left_ns);
     if (rc == 0)
-        rc = traced ? gb_cbor_put_bytes(out, f->trace, sizeof f->trace) : gb_cbor_put_nil(out);
+        rc = traced ? gb_cbor_put_bytes(out, &f->trace, sizeof f->trace) : gb_cbor_put_nil(out);
     if (rc == 0) rc = f->bag ? gb_cbor_put_bytes(out, f->bag, f->bag_size) : gb_cbor_put_nil(out);
     if (rc == 0) rc = gb_cbor_put_bytes(out, f->bytes, f->size);
     return rc;
@@ -80,7 +80,7 @@ static bool read_key(gb_cbor *in, gb_key *key)
     return true;
 }
 
-/* A deadline that is nil, a trace that is 16 bytes or nil. */
+/* A deadline that is nil; a trace (its id, the span that calls, flags) that is 25 bytes or nil. */
 static bool read_context(gb_cbor *in, gb_call_frame *f)
 {
     gb_cbor_token t;
@@ -95,7 +95,7 @@ static bool read_context(gb_cbor *in, gb_call_frame *f)
         return false;
     if (!read_bytes(in, GB_CBOR_BYTES, sizeof f->trace, &trace, &size)) return false;
     if (trace && size != sizeof f->trace) return false;
-    if (trace) memcpy(f->trace, trace, size);
+    if (trace) memcpy(&f->trace, trace, size);
     return read_bytes(in, GB_CBOR_BYTES, SIZE_MAX, &f->bag, &f->bag_size);
 }
 

@@ -27,8 +27,8 @@ typedef struct gb_call_frame {
     uint32_t type_size, method_size;
     gb_key key;
     uint64_t left_ns; /* to its deadline; GB_FOREVER: none */
-    uint8_t trace[16];
-    const void *bag; /* of its context, or NULL */
+    gb_trace trace;   /* an id of zeros: none */
+    const void *bag;  /* of its context, or NULL */
     size_t bag_size;
     const void *bytes; /* its arguments */
     size_t size;

@@ -183,7 +183,7 @@ static int fill(gbi_inlet *inlet, gb_call *call, const gb_call_frame *f, gb_bloc
     if (rc < 0) return rc;
     if (f->bag && !(call->context.bag = gb_block_new_raw(silo->mem, f->bag_size))) return GB_ENOMEM;
     if (f->bag) memcpy(call->context.bag->data, f->bag, f->bag_size);
-    memcpy(call->context.trace, f->trace, sizeof f->trace);
+    call->context.trace = f->trace;
     if (count && !(call->blocks = malloc(count * sizeof *call->blocks))) return GB_ENOMEM;
     for (uint32_t i = 0; i < count; i++) {
         call->blocks[call->block_count++] = blocks[i];

@@ -89,7 +89,7 @@ static int put_call(gbi_carrier *c, gbi_lane *lane, gbi_pend *pend)
         .bytes = call->bytes.data,
         .size = call->bytes.size,
     };
-    memcpy(frame.trace, call->context.trace, sizeof frame.trace);
+    frame.trace = call->context.trace;
     gb_buf *out = gb_link_begin(lane->link, call->blocks, call->block_count);
     if (!out) return GB_ENOMEM;
     rc = gb_call_frame_encode(out, &frame);

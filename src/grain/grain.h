@@ -31,6 +31,7 @@ void gb_block_unref(gb_block *block);
 #include "sys/mailbox.h"
 #include "sys/op.h"
 #include "sys/timer.h"
+#include "telemetry/trace.h"
 
 #include <pthread.h>
 
@@ -269,7 +270,7 @@ enum {
 
 /* What travels along a chain of calls. */
 typedef struct gb_context {
-    uint8_t trace[16];    /* W3C trace id; zero: none yet */
+    gb_trace trace;       /* its id is zero: none yet. The span that calls; zero: none does */
     struct gb_block *bag; /* the user's values, encoded; counted, or NULL */
 } gb_context;
 

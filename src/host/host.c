@@ -9,6 +9,7 @@
 #include "host/meter.h"
 #include "host/operate.h"
 #include "lua/keep.h"
+#include "telemetry/tracer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,6 +114,7 @@ static int open_state(gb_host *host, int index)
         .silo = host->silo,
         .gpu = host->gpu,
         .keep = host->keep,
+        .tracer = host->tracer,
         .mem = &host->mem,
         .app_dir = host->config.app_dir,
         .script_dir = host->config.script_dir,
@@ -218,6 +220,9 @@ static int open_rest(gb_host *host, int driven)
     if (!(host->keep = gbl_keep_new(&host->mem))) return GB_ENOMEM;
     if ((rc = gbi_cluster_open(host)) < 0) return rc;
     int count = host->silo->worker_count;
+    if (config->tracing &&
+        (rc = gb_tracer_new(&host->tracer, &host->mem, count, config->sampling_rate)) < 0)
+        return rc;
     host->states = gb_mem_zalloc(&host->mem, (size_t)count * sizeof *host->states);
     host->threads = gb_mem_zalloc(&host->mem, (size_t)count * sizeof *host->threads);
     if (!host->states || !host->threads) return GB_ENOMEM;
@@ -500,6 +505,7 @@ void gb_close(gb_host *host, int drain_ms)
         gb_silo_close(silo);
     }
     gbl_keep_free(host->keep);
+    gb_tracer_free(host->tracer);
     if (host->gpu) gb_gpu_close(host->gpu); /* messages that nobody read held buffers */
     if (host->sys) gb_sys_close(host->sys);
     pthread_mutex_destroy(&host->system_lock);

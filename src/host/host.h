@@ -24,6 +24,7 @@ struct gb_host {
     gb_sys *sys;
     struct gb_gpu *gpu;
     struct gbl_keep *keep;
+    struct gb_tracer *tracer;    /* NULL: tracing is off */
     struct gb_cluster *cluster;  /* a member, or */
     struct gb_client *client;    /* a client, or neither */
     struct gbi_operate *operate; /* of a member */

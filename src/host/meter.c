@@ -4,6 +4,7 @@
 #include "gpu/gpu.h"
 #include "host/embed.h"
 #include "telemetry/catalog.h"
+#include "telemetry/tracer.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -221,6 +222,45 @@ int gb_metrics_text(gb_host *host, char *out, size_t room)
         out[size] = 0;
     }
     gb_buf_fini(&text);
+    gbi_leave(host);
+    return rc;
+}
+
+/* ---- spans ---- */
+
+typedef struct telling {
+    gb_buf text;
+    gb_span_fn *each;
+    void *user;
+    int rc;
+} telling;
+
+static void tell_span(void *user, const gb_span *span)
+{
+    telling *t = user;
+    t->text.size = 0;
+    int rc = gb_span_json(span, &t->text);
+    if (rc == 0)
+        t->each(gb_buf_text(&t->text), t->user);
+    else
+        t->rc = rc;
+}
+
+int gb_spans_take(gb_host *host, gb_span_fn *each, void *user)
+{
+    if (!each) return gb_err_set(GB_EINVAL, "gb_spans_take: each is NULL");
+    int rc = gbi_enter(host, "gb_spans_take");
+    if (rc < 0) return rc;
+    if (host->tracer) {
+        telling t = {.each = each, .user = user};
+        gb_buf_init(&t.text, &host->mem);
+        rc = gb_tracer_take(host->tracer, tell_span, &t);
+        if (t.rc < 0) rc = t.rc;
+        gb_buf_fini(&t.text);
+    } else {
+        rc = gb_err_set(GB_EDENIED, "gb_spans_take: config.tracing is 0 (gbrun: the setting "
+                                    "tracing, GB_TRACING, --tracing)");
+    }
     gbi_leave(host);
     return rc;
 }

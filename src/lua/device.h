@@ -5,6 +5,7 @@
 #define GB_LUA_DEVICE_H
 
 #include "lua/array.h"
+#include "telemetry/span.h"
 
 enum {
     GBL_LANES = 32,          /* queues per device that grains share */
@@ -53,10 +54,10 @@ typedef struct gbl_devices {
     gbl_job *free, *stranded;
     uint32_t free_count;
     struct gbl_state *state;
-    bool closed;        /* the state is: nobody is told of what ends */
-    bool alert;         /* Lua is asked before each launch, and told of the end of each */
-    int force;          /* the device of the next launch that names none; -1: no such wish */
-    size_t lacking;     /* bytes for whose lack the last launch was not made; 0: it was */
+    bool closed;    /* the state is: nobody is told of what ends */
+    bool alert;     /* Lua is asked before each launch, and told of the end of each */
+    int force;      /* the device of the next launch that names none; -1: no such wish */
+    size_t lacking; /* bytes for whose lack the last launch was not made; 0: it was */
     int lacking_device;
     uint32_t launches;  /* under way */
     gbl_tally *kernels; /* launches of grains, by kernel number */
@@ -74,7 +75,8 @@ struct gbl_job {
     gb_module *module;
     uint32_t kernel; /* the number of a grain's launch on no queue of its own; else 0 */
     bool launch, report;
-    int rc; /* something failed while commands were being queued */
+    gb_span *span; /* of a launch, or NULL */
+    int rc;        /* something failed while commands were being queued */
     char *message;
     int block_count, buffer_count;
     gb_block *blocks[GBL_ARGS_MAX];

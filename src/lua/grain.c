@@ -364,8 +364,8 @@ int gbl_push_caller(lua_State *L, gb_call *turn)
     return 2;
 }
 
-/* core.context(): trace (32 hex digits), encoded bag or nil, type name and key of the caller or nil
- */
+/* core.context(): trace (32 hex digits), encoded bag or nil, is the trace sampled, type name and
+ * key of the caller or nil */
 static int core_context(lua_State *L)
 {
     gbl_state *state = gbl_of(L);
@@ -373,13 +373,14 @@ static int core_context(lua_State *L)
     if (!turn) return 0;
     if (!gbl_traced(turn)) gbl_trace_begin(state, turn);
     char hex[33];
-    for (int i = 0; i < 16; i++) snprintf(hex + 2 * i, 3, "%02x", turn->context.trace[i]);
+    for (int i = 0; i < 16; i++) snprintf(hex + 2 * i, 3, "%02x", turn->context.trace.trace[i]);
     lua_pushlstring(L, hex, 32);
     if (turn->context.bag)
         lua_pushlstring(L, turn->context.bag->data, turn->context.bag->bytes);
     else
         lua_pushnil(L);
-    return 2 + gbl_push_caller(L, turn);
+    lua_pushboolean(L, turn->context.trace.flags & GB_TRACE_SAMPLED);
+    return 3 + gbl_push_caller(L, turn);
 }
 
 static int push_bytes(lua_State *L)

@@ -147,6 +147,7 @@ int gbl_job_new(gbl_job **out, lua_State *L, gbl_devices *room, gbl_device *devi
     job->rc = 0;
     job->kernel = 0;
     job->launch = job->report = false;
+    job->span = NULL;
     job->message = NULL;
     job->block_count = job->buffer_count = 0;
     *out = job;
@@ -224,6 +225,7 @@ static int job_results(lua_State *L, gbl_wait *wait, int rc)
 static void job_drop(gbl_wait *wait)
 {
     const gbl_job *job = wait->user;
+    gbl_span_end(job->room->state, job->span, job->rc < 0 ? job->rc : wait->rc);
     if (job->rc < 0)
         gbl_fault_ended(job, job->rc, job->message);
     else if (wait->rc < 0 || job->report)

@@ -398,10 +398,34 @@ static void collect_early(gbl_state *state)
     state->collected = gbl_alloc_bytes(state->alloc);
 }
 
+/* GB_ERAISED also for results that say so: nil, message, code. */
+static int turn_status(gb_call *turn, int rc)
+{
+    const gbl_co *co = turn->body;
+    if (rc < 0 || !co) return rc < 0 ? rc : GB_ERAISED;
+    if (lua_gettop(co->L) < 3 || !lua_isnil(co->L, 1) || lua_type(co->L, 3) != LUA_TSTRING)
+        return 0;
+    int code = gb_err_code(lua_tostring(co->L, 3));
+    return code < 0 ? code : GB_ERAISED;
+}
+
 static int kind_run(gb_call *turn)
 {
     gbl_state *state = state_of(turn);
-    int rc = turn_resume(state, turn, turn->body);
+    gbl_co *co = turn->body;
+    if (!co->begun && state->config.tracer) {
+        co->begun = true;
+        co->span = gbl_span_turn(state, turn);
+    }
+    gb_span *span = co->span;
+    co->span = NULL;
+    int rc = turn_resume(state, turn, co);
+    if (__builtin_expect(span != NULL, 0)) {
+        if (rc == GB_RUN_PARKED)
+            co->span = span;
+        else
+            gbl_span_end(state, span, turn_status(turn, rc));
+    }
     if (__builtin_expect(state->config.lua_bytes_max != 0, 0)) collect_early(state);
     return rc;
 }

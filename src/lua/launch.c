@@ -394,6 +394,8 @@ static void note_launch(lua_State *L, gbl_job *job, const gbl_kernel *handle, bo
     const gb_call *turn = state->worker->current;
     job->launch = true;
     job->report = room->alert;
+    job->span = gbl_span_launch(room->state, (int)(job->device - room->at), job->device->is_cpu,
+                                gb_kernel_name(handle->at[job->device - room->at].kernel));
     room->launches++;
     gbl_tally_add(&job->device->tally, state->worker->now);
     if (queue || !turn || !turn->act || turn->act == state->root) return;
@@ -444,6 +446,7 @@ static gbl_job *launch_job(lua_State *L, int level, uint64_t timeout_ns)
         rc = host && !room->at[device].in_place ? run_staged(&w, job, &launch)
                                                 : run_in_place(&w, job, &launch);
         if (rc < 0 && room->lacking) {
+            gbl_span_end(room->state, job->span, rc);
             gbl_job_free(job);
             return gbl_push_error(L, rc, gb_err_detail()), NULL;
         }

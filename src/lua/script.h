@@ -34,6 +34,7 @@ typedef struct gbl_exports {
 typedef struct gbl_config {
     gb_silo *silo;
     struct gb_gpu *gpu;
+    struct gb_tracer *tracer; /* of spans; outlives the states. NULL: none are made */
     struct gbl_keep *keep; /* state of resident grains; outlives the states. NULL: there are none */
     gb_mem *mem;
     const char *app_dir;    /* or NULL */

@@ -8,9 +8,9 @@
 #include <errno.h>
 #include <luajit.h>
 #include <lualib.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,12 +91,6 @@ uint64_t gbl_random(gbl_state *state)
     return sum;
 }
 
-void gbl_trace_begin(gbl_state *state, gb_call *turn)
-{
-    uint64_t words[2] = {gbl_random(state) | 1, gbl_random(state)};
-    memcpy(turn->context.trace, words, sizeof words);
-}
-
 /* ---- coroutines ---- */
 
 static int co_new(lua_State *L)
@@ -133,6 +127,7 @@ gbl_co *gbl_co_take(gbl_state *state)
 
 void gbl_co_close(gbl_state *state, gbl_co *co)
 {
+    gbl_span_end(state, co->span, GB_ECANCELED);
     luaL_unref(state->L, LUA_REGISTRYINDEX, co->ref);
     gb_mem_free(&state->mem, co, sizeof *co);
 }
@@ -146,6 +141,7 @@ void gbl_co_give(gbl_state *state, gbl_co *co)
     lua_settop(co->L, 0);
     co->pushed = 0;
     co->caller = 0;
+    co->begun = false;
     co->next = state->free;
     state->free = co;
     state->free_count++;
@@ -279,6 +275,7 @@ static int open_all(lua_State *L)
     state->future_meta_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     gbl_open_call(L);
     gbl_open_turn(L);
+    gbl_open_span(L);
     gbl_open_future(L);
     gbl_open_wait(L);
     gbl_open_grain(L);

@@ -7,6 +7,7 @@
 #include "lua/alloc.h"
 #include "lua/lua.h"
 #include "lua/script.h"
+#include "telemetry/tracer.h"
 
 /* C functions that are run protected so often that each has a place in the registry. */
 typedef enum {
@@ -26,6 +27,8 @@ typedef struct gbl_co {
     int pushed;        /* values on L that the next resume takes */
     uint32_t park_seq; /* changes with every park: a ticket for an older one is void */
     uint32_t caller;   /* as many bytes of the call name its caller; 0: none do */
+    bool begun;        /* looked at for a span */
+    gb_span *span;     /* of the turn, or NULL */
     struct gbl_co *next;
 } gbl_co;
 
@@ -113,12 +116,21 @@ const gb_sym *gbl_sym(gbl_state *state, uint32_t id);
 void gbl_push_sym(gbl_state *state, lua_State *L, const gb_sym *sym);
 gbl_type *gbl_type_of(gbl_state *state, gb_type *type);
 uint64_t gbl_random(gbl_state *state);
+/* ---- span.c ---- */
+
 void gbl_trace_begin(gbl_state *state, gb_call *turn); /* the chain of calls gets its trace */
+
+/* Of a turn that is to run for the first time, with a tracer; of a launch that the running turn
+ * makes. NULL: it leaves none. */
+gb_span *gbl_span_turn(gbl_state *state, gb_call *turn);
+gb_span *gbl_span_launch(gbl_state *state, int device, bool is_cpu, const char *kernel);
+void gbl_span_end(gbl_state *state, gb_span *span, int status); /* NULL is allowed */
+void gbl_open_span(lua_State *L);
 
 static inline bool gbl_traced(const gb_call *turn)
 {
     uint64_t words[2];
-    __builtin_memcpy(words, turn->context.trace, sizeof words);
+    __builtin_memcpy(words, turn->context.trace.trace, sizeof words);
     return (words[0] | words[1]) != 0;
 }
 

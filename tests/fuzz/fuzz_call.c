@@ -43,7 +43,7 @@ static void check_call(const gb_call_frame *a, const gb_call_frame *b)
     GB_CHECK(same(a->method, a->method_size, b->method, b->method_size));
     GB_CHECK(same(a->key.text, a->key.size, b->key.text, b->key.size));
     GB_CHECK(a->key.text || a->key.number == b->key.number);
-    GB_CHECK(memcmp(a->trace, b->trace, sizeof a->trace) == 0);
+    GB_CHECK(memcmp(&a->trace, &b->trace, sizeof a->trace) == 0);
     GB_CHECK(same(a->bag, a->bag_size, b->bag, b->bag_size));
     GB_CHECK(a->size == b->size && (a->size == 0 || memcmp(a->bytes, b->bytes, a->size) == 0));
 }
@@ -135,7 +135,7 @@ static void sample_call(seed *s, gb_buf *out)
                        .bytes = bytes,
                        .size = seed_below(s, sizeof bytes)};
     if (f.bag) f.bag_size = seed_below(s, sizeof bytes);
-    if (seed_below(s, 2)) f.trace[seed_below(s, sizeof f.trace)] = 1;
+    if (seed_below(s, 2)) f.trace.trace[seed_below(s, sizeof f.trace.trace)] = 1;
     gb_call_frame_encode(out, &f);
 }
 

@@ -42,6 +42,53 @@ local function wrong(flags, ...)
     err = { ... } }
 end
 
+-- The spans of a grain that calls another one and launches: one trace, each below its caller.
+local spans = [==[
+local gb = require "gb"
+local K = assert(gb.kernels { name = "one", source = [[
+extern "C" __global__ void one(int *n) { n[0] = 1; }
+extern "C" __global__ void trap(int *n) { if (n[0] >= 0) __trap(); }]] })
+local Inner = gb.grain("Inner")
+function Inner:get() return gb.context().trace, gb.context().sampled end
+function Inner:fail() error("no") end
+local Outer = gb.grain("Outer")
+function Outer:go()
+  local n = gb.array("int32", 1)
+  assert(K.one:run({ grid = 1, block = 1 }, n))
+  K.trap:run({ grid = 1, block = 1 }, n)
+  gb.get("Inner", 5):fail()
+  return gb.get("Inner", "a"):get()
+end
+local trace, sampled = gb.get("Outer", "x"):go()
+local list, dropped, code = gb.spans()
+if not list then print(code, dropped) return end
+if #list == 0 then print("none", sampled, dropped) return end
+assert(sampled and #gb.spans() == 0, "each is told once")
+local by = {}
+for _, s in ipairs(list) do
+  assert(s.trace == trace and #s.span == 16 and s.seconds >= 0 and s.start > 1e9)
+  by[s.attributes["kernel.name"] or s.name] = s
+end
+assert(#list == 5 and dropped == 0, #list)
+local outer = by["Outer.go"]
+assert(not outer.parent and outer.attributes["grain.type"] == "Outer")
+assert(outer.attributes["grain.id"] == "x" and by["Inner.fail"].attributes["grain.id"] == "5")
+local sum = 0
+for name, s in pairs(by) do
+  if s ~= outer then
+    assert(s.parent == outer.span, name)
+    sum = sum + s.seconds
+  end
+end
+assert(sum <= outer.seconds * 1.01 + 1e-3)
+assert(outer.status == "OK" and by["Inner.fail"].status == "ERAISED" and by.trap.status == "ETRAP")
+assert(by.one.name == "gpu.kernel.execute" and by.one.attributes["device.type"] == "cpu")
+assert(by.one.attributes["device.index"] == 0)
+print("spans")
+]==]
+
+local untraced = "EDENIED\tnothing leaves spans: the setting tracing is off "
+  .. "(GB_TRACING, --tracing)\n"
 local off = "EDENIED\twhat launches take is not noted: the setting profiling is off "
   .. "(GB_PROFILING, --profiling)\n"
 
@@ -51,6 +98,13 @@ return {
   with(profile, "", "ok\n", { env = "GB_PROFILING=yes" }),
   with(profile, "", "ok\n", { files = { ["a.lua"] = profile,
     ["gpubridge.lua"] = "return { profiling = true }" } }),
+  with(spans, "--sampling-rate 1", "spans\n"),
+  with(spans, "--workers 1", "spans\n", { env = "GB_SAMPLING_RATE=1" }),
+  with(spans, "", "spans\n", { files = { ["a.lua"] = spans,
+    ["gpubridge.lua"] = "return { sampling_rate = 1.0 }" } }),
+  with(spans, "--sampling-rate 0", "none\tfalse\t0\n"),
+  with(spans, "--sampling-rate 1 --tracing no", untraced),
+  with(spans, "", untraced, { env = "GB_TRACING=off" }),
   wrong("--sampling-rate 1.5", "sampling-rate", "from 0 to 1", "1.5"),
   wrong("--sampling-rate half", "sampling-rate", "from 0 to 1", "half"),
   wrong("--metrics maybe", "metrics", "yes or no", "maybe"),

@@ -1,5 +1,7 @@
-/* gb_metrics_text: what happened is what is told. */
+/* gb_metrics_text and gb_spans_take: what happened is what is told. */
 #include "kit_embed.h"
+
+#include "telemetry/trace.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,11 +184,71 @@ static void test_times(void **state)
     }
 }
 
+/* ---- spans ---- */
+
+typedef struct spans {
+    int count, wrong;
+    double rate;
+} spans;
+
+static void on_span(const char *json, void *user)
+{
+    spans *all = user;
+    gb_trace trace = {.flags = 0};
+    const char *at = strstr(json, "\"trace\":\"");
+    all->count++;
+    assert_non_null(at);
+    for (int i = 0; i < 16; i++) {
+        unsigned byte;
+        assert_int_equal(sscanf(at + 9 + 2 * i, "%2x", &byte), 1);
+        trace.trace[i] = (uint8_t)byte;
+    }
+    all->wrong += !gb_trace_wanted(&trace, all->rate);
+    assert_non_null(strstr(json, "\"name\":\"Probe.get\""));
+    assert_null(strstr(json, "\"parent\"")); /* each call is a trace of its own */
+}
+
+/* The part of the traces that is wanted, by their ids; nobody is held up who is not read. */
+static void test_spans(void **state)
+{
+    static const double rates[] = {0, 0.1, 0.5, 1};
+    for (int r = 0; r < 4; r++) {
+        gb_config config;
+        enum { CALLS = 2000 };
+        kit_config(&config, 1, GB_DELIVER_POLL);
+        if (r != 1) config.sampling_rate = rates[r]; /* 0.1 is the default */
+        gb_host *host = kit_open_config(&config);
+        spans all = {.rate = rates[r]};
+        for (int i = 0; i < CALLS; i++) {
+            assert_int_equal(gb_call_wait(host, "Probe", "p", "get", NULL, 0, NULL), 0);
+            if (i % 100 == 99) assert_true(gb_spans_take(host, on_span, &all) >= 0);
+        }
+        assert_int_equal(all.wrong, 0);
+        double part = (double)all.count / CALLS; /* five standard deviations */
+        double off = 5 * sqrt(rates[r] * (1 - rates[r]) / CALLS);
+        if (fabs(part - rates[r]) > off) fail_msg("%g of the traces, not %g", part, rates[r]);
+        for (int i = 0; i < 400; i++)
+            assert_int_equal(gb_call_wait(host, "Probe", "p", "get", NULL, 0, NULL), 0);
+        all.count = 0;
+        int told = gb_spans_take(host, on_span, &all);
+        assert_int_equal(told, all.count);
+        if (r == 3) assert_int_equal(told, 256);
+        gb_close(host, 0);
+    }
+    gb_config config;
+    kit_config(&config, 1, GB_DELIVER_POLL);
+    config.tracing = 0;
+    gb_host *host = kit_open_config(&config);
+    assert_int_equal(gb_spans_take(host, on_span, NULL), GB_EDENIED);
+    assert_int_equal(gb_spans_take(host, NULL, NULL), GB_EINVAL);
+    gb_close(host, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_grains), cmocka_unit_test(test_devices), cmocka_unit_test(test_text),
-        cmocka_unit_test(test_off),    cmocka_unit_test(test_times),
+        cmocka_unit_test(test_off),    cmocka_unit_test(test_times),   cmocka_unit_test(test_spans),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
