@@ -37,6 +37,12 @@ if(TARGET gbrun)
     add_test(NAME cluster.identity COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cluster/identity.sh $<TARGET_FILE:gbrun>)
     set_tests_properties(cluster.identity PROPERTIES TIMEOUT 280 LABELS cluster)
   endif()
+  # What stays with a person, on a terminal of its own.
+  add_executable(terminal gbrun/terminal.c)
+  target_link_libraries(terminal PRIVATE gb_flags util)
+  add_test(NAME cluster.live COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cluster/live.sh $<TARGET_FILE:gbrun>
+           $<TARGET_FILE:terminal>)
+  set_tests_properties(cluster.live PROPERTIES TIMEOUT 280 LABELS cluster)
   add_test(NAME examples.cluster COMMAND sh ${CMAKE_SOURCE_DIR}/examples/cluster/run.sh)
   set_tests_properties(examples.cluster PROPERTIES TIMEOUT 120 LABELS examples
     ENVIRONMENT "GBRUN=$<TARGET_FILE:gbrun>")

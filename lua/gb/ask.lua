@@ -62,6 +62,26 @@ function M.silos(status, only, method, ...)
   return answers, errors, names
 end
 
+--- What keeps a cluster from being healthy; nil: nothing.
+function M.ails(status)
+  local active = 0
+  for _, m in ipairs(status.members) do
+    if m.state == "active" then
+      active = active + 1
+      if not m.capacity or m.capacity.stale then
+        return ("%s has told nothing of itself for two minutes"):format(m.name)
+      end
+    elseif m.state == "dead" then
+      local lives = false
+      for _, other in ipairs(status.members) do
+        lives = lives or other.name == m.name and other.epoch > m.epoch
+      end
+      if not lives then return m.name .. " is dead" end
+    end
+  end
+  return active == 0 and "no silo is active" or nil
+end
+
 --- The grain types that silos host: a set.
 function M.types(status)
   local types = {}

@@ -37,5 +37,10 @@ end
 core.make_ref = ref.make
 function core.run_specs(...) return require("gb.spec").run(...) end
 function core.operate(...) return require("gb.operate")(...) end
+function core.top_once(...) return require("gb.top").once(...) end
+function core.top_draw(...) return require("gb.top").draw(...) end
+function core.repl_begin(...) return require("gb.repl").begin(...) end
+function core.repl(...) return require("gb.repl").run(...) end
+function core.repl_drop() return require("gb.repl").drop() end
 require "gb.worker"
 require "gb.host"

@@ -20,8 +20,12 @@ end
 
 local encode
 
--- A table whose keys are 1 .. n is a list; the empty one is an object.
+--- The list of nothing: an empty table is an object.
+M.none = {}
+
+-- A table whose keys are 1 .. n is a list.
 local function composite(value)
+  if value == M.none then return "[]" end
   local parts, count = {}, 0
   for _ in pairs(value) do count = count + 1 end
   if count > 0 and count == #value then

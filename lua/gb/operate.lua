@@ -62,26 +62,6 @@ local function gpus(member)
     c.stale and ", stale" or "")
 end
 
--- What keeps a cluster from being healthy; nil: nothing.
-local function ails(status)
-  local active = 0
-  for _, m in ipairs(status.members) do
-    if m.state == "active" then
-      active = active + 1
-      if not m.capacity or m.capacity.stale then
-        return ("%s has told nothing of itself for two minutes"):format(m.name)
-      end
-    elseif m.state == "dead" then
-      local lives = false
-      for _, other in ipairs(status.members) do
-        lives = lives or other.name == m.name and other.epoch > m.epoch
-      end
-      if not lives then return m.name .. " is dead" end
-    end
-  end
-  return active == 0 and "no silo is active" or nil
-end
-
 local function print_status(status)
   local rows = {}
   for _, m in ipairs(status.members) do
@@ -108,7 +88,7 @@ function commands.status(flags)
   table.sort(status.members, function(a, b)
     return a.name ~= b.name and a.name < b.name or a.name == b.name and a.epoch < b.epoch
   end)
-  local why = ails(status)
+  local why = ask.ails(status)
   status.healthy, status.why = not why, why
   if flags["--json"] then print(json.encode(status)) else print_status(status) end
   if why and flags["--check"] then
@@ -182,21 +162,26 @@ function commands.grains(flags)
   print_rows({ "TYPE", "SILO", ">ACTIVE", ">CALLS", ">QUEUED", ">P99" }, rows)
 end
 
-local function percent(value) return value and ("%.0f %%"):format(value) or "-" end
-
+--- Of all silos, or without a cluster those of this machine.
 function commands.devices(flags)
+  local head = { "SILO", ">DEVICE", "BACKEND", "ARCH", ">UNITS", ">FREE", ">TOTAL", ">QUEUE",
+    ">BUSY", "NAME" }
+  local here = flags["--here"]
+  local found = here and { { answer = require("gb").devices() } } or each_silo(flags, "devices")
   local rows, all = {}, {}
-  for _, one in ipairs(each_silo(flags, "devices")) do
+  for _, one in ipairs(found) do
     for _, d in ipairs(one.answer) do
+      rows[#rows + 1] = { one.silo or "", d.index, d.backend, d.arch, d.units,
+        show.bytes(tonumber(d.memory_free)), show.bytes(tonumber(d.memory_total)), d.queue_depth,
+        show.percent(d.utilization), d.name .. (d.lost and " (lost)" or "") }
+      if here then table.remove(rows[#rows], 1) end
       d.silo = one.silo
       all[#all + 1] = d
-      rows[#rows + 1] = { d.silo, d.index, d.backend, show.bytes(tonumber(d.memory_free)),
-        show.bytes(tonumber(d.memory_total)), d.queue_depth, percent(d.utilization),
-        d.name .. (d.lost and " (lost)" or "") }
     end
   end
   if flags["--json"] then return print(json.list(all, #all)) end
-  print_rows({ "SILO", ">DEVICE", "BACKEND", ">FREE", ">TOTAL", ">QUEUE", ">BUSY", "NAME" }, rows)
+  if here then table.remove(head, 1) end
+  print_rows(head, rows)
 end
 
 -- ---- one grain ----
@@ -212,6 +197,9 @@ function commands.inspect(flags, args)
   for _, one in ipairs(each_silo(flags, "inspect", type_name, key)) do
     for _, act in ipairs(one.answer) do
       act.silo = one.silo
+      for _, list in ipairs { "turns", "queue" } do
+        if #act[list] == 0 then act[list] = json.none end
+      end
       found[#found + 1] = act
     end
   end

@@ -32,6 +32,8 @@ function M.time(value)
   return ("%.0f d"):format(value / 86400)
 end
 
+function M.percent(value) return value and ("%.0f %%"):format(value) or "-" end
+
 --- A key as its grain's name has it.
 function M.key(key) return type(key) == "number" and ("%.0f"):format(key) or tostring(key) end
 

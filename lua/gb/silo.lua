@@ -107,10 +107,10 @@ end
 
 --- All that gbrun top shows of this silo.
 function silo.look()
-  local sum = { time = core.monotonic(), lua_bytes = 0, turns = 0, grains = silo.grains(),
+  local sum = { time = core.monotonic(), lua_bytes = 0, grains = silo.grains(),
     devices = silo.devices() }
   for _, memory in ipairs(raise_unless(worker.ask_all("memory"))) do
-    sum.lua_bytes, sum.turns = sum.lua_bytes + memory[2], sum.turns + memory[4]
+    sum.lua_bytes = sum.lua_bytes + memory[1]
   end
   return sum
 end

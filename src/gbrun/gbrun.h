@@ -130,8 +130,14 @@ int gbrun_help(gbrun_options *options);
 int gbrun_new(gbrun_options *options);
 int gbrun_silo(gbrun_options *options);
 int gbrun_operate(gbrun_options *options); /* call, status, grains, drain; devices of a cluster */
+int gbrun_top(gbrun_options *options);
+int gbrun_repl(gbrun_options *options);
 int gbrun_certs(gbrun_options *options);
 int gbrun_token(gbrun_options *options);
+
+/* The configuration of a client that looks at a cluster, or of a silo of its own when `here` says
+ * that this will do. 0, or GBRUN_USAGE with the error printed. */
+int gbrun_client_config(const gbrun_options *options, gb_config *config, bool here);
 
 const char *gbrun_commit(void);
 

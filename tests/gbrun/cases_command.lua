@@ -187,7 +187,8 @@ return {
   wrong("a wrong value", "--workers many a.lua",
     "--workers: an integer from 0 to 256 is wanted, not 'many'"),
   wrong("a level", "--log loud a.lua", "debug, info, warn, error or off is wanted"),
-  wrong("a command that comes later", "top", "gbrun top: not in this version yet (ENOTYET)"),
+  wrong("a command that comes later", "profile",
+    "gbrun profile: not in this version yet (ENOTYET)"),
   wrong("a silo without a table", "silo",
     "gbrun silo: --cluster names the membership table; on one machine sqlite:./cluster.db needs "
     .. "nothing else"),
