@@ -11,6 +11,8 @@
  * be no network. */
 #include "chaos_room.h"
 
+#include "folder.h"
+
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -48,7 +50,7 @@ static void address_of(const town *t, int silo, char out[32])
  * off. */
 static void become(town *t, proc *p, const char *who, int place)
 {
-    char path[300];
+    char path[400];
     p->space = t->net.count ? t->net.spaces[place] : 0;
     bool off = t->wall && (place == 1 || place == 2);
     if (off) setenv("WALL_OFFSET_S", place == 1 ? "3600" : "-3600", 1);
@@ -262,7 +264,7 @@ static void do_loss(town *t, bool restore, int i)
 static void do_full(town *t, int i)
 {
     static const char bytes[4096];
-    char path[300];
+    char path[400];
     double until = now_s() + 60 * t->patience;
     snprintf(path, sizeof path, "%s/full", t->engine.folder);
     FILE *file = fopen(path, "wb");
@@ -426,8 +428,6 @@ static void end_all(town *t)
     for (int i = 0; i < SILOS; i++) need(proc_wait(t, &t->silos[i], 40) == 0, "a silo ends with 0");
     if (t->net.count && !t->engine.is_server) umount(t->engine.folder);
     t->engine.stop(&t->engine);
-    unlink(t->stop);
-    rmdir(t->folder);
 }
 
 /* A silo that has grains, that one or one behind it. */
@@ -466,7 +466,7 @@ static void more(town *t, double seconds, uint64_t seed)
 static void make_keys(town *t)
 {
     const char *words[2 * SILOS + 8] = {t->gbrun, "certs", t->keys};
-    char hosts[SILOS][32], path[300];
+    char hosts[SILOS][32], path[400];
     proc p = {.name = "certs"};
     snprintf(t->keys, sizeof t->keys, "%s/keys", t->folder);
     for (int i = 0; i < SILOS; i++) {
@@ -493,11 +493,10 @@ static bool open_town(town *t, const char *name, const char *gbrun, bool apart, 
     if (apart) t->engine.host = NET_ROUTER;
     if (!found || !t->engine.start(&t->engine)) return false;
     if (apart && !t->engine.is_server) need(net_disk(t->engine.folder), "a disk");
-    const char *slow = getenv("CHAOS_PATIENCE"), *tmp = getenv("TMPDIR");
+    const char *slow = getenv("CHAOS_PATIENCE");
     t->gbrun = gbrun;
     t->patience = slow ? atof(slow) : 1;
-    snprintf(t->folder, sizeof t->folder, "%s/gb-chaos-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    need(mkdtemp(t->folder) != NULL, "a folder");
+    need(folder_make(t->folder, "chaos"), "a folder");
     snprintf(t->stop, sizeof t->stop, "%s/stop", t->folder);
     gb_mem_init(&t->mem, "chaos", NULL, 0);
     setenv("GB_MODULE_DIR", GB_MODULES_AT, 1);

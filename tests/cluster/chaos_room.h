@@ -40,7 +40,7 @@ typedef struct town {
     int ports[SILOS];
     int homes[CLIENTS][KEYS]; /* the silo of each key, as each client saw it last */
     double patience, slowest_back;
-    char folder[200], stop[256], keys[256], where[KEYS][LINE_BYTES];
+    char folder[256], stop[300], keys[300], where[KEYS][LINE_BYTES];
 } town;
 
 double now_s(void);

@@ -1,8 +1,9 @@
 #include "engine.h"
 
+#include "folder.h"
+
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <pthread.h>
 #include <pwd.h>
 #include <signal.h>
@@ -74,25 +75,14 @@ static const struct passwd *user(void)
 void engine_folder(engine *e)
 {
     if (e->folder[0]) return;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(e->folder, sizeof e->folder, "%s/gb-%s-XXXXXX", tmp && *tmp ? tmp : "/tmp", e->name);
-    need(mkdtemp(e->folder) != NULL, "a folder");
+    need(folder_make(e->folder, e->name), "a folder");
     const struct passwd *who = user();
     if (who) need(chown(e->folder, who->pw_uid, who->pw_gid) == 0, "chown");
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
-{
-    (void)st;
-    (void)kind;
-    (void)at;
-    remove(path);
-    return 0;
-}
-
 void engine_remove_folder(engine *e)
 {
-    if (e->folder[0]) nftw(e->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    if (e->folder[0]) folder_remove(e->folder);
     e->folder[0] = 0;
 }
 

@@ -2,6 +2,8 @@
  * with a token, or stands in the middle. Real sockets, real TLS. */
 #include "handshake_kit.h"
 
+#include "folder.h"
+
 static char folder[256];
 
 const char *kit_folder(void)
@@ -255,12 +257,6 @@ static void test_no_memory(void **state)
     assert_true(n > 8);
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
-{
-    (void)st, (void)kind, (void)at;
-    return remove(path);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,16 +264,13 @@ int main(void)
         cmocka_unit_test(test_one_sided_key), cmocka_unit_test(test_tokens),
         cmocka_unit_test(test_in_the_middle), cmocka_unit_test(test_no_memory),
     };
-    const char *tmp = getenv("TMPDIR");
     gb_mem mem;
     setenv("GB_MODULE_DIR", GB_MODULES_AT, 1);
     gb_mem_init(&mem, "test", NULL, 0);
-    snprintf(folder, sizeof folder, "%s/gb-hands-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    if (!mkdtemp(folder)) return 1;
+    if (!folder_make(folder, "handshake")) return 1;
     gb_tls_certs certs = {.folder = folder, .days = 2};
     int rc = gb_tls_make_certs(&certs);
     rc = rc < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL) + handshake_bytes();
-    nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
     gb_mem_fini(&mem);
     return rc;
 }

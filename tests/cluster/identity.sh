@@ -4,7 +4,7 @@
 set -u
 gbrun=$1
 here=$(cd "$(dirname "$0")" && pwd)
-work=$(mktemp -d)
+work=$(mktemp -d "${TMPDIR:-/tmp}/gb-identity-$$-XXXXXX")
 pids=
 failed=0
 unset GB_CONNECT GB_CLUSTER GB_WORKERS GB_TOKENS GB_TOKEN_FILE GB_CLUSTER_KEY GB_CLUSTER_KEY_FILE

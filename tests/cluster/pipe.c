@@ -3,13 +3,13 @@
 #include "cluster/pipe.h"
 
 #include "base/err.h"
+#include "folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 
 #include <cmocka.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -285,14 +285,6 @@ static void test_closed_inside(void **state)
     gb_tls_close(silo);
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
-{
-    (void)st;
-    (void)kind;
-    (void)at;
-    return remove(path);
-}
-
 static int run(void)
 {
     const struct CMUnitTest tests[] = {
@@ -313,18 +305,15 @@ static int run(void)
 
 int main(void)
 {
-    const char *tmp = getenv("TMPDIR");
     setenv("GB_MODULE_DIR", GB_MODULES_AT, 1);
     gb_mem_init(&mem, "test", NULL, 0);
-    snprintf(folder, sizeof folder, "%s/gb-pipe-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    if (!mkdtemp(folder)) return 1;
+    if (!folder_make(folder, "pipe")) return 1;
     snprintf(other, sizeof other, "%s/other", folder);
     gb_tls_certs certs = {.folder = folder, .days = 2}, strange = {.folder = other, .days = 2};
     int rc = gb_tls_make_certs(&certs);
     if (rc >= 0) rc = gb_tls_make_certs(&strange);
     if (rc < 0) printf("# %s\n", gb_err_detail());
     rc = rc < 0 ? 1 : run();
-    nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
     gb_mem_fini(&mem);
     return rc;
 }

@@ -1,6 +1,6 @@
 # For scripts of tests with real silos over a table of sqlite: sourced with $gbrun and $here set. A
 # folder for the run, which is the working directory; all that was started ends with the script.
-work=$(mktemp -d)
+work=$(mktemp -d "${TMPDIR:-/tmp}/gb-silos-$$-XXXXXX")
 pids=
 failed=0
 unset GB_CONNECT GB_CLUSTER GB_WORKERS

@@ -2,6 +2,7 @@
 #include "cluster/tls.h"
 
 #include "base/err.h"
+#include "folder.h"
 #include "seed.h"
 
 #include <setjmp.h>
@@ -9,7 +10,6 @@
 #include <stddef.h>
 
 #include <cmocka.h>
-#include <ftw.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
@@ -342,14 +342,6 @@ static void test_strangers(void **state)
     gb_tls_close(silo);
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
-{
-    (void)st;
-    (void)kind;
-    (void)at;
-    return remove(path);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -360,11 +352,10 @@ int main(void)
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_strangers),
     };
-    const char *hosts[] = {"node-1"}, *tmp = getenv("TMPDIR");
+    const char *hosts[] = {"node-1"};
     setenv("GB_MODULE_DIR", GB_MODULES_AT, 1);
     gb_mem_init(&mem, "test", NULL, 0);
-    snprintf(folder, sizeof folder, "%s/gb-tls-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    if (!mkdtemp(folder)) return 1;
+    if (!folder_make(folder, "tls")) return 1;
     snprintf(other, sizeof other, "%s/other", folder);
     gb_tls_certs here = {.folder = folder, .hosts = hosts, .host_count = 1, .days = 2};
     gb_tls_certs there = {.folder = other, .days = 2};
@@ -373,7 +364,6 @@ int main(void)
         printf("# %s\n", gb_err_detail());
     else
         rc = cmocka_run_group_tests(tests, NULL, NULL);
-    nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
     gb_mem_fini(&mem);
     return rc;
 }

@@ -53,12 +53,15 @@ for i = 2, #arg do
   local folder = os.tmpname()
   os.remove(folder)
   assert(os.execute("mkdir -p '" .. folder .. "'") == 0)
-  for _, block in ipairs(blocks(run.read(arg[i]))) do
-    local fine, ran = check(arg[1], arg[i], folder, block)
-    good = fine and good
-    if ran then count = count + 1 end
-  end
+  local ended, why = pcall(function()
+    for _, block in ipairs(blocks(run.read(arg[i]))) do
+      local fine, ran = check(arg[1], arg[i], folder, block)
+      good = fine and good
+      if ran then count = count + 1 end
+    end
+  end)
   os.execute("rm -rf '" .. folder .. "'")
+  if not ended then error(why, 0) end
 end
 print(count .. " blocks were run")
 os.exit(good and count > 0 and 0 or 1)

@@ -5,12 +5,12 @@
 #include "kit_compile.h"
 
 #include "base/err.h"
+#include "folder.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 
 #include <cmocka.h>
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +20,7 @@ static struct {
     gb_nvrtc_api nvrtc;
     gb_mem mem;
     gbi_cuda_image image;
-    char folder[64];
+    char folder[FOLDER_BYTES];
     bool there;
 } kit;
 
@@ -30,23 +30,14 @@ static int setup(void **state)
     kit.there = gbi_nvrtc_load(&kit.nvrtc) == 0;
     if (!kit.there) print_message("not run: %s\n", gb_err_detail());
     gb_mem_init(&kit.mem, "test", NULL, 0);
-    snprintf(kit.folder, sizeof kit.folder, "/tmp/gb-cuda-XXXXXX");
-    return mkdtemp(kit.folder) ? 0 : -1;
+    return folder_make(kit.folder, "cuda") ? 0 : -1;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    char path[400];
-    DIR *dir = opendir(kit.folder);
-    for (struct dirent *at = readdir(dir); at; at = readdir(dir)) {
-        snprintf(path, sizeof path, "%s/%s", kit.folder, at->d_name);
-        unlink(path);
-    }
-    closedir(dir);
-    if (kit.there) gbi_nvrtc_unload(&kit.nvrtc);
-    gb_mem_fini(&kit.mem);
-    return rmdir(kit.folder);
+    folder_remove(kit.folder);
+    return 0;
 }
 
 static gb_module_spec spec_of(const char *source)
@@ -281,7 +272,7 @@ static int compile_folder(const char *folder, const int *archs, int count)
 /* One bit of every file in the folder. */
 static void damage_all(void)
 {
-    char path[400];
+    char path[FOLDER_BYTES + 300];
     DIR *dir = opendir(kit.folder);
     for (struct dirent *at = readdir(dir); at; at = readdir(dir)) {
         snprintf(path, sizeof path, "%s/%s", kit.folder, at->d_name);

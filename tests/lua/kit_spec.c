@@ -5,6 +5,7 @@
 #include "kit_state.h"
 
 #include "base/err.h"
+#include "folder.h"
 #include "lua/keep.h"
 #include "lua/script.h"
 
@@ -51,6 +52,15 @@ static int fail_at(lua_State *L)
     return 1;
 }
 
+/* scratch(name): the path of a file that goes with this process. */
+static int scratch(lua_State *L)
+{
+    static char folder[FOLDER_BYTES];
+    if (!folder[0] && !folder_make(folder, "spec")) return luaL_error(L, "no folder");
+    lua_pushfstring(L, "%s/%s", folder, luaL_checkstring(L, 1));
+    return 1;
+}
+
 static void drive(gb_silo *silo, gbl_state *state, const char *path, outcome *out)
 {
     char full[512];
@@ -77,6 +87,8 @@ void kit_run_spec(const char *path, const kit_spec *options)
     lua_pushlightuserdata(L, &kit);
     lua_pushcclosure(L, fail_at, 1);
     lua_setglobal(L, "fail_at");
+    lua_pushcfunction(L, scratch);
+    lua_setglobal(L, "scratch");
     outcome out = {0};
     drive(kit.silo, kit.state, path, &out);
     kit_state_close(&kit);

@@ -1,3 +1,4 @@
+-- luacheck: globals scratch
 local spec = require "spec"
 local gb = require "gb"
 local equal, list, raised = spec.equal, spec.list, spec.raised
@@ -100,7 +101,7 @@ local _, message, code = gb.buffer("double", 1e15)
 equal(code, "ENOMEM", message)
 
 -- files
-local path = os.tmpname()
+local path = scratch "buffer"
 local kept = assert(gb.buffer("float", { 1, 2, 3, 4 }))
 equal(kept:save(path, { offset = 1 }), true)
 local g = assert(gb.buffer("float", 4))
@@ -117,7 +118,6 @@ raised("save writes a whole file", function() g:save(path, { from = 1 }) end)
 raised("unknown option 'form'", function() g:load(path, { form = 1 }) end)
 raised("from is a byte of the file, got -1", function() g:load(path, { from = -1 }) end)
 raised("load: the buffer is shared read-only", function() g:share():load(path) end)
-os.remove(path)
 
 -- passing to another grain needs share or move; both ways of dying are told apart
 local moved = assert(gb.buffer("float", 1))

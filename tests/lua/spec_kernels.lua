@@ -1,3 +1,4 @@
+-- luacheck: globals scratch
 local spec = require "spec"
 local gb = require "gb"
 local core = require "gb.core"
@@ -217,16 +218,15 @@ local _, _, refused = gb.kernels { name = "option", source = "extern \"C\" __glo
 equal(refused, "EINVAL")
 
 -- files: relative to the script; reload
-local folder = os.tmpname()
-os.remove(folder)
+local path = scratch "reloaded.cu"
 local function write(text)
-  local file = assert(io.open(folder .. ".cu", "w"))
+  local file = assert(io.open(path, "w"))
   file:write(text)
   file:close()
 end
 write [[extern "C" __global__ void one(int *x) { x[0] = 1; }
 extern "C" __global__ void gone(int *x) { x[0] = 9; }]]
-local R = assert(gb.kernels { file = folder .. ".cu" })
+local R = assert(gb.kernels { file = path })
 local held, gone, r = R.one, R.gone, gb.array("int32", 1)
 assert(held:run(1, r))
 equal(r[0], 1)
@@ -245,6 +245,6 @@ assert(R.two:run(1, r64))
 equal(r64:number(0), 3)
 raised("unknown kernel 'gone'", function() return R.gone end)
 returned("ENOENT", "kernel 'gone' is no longer in", gone:run(1, r))
-os.remove(folder .. ".cu")
+os.remove(path)
 returned("ENOENT", "cannot open", R:reload())
 spec.done()

@@ -1,4 +1,4 @@
--- luacheck: globals fail_at
+-- luacheck: globals fail_at scratch
 local spec = require "spec"
 local gb = require "gb"
 local core = require "gb.core"
@@ -386,7 +386,7 @@ equal(p:run { x = x }.y[0], 1, "and goes on")
 
 -- ---- a reload takes effect, and a changed shape has its own graph ----
 
-local path = os.tmpname()
+local path = scratch "reloaded.cu"
 local function write(value)
   local file = assert(io.open(path, "w"))
   file:write("extern \"C\" __global__ void one(float *x) { x[threadIdx.x] = ", value, "; }")
@@ -402,7 +402,6 @@ for _ = 1, 3 do equal(reloaded:run { x = gb.array("float", 1) }.x[0], 2) end
 equal(reloaded:stats().graphs, 2)
 equal(reloaded:stats().fallbacks, 0)
 equal(reloaded:stats().replays, replays and 4 or 0)
-os.remove(path)
 for i = 1, 70 do equal(#p:run { x = gb.array("float", i) }.y, i) end
 
 -- ---- runs that overlap in time ----

@@ -187,10 +187,11 @@ kit.case("log lines are JSON, whatever is in them", function()
   local out = os.tmpname()
   local command = ("GB_TALK_CHILD=1 GB_WORKERS=%d '%s' '%s' 2> '%s'"):format(kit.workers,
     assert(os.getenv("GB_GBRUN")), (arg[0]:gsub("[^/]+$", "types/log_lines.lua")), out)
-  kit.eq(os.execute(command), 0)
-  local lines = {}
-  for line in io.lines(out) do lines[#lines + 1] = read_json(line) end
+  local status, texts, lines = os.execute(command), {}, {}
+  for line in io.lines(out) do texts[#texts + 1] = line end
   os.remove(out)
+  kit.eq(status, 0)
+  for i, text in ipairs(texts) do lines[i] = read_json(text) end
   local by_text = {}
   for _, line in ipairs(lines) do
     kit.ok(line.time and line.level and line.text)
