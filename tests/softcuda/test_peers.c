@@ -72,8 +72,10 @@ static int around(void)
     gb_mem_init(&mem, "peers", NULL, 0);
     const char *most = getenv("GB_TEST_MOST");
     gb_gpu_config config = {.mem = &mem, .devices_max = most ? (int)strtol(most, NULL, 10) : 0};
+    config.prefer_cpu = getenv("GB_TEST_PREFER_CPU") != NULL;
     if (gb_gpu_open(&gpu, &config) < 0) return 4;
     int count = gb_gpu_device_count(gpu);
+    if (gb_gpu_home(gpu) != (config.prefer_cpu ? count - 1 : 0)) printf("home WRONG ");
     printf("%d devices, peers", count);
     for (int i = 0; i < count; i++) {
         gb_device_get_info(gb_gpu_device(gpu, i), &info);
@@ -110,6 +112,8 @@ static const struct row {
      "4 devices, peers 0 0 0 0; copied, opened 0, urgent 1, lost 0\n"},
     {"no range", "GB_SOFTCUDA_FAIL", "cuCtxGetStreamPriorityRange@*=801",
      "4 devices, peers 6 5 3 0; copied, opened 2, urgent 0, lost 0\n"},
+    {"at home on the CPU", "GB_TEST_PREFER_CPU", "1",
+     "4 devices, peers 6 5 3 0; copied, opened 2, urgent 1, lost 0\n"},
     {"only two", "GB_TEST_MOST", "1", "2 devices, peers 0 0; copied, opened 0, urgent 0, lost 0\n"},
     {"a kernel's fault", "GB_SOFTCUDA_FAIL", "execute@1=700,execute@2=700",
      "4 devices, peers 6 5 3 0; ELOST, opened 0, urgent 1, lost 1\n"},
