@@ -375,13 +375,19 @@ void grain_unlinked(world *w, slot *s, uint64_t silo)
     }
 }
 
+static bool is_open(const world *w, const slot *s)
+{
+    return s->up && s->asleep_until <= w->now && s->view && gb_membership_serves(s->member);
+}
+
 static slot *some_silo(world *w)
 {
     for (uint32_t tries = 0; tries < 20; tries++) {
         slot *s = &w->slots[seed_below(&w->client_random, w->slot_count)];
-        if (s->up && s->asleep_until <= w->now && s->view && gb_membership_serves(s->member))
-            return s;
+        if (is_open(w, s)) return s;
     }
+    for (uint32_t i = 0; i < w->slot_count; i++) /* of few silos most may be gone for good */
+        if (is_open(w, &w->slots[i])) return &w->slots[i];
     return NULL;
 }
 
