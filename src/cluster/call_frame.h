@@ -14,7 +14,7 @@ enum {
     GB_FRAME_ANSWER = 33,
     GB_FRAME_ASK = 34, /* behind a call: what does it wait for? */
     GB_CALL_TYPE_BYTES = 255,
-    GB_CALL_KEY_BYTES = 1000,
+    GB_CALL_KEY_BYTES = 1024, /* as many as a key may have */
     GB_CALL_METHOD_BYTES = 255
 };
 

@@ -16,7 +16,7 @@
 #include "cluster/view.h"
 
 enum {
-    GB_GRAIN_ID_BYTES = 1024,   /* type and key of a grain, as bytes; at most */
+    GB_GRAIN_ID_BYTES = 1280,   /* type and key of a grain, as bytes; at most */
     GB_MESSAGE_ARCS_MAX = 1024, /* of one question; more: ask for the whole ring */
     GB_SYNC_ITEMS_MAX = 512     /* in one part of an answer */
 };

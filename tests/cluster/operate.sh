@@ -33,6 +33,9 @@ expect 0 '"one"' call --connect "$one" Local again where
 expect 0 "one is drained" drain one --connect "$one" --wait
 kill -TERM "$one_pid"
 wait "$one_pid" || { echo "FAILED: a silo that was drained before"; failed=$((failed + 1)); }
+# Who leaves in order takes its capacity along: at once, for all others.
+expect 0 "told no capacity" --connect "$cpu" "$here/gone.lua" one
+expect 0 "told no capacity" --connect "$two" "$here/gone.lua" one
 expect 0 healthy status --connect "$cpu" --check # who left in order ails nobody
 expect 0 '"state":"left"' status --connect "$cpu" --json
 expect 1 "ENOENT: no silo has the name 'tow'" drain tow --connect "$cpu"

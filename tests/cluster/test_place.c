@@ -260,6 +260,9 @@ static void test_thousand(void **unused)
         tell(&t, silo, 4, 80000, 20000 + (int64_t)silo, 20000, (int32_t)silo % 7);
     gb_place_query query = {.type = "Model", .strategy = GB_SILO_GPU, .minimum_mb = 1};
     choose(&t, query, 0);
+    size_t bytes = t.book.room * sizeof *t.book.entries / SILOS_MAX;
+    print_message("%zu bytes for each of 1000 silos\n", bytes);
+    assert_true(bytes <= 2 * sizeof *t.book.entries && sizeof *t.book.entries <= 120);
     clock_t start = clock();
     for (uint64_t i = 0; i < 200; i++) assert_true(choose(&t, query, i) > 0);
     double us = (double)(clock() - start) * 1e6 / CLOCKS_PER_SEC / 200;
