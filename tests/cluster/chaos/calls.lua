@@ -33,13 +33,15 @@ local guid = "7d444840-9dc0-11d1-b245-5ffdce74fad2"
 for _, key in ipairs { 1, 0, -7, 2 ^ 53 - 1, "a b/c é\n", guid, ("k"):rep(1024) } do
   local one = gb.get("Counter", key)
   local _, life, was = one:inc()
-  local text = type(key) == "number" and ("%d"):format(key) or key
-  local _, same, n = gb.get("Counter", text):inc()
+  local other = type(key) == "number" and ("%d"):format(key) or key
+  local _, same, n = gb.get("Counter", other):inc()
   assert(life == same and n == was + 1, tostring(key))
 end
 assert(select(2, gb.get("Counter", guid):inc()) ~= select(2, gb.get("Counter", guid:upper()):inc()))
 assert(gb.get("Counter", -7) == gb.get("Counter", "-7"))
-for _, no in ipairs { 1.5, 2 ^ 53, {}, true, ("k"):rep(1025) } do assert(not pcall(gb.get, "Counter", no)) end
+for _, no in ipairs { 1.5, 2 ^ 53, {}, true, ("k"):rep(1025) } do
+  assert(not pcall(gb.get, "Counter", no))
+end
 
 -- what is not there, what fails
 refused("ENOTYPE", gb.get("Nobody", 1):echo(1))
