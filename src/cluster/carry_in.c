@@ -171,7 +171,7 @@ static int fill(gbi_inlet *inlet, gb_call *call, const gb_call_frame *f, gb_bloc
     if (!call->type || !rights) return unknown_type(silo, type);
     if (!atomic_load(&call->type->foreign) && call->type->pinned >= 0) /* a worker's, a script's */
         return gb_err_set(GB_ENOTYPE, "the grain type '%s' is of one silo alone", type);
-    int rc = inlet->client ? gb_grant_check(&inlet->grant, rights) : 0;
+    int rc = gb_grant_check(&inlet->grant, rights);
     if (rc < 0) return rc;
     if (inlet->client && is_private(f))
         return gb_err_set(GB_ENOMETHOD,

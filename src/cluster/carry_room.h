@@ -62,7 +62,7 @@ typedef struct gbi_inlet {
     gbi_carrier *carrier;
     gb_link *wire;
     bool client;
-    gb_grant grant; /* of a client */
+    gb_grant grant;
     char peer[GB_ADDRESS_BYTES];
 } gbi_inlet;
 

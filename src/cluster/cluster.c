@@ -189,6 +189,14 @@ static int check_listen(const gb_cluster_config *config)
                       config->listen);
 }
 
+/* Who says that it is a silo is asked for no token. */
+static int check_tokens(const gb_cluster_config *config)
+{
+    if (!config->tokens_file || config->tls.ca_file || config->key || config->key_file) return 0;
+    return gb_err_set(GB_EDENIED, "tokens alone keep nobody out who says that it is a silo: set a "
+                                  "cluster_key_file too, or TLS (tls_ca)");
+}
+
 static int open_parts(gb_cluster *cluster)
 {
     gb_cluster_config *config = &cluster->config;
@@ -201,6 +209,7 @@ static int open_parts(gb_cluster *cluster)
                              .key_file = config->key_file,
                              .tokens_file = config->tokens_file};
     int rc = check_listen(config);
+    if (rc == 0) rc = check_tokens(config);
     if (rc == 0) rc = gb_guard_open(&cluster->guard, &guard);
     if (rc == 0 && config->tls.ca_file) rc = gb_tls_open(&cluster->tls, &config->tls);
     table.key = rc == 0 ? gb_guard_key(cluster->guard) : NULL;

@@ -116,7 +116,7 @@ static int judge_silo(const gb_guard *guard, gb_grant *grant, const gb_hello *he
         return gb_err_set(GB_EDENIED, "that silo has a key, and this cluster has none "
                                       "(cluster_key)");
     grant->verifier = guard->key.verifier;
-    grant->rights = GB_MAY_ALL;
+    grant->rights = cert || hello->proves ? GB_MAY_ALL : GB_MAY_ALL & ~GB_MAY_RUN;
     return hello->proves;
 }
 

@@ -53,7 +53,7 @@ uint64_t gb_guard_seed(const gb_guard *guard, const char *cluster);
 
 /* What somebody was granted. */
 typedef struct gb_grant {
-    unsigned rights;                    /* of a client */
+    unsigned rights;
     char who[GB_TOKEN_NAME_BYTES + 32]; /* "the token 'ann' (viewer)"; "": nobody in particular */
     char name[GB_TOKEN_NAME_BYTES];     /* of its token; "": none */
     bool proves;                        /* it proved a secret: this is our answer to it */

@@ -38,7 +38,7 @@ int gb_nonce(uint8_t out[GB_MAC_BYTES])
 int gb_secret_text(char **out, size_t *size, gb_mem *mem, const char *path)
 {
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return gb_err_set(GB_ENOENT, "%s cannot be read: %s", path, strerror(errno));
     int rc = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= FILE_BYTES_MAX
                  ? 0

@@ -138,6 +138,113 @@ static void test_tokens(void **state)
     close_world(&w);
 }
 
+/* ---- the file of tokens ---- */
+
+#define HEX "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static void test_broken_files(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *why;
+    } cases[] = {
+        {"# nothing\n\n   \nann client never " HEX " " HEX "\n", NULL},
+        {"ann client never " HEX " " HEX " # with more", NULL},
+        {"ann client never " HEX, ":1: a token's line is"},
+        {"\nann client never " HEX " " HEX " x", ":2: a token's line is"},
+        {"a:b client never " HEX " " HEX, ":1: its name is none"},
+        {"ann silo never " HEX " " HEX, ":1: its role is not"},
+        {"ann client tomorrow " HEX " " HEX, ":1: its end is not"},
+        {"ann client 2027-01-31 " HEX " " HEX, ":1: its end is not"},
+        {"ann client never " HEX "0 " HEX, ":1: its last two fields"},
+        {"ann client never " HEX " X" HEX, ":1: its last two fields"},
+        {"ann client never " HEX " " HEX "\nann viewer never " HEX " " HEX,
+         "two tokens have the name 'ann'"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        gb_mem mem;
+        gb_tokens tokens;
+        gb_mem_init(&mem, "test", NULL, 0);
+        write_file("tokens", cases[i].text);
+        int rc = gb_tokens_read(&tokens, &mem, path_of("tokens"));
+        assert_int_equal(rc, cases[i].why ? GB_EINVAL : 0);
+        if (cases[i].why && !strstr(gb_err_detail(), cases[i].why)) fail_msg("%s", gb_err_detail());
+        if (rc == 0) assert_int_equal(tokens.count, 1);
+        gb_tokens_fini(&tokens, &mem);
+        gb_mem_fini(&mem);
+    }
+}
+
+/* What was granted ends with the line of the token, its role, or its time. */
+static void test_review(void **state)
+{
+    (void)state;
+    enum { SOON = 2000000000 };
+    world w;
+    int64_t now = (SOON - 10) * (int64_t)1000000000, then = (SOON + 1) * (int64_t)1000000000;
+    write_file("tokens", "");
+    gb_secret ann = add_token("ann", "client", SOON);
+    open_world(&w, &(wish){.tokens = path_of("tokens")});
+    assert_int_equal(gb_guard_tick(w.guard, now), 0);
+    welcomed(&w, 0, &ann);
+    assert_int_equal(gb_guard_holds(w.guard, &w.grant, now), 0);
+    assert_int_equal(gb_guard_holds(w.guard, &w.grant, then), GB_EDENIED);
+    assert_int_equal(gb_guard_tick(w.guard, then), 1);
+    assert_int_equal(gb_guard_tick(w.guard, then), 0);
+    assert_int_equal(gb_guard_tick(w.guard, now), 0); /* the clock was set back */
+    write_file("tokens", "no token at all\n");
+    assert_int_equal(gb_guard_tick(w.guard, now), GB_EINVAL);
+    assert_int_equal(gb_guard_tick(w.guard, now), 0); /* it was told */
+    assert_int_equal(gb_guard_holds(w.guard, &w.grant, now), 0);
+    write_file("tokens", "");
+    add_token("ann", "client", SOON); /* another secret */
+    assert_int_equal(gb_guard_tick(w.guard, now), 1);
+    assert_int_equal(gb_guard_holds(w.guard, &w.grant, now), GB_EDENIED);
+    refused(&w, 0, &ann, "the token 'ann' is not known here, or its secret is another", "'ann'");
+    assert_int_equal(remove(path_of("tokens")), 0);
+    assert_int_equal(gb_guard_tick(w.guard, now), GB_ENOENT);
+    assert_int_equal(gb_guard_tick(w.guard, now), 0);
+    close_world(&w);
+}
+
+/* ---- certificates ---- */
+
+static gb_grant judge(gb_guard *guard, const char *role, bool is_near, int wanted)
+{
+    gb_grant grant;
+    gb_hello hello = hello_of(0);
+    gb_tls_peer cert = {.name = "x"};
+    snprintf(cert.role, sizeof cert.role, "%s", role);
+    assert_int_equal(gb_guard_judge(guard, &grant, &hello, &cert, is_near), wanted);
+    return grant;
+}
+
+static void test_roles_of_certificates(void **state)
+{
+    (void)state;
+    gb_mem mem;
+    gb_guard *open, *strict;
+    gb_mem_init(&mem, "test", NULL, 0);
+    write_file("tokens", "");
+    gb_guard_config config = {.mem = &mem, .tokens_file = path_of("tokens")};
+    assert_int_equal(gb_guard_open(&strict, &config), 0);
+    config.tokens_file = NULL;
+    assert_int_equal(gb_guard_open(&open, &config), 0);
+    assert_int_equal(judge(open, "client", false, 0).rights, GB_MAY_LOOK | GB_MAY_CALL);
+    assert_int_equal(judge(open, "client", true, 0).rights, GB_MAY_ALL & ~GB_MAY_RUN);
+    assert_int_equal(judge(strict, "client", true, 0).rights, GB_MAY_LOOK | GB_MAY_CALL);
+    assert_int_equal(judge(strict, "viewer", true, 0).rights, GB_MAY_LOOK);
+    assert_int_equal(judge(strict, "operator", false, 0).rights, GB_MAY_ALL);
+    assert_int_equal(judge(strict, "silo", false, 0).rights, GB_MAY_ALL);
+    judge(strict, "king", true, GB_EDENIED);
+    gb_grant near = judge(open, "client", true, 0);
+    assert_int_equal(gb_grant_check(&near, GB_MAY_OPERATE), 0);
+    assert_int_equal(gb_grant_check(&near, GB_MAY_RUN), GB_EDENIED);
+    gb_guard_close(open);
+    gb_guard_close(strict);
+    gb_mem_fini(&mem);
+}
+
 /* ---- in the middle ---- */
 
 /* It has a certificate of the CA and passes on what it hears: plain bytes between two sessions. */
@@ -260,9 +367,15 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_secrets),       cmocka_unit_test(test_key),
-        cmocka_unit_test(test_one_sided_key), cmocka_unit_test(test_tokens),
-        cmocka_unit_test(test_in_the_middle), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_secrets),
+        cmocka_unit_test(test_key),
+        cmocka_unit_test(test_one_sided_key),
+        cmocka_unit_test(test_tokens),
+        cmocka_unit_test(test_broken_files),
+        cmocka_unit_test(test_review),
+        cmocka_unit_test(test_roles_of_certificates),
+        cmocka_unit_test(test_in_the_middle),
+        cmocka_unit_test(test_no_memory),
     };
     gb_mem mem;
     setenv("GB_MODULE_DIR", GB_MODULES_AT, 1);

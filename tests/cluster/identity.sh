@@ -94,7 +94,9 @@ printf 'no token\n' >broken.token
 chmod 600 ./*.token
 chmod 644 open.token
 
-start a --tokens tokens
+printf 'a long enough key of a cluster\n' >key
+chmod 600 key
+start a --tokens tokens --cluster-key-file key
 a=$address
 export GB_CONNECT="$a"
 expect 0 1 call --token-file ann.token Any k add 1
@@ -184,7 +186,6 @@ if grep -rF "$secret" ./*.log; then bad "a secret in a log"; fi
 # ---- the key of a cluster ----
 
 db=k
-printf 'a long enough key of a cluster\n' >key
 printf 'another key, just as long\n' >key2
 printf 'short\n' >key3
 chmod 600 key key2 key3
@@ -201,6 +202,8 @@ GB_CLUSTER_KEY=0123456789abcdef expect 0 "(secret)" config
   bad "a key in gbrun config"
 GB_CLUSTER_KEY=short expect 1 "cluster_key has 16 to 255 characters" silo --cluster "sqlite:x"
 expect 1 "key3: a secret is a line of 16 to 255" silo --cluster "sqlite:x" --cluster-key-file key3
+expect 1 "tokens alone keep nobody out who says that it is a silo: set a cluster_key_file" \
+  silo --cluster "sqlite:x" --tokens tokens
 expect 2 "unknown flag '--cluster-key'" silo --cluster "sqlite:x" --cluster-key key
 
 

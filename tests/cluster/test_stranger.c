@@ -195,12 +195,39 @@ static void test_private(void **state)
     close_world(&w);
 }
 
+/* Without a token who is on this machine operates, and runs no code of its own; nor does who only
+ * says that it is a silo. */
+static void test_no_code(void **state)
+{
+    (void)state;
+    gb_hello silo = {.role = GB_LINK_CALLS, .silo = 99, .cluster = "gpubridge"};
+    world w;
+    open_world(&w);
+    for (int as_silo = 0; as_silo < 2; as_silo++) {
+        call(&w, "$cluster", "status");
+        assert_int_equal(w.rc, 0);
+        call(&w, "$silo", "a_method_that_nobody_allowed");
+        assert_int_equal(w.rc, GB_EDENIED);
+        assert_non_null(strstr(w.message, "only for the token of an operator"));
+        call(&w, "$worker0", "reload");
+        assert_int_equal(w.rc, GB_ENOTYPE);
+        gb_link_close(w.link);
+        w.ready = 0;
+        assert_int_equal(gb_link_connect(&w.link, &w.mem, w.loop, gb_address(w.bare), NULL, &silo,
+                                         NULL, LIMIT, 20 * GB_SEC, &events, &w),
+                         0);
+        UNTIL(&w, w.ready);
+    }
+    close_world(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_method_names),
         cmocka_unit_test(test_type_names),
         cmocka_unit_test(test_private),
+        cmocka_unit_test(test_no_code),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
