@@ -178,6 +178,8 @@ typedef struct gb_config {
     double sampling_rate; /* 0 .. 1: the part of new traces that is sampled; a call that belongs to
                              a trace goes by what was decided where that began */
     int profiling;        /* what launches take is noted, by kernel */
+    int64_t message_bytes_max; /* of the strings of one message, and between silos of all of it,
+                                  with its arrays; 0: 64 MB; at most 1 GB */
 } gb_config;
 
 /* Defaults: workers -1, prefer_gpu 1, metrics 1, tracing 1, sampling_rate 0.1, everything else none

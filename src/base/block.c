@@ -68,6 +68,40 @@ gb_block *gb_block_copy(gb_mem *mem, const gb_block *from, size_t offset, size_t
     return block;
 }
 
+gb_block *gb_block_of_buf(gb_buf *buf)
+{
+    if (!buf->data) return gb_block_new_raw(buf->mem, 0);
+    gb_block *block = gb_mem_zalloc(buf->mem, sizeof *block);
+    if (!block) return NULL;
+    block->data = buf->data;
+    block->bytes = buf->size;
+    block->room = buf->room;
+    block->mem = buf->mem;
+    atomic_init(&block->refs, 1);
+    *buf = (gb_buf){.mem = buf->mem};
+    return block;
+}
+
+int gb_block_into_buf(gb_block *block, gb_buf *buf)
+{
+    bool ours = gb_block_alone(block) && !block->release;
+    if (ours && (block->room || (block->bytes && gb_mem_adopt_lines(block->mem)))) {
+        gb_buf_fini(buf);
+        *buf = (gb_buf){block->mem, block->data, block->bytes,
+                        block->room ? block->room : block->bytes};
+        gb_mem_free(block->mem, block, sizeof *block);
+        return 0;
+    }
+    gb_buf copy;
+    gb_buf_init(&copy, buf->mem);
+    int rc = gb_buf_put(&copy, block->data, block->bytes);
+    if (rc < 0) return rc;
+    gb_buf_fini(buf);
+    *buf = copy;
+    gb_block_unref(block);
+    return 0;
+}
+
 gb_block *gb_block_ref(gb_block *block)
 {
     uint32_t before = atomic_fetch_add_explicit(&block->refs, 1, memory_order_relaxed);
@@ -84,6 +118,8 @@ void gb_block_unref(gb_block *block)
     gb_mem *mem = block->mem;
     if (block->release)
         block->release(block->user, block->data, block->bytes);
+    else if (block->room)
+        gb_mem_free(mem, block->data, block->room);
     else
         gb_mem_give_lines(mem, block->data, block->bytes);
     gb_mem_discharge(mem, (int64_t)block->charged);

@@ -7,7 +7,7 @@
 #ifndef GB_BASE_BLOCK_H
 #define GB_BASE_BLOCK_H
 
-#include "base/mem.h"
+#include "base/buf.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -27,6 +27,7 @@ typedef struct gb_block {
     void (*release)(void *user, void *data, size_t bytes); /* foreign memory only */
     void *user;
     size_t charged; /* of the data; the header is counted as an allocation of its own */
+    size_t room;    /* the data was a buffer's, of so many bytes; 0: it was not */
     bool at_home;   /* its bytes mean nothing to another process; set by who makes it */
 } gb_block;
 
@@ -44,6 +45,15 @@ gb_block *gb_block_wrap(gb_mem *mem, void *data, size_t bytes,
 
 /* A fresh block with bytes of another from offset on (both inside it). */
 gb_block *gb_block_copy(gb_mem *mem, const gb_block *from, size_t offset, size_t bytes);
+
+/* The bytes of a buffer as a block, without a copy: the buffer is empty then. NULL (GB_ENOMEM):
+ * nothing has changed. */
+gb_block *gb_block_of_buf(gb_buf *buf);
+
+/* The way back: the buffer, which is freed before, holds the block's bytes, and the caller's hold
+ * on the block is over. Without a copy where the block is nobody else's and its memory is ours.
+ * GB_ENOMEM: nothing has changed. */
+int gb_block_into_buf(gb_block *block, gb_buf *buf);
 
 gb_block *gb_block_ref(gb_block *block);
 void gb_block_unref(gb_block *block); /* NULL is allowed */

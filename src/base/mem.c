@@ -154,6 +154,13 @@ void gb_mem_give_lines(gb_mem *mem, void *block, size_t size)
     }
 }
 
+int gb_mem_adopt_lines(gb_mem *mem)
+{
+    if (mem->alloc) return 0;
+    atomic_fetch_add_explicit(&mem->blocks, 1, memory_order_relaxed);
+    return 1;
+}
+
 static void *allocate(gb_mem *mem, size_t size, kind_of_block kind)
 {
     if (absurd(mem, size)) return NULL;

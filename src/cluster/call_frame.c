@@ -8,6 +8,11 @@
 enum { CALL_FIELDS = 11, ANSWER_FIELDS = 5, FLAG_ONEWAY = 1, FLAG_PLACED = 2, FLAGS = 3 };
 enum { RC_LEAST = -100, MESSAGE_BYTES_MAX = 65536 };
 
+static int put_body(gb_buf *out, const void *bytes, size_t size, bool elsewhere)
+{
+    return elsewhere ? gb_cbor_put_nil(out) : gb_cbor_put_bytes(out, bytes, size);
+}
+
 int gb_call_frame_encode(gb_buf *out, const gb_call_frame *f)
 {
     unsigned flags = (f->oneway ? FLAG_ONEWAY : 0) | (f->placed ? FLAG_PLACED : 0);
@@ -28,7 +33,7 @@ int gb_call_frame_encode(gb_buf *out, const gb_call_frame *f)
     if (rc == 0)
         rc = traced ? gb_cbor_put_bytes(out, &f->trace, sizeof f->trace) : gb_cbor_put_nil(out);
     if (rc == 0) rc = f->bag ? gb_cbor_put_bytes(out, f->bag, f->bag_size) : gb_cbor_put_nil(out);
-    if (rc == 0) rc = gb_cbor_put_bytes(out, f->bytes, f->size);
+    if (rc == 0) rc = put_body(out, f->bytes, f->size, f->beside);
     return rc;
 }
 
@@ -116,6 +121,7 @@ int gb_call_frame_decode(gb_call_frame *f, const void *bytes, size_t size)
         in.at != in.end)
         return gb_err_set(GB_EINVAL, "a call that is broken at byte %zu of %zu",
                           (size_t)(in.at - in.start), size);
+    f->beside = !f->bytes;
     f->oneway = flags & FLAG_ONEWAY;
     f->placed = flags & FLAG_PLACED;
     f->hops = (uint8_t)hops;
@@ -135,7 +141,7 @@ int gb_answer_frame_encode(gb_buf *out, const gb_answer_frame *f)
     } else if (rc == 0) {
         rc = gb_cbor_put_nil(out);
     }
-    if (rc == 0) rc = f->rc < 0 ? gb_cbor_put_nil(out) : gb_cbor_put_bytes(out, f->bytes, f->size);
+    if (rc == 0) rc = put_body(out, f->bytes, f->size, f->rc < 0 || f->beside);
     return rc;
 }
 
@@ -155,6 +161,7 @@ int gb_answer_frame_decode(gb_answer_frame *f, const void *bytes, size_t size)
         return gb_err_set(GB_EINVAL, "an answer that is broken at byte %zu of %zu",
                           (size_t)(in.at - in.start), size);
     f->rc = (int)rc;
+    f->beside = rc == 0 && !f->bytes;
     f->message = message;
     return 0;
 }

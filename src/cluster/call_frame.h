@@ -32,6 +32,7 @@ typedef struct gb_call_frame {
     size_t bag_size;
     const void *bytes; /* its arguments */
     size_t size;
+    bool beside; /* they are not here but in the last block */
 } gb_call_frame;
 
 int gb_call_frame_encode(gb_buf *out, const gb_call_frame *frame);
@@ -45,6 +46,7 @@ typedef struct gb_answer_frame {
     size_t message_size;
     const void *bytes; /* its results */
     size_t size;
+    bool beside; /* as of calls */
 } gb_answer_frame;
 
 int gb_answer_frame_encode(gb_buf *out, const gb_answer_frame *frame);

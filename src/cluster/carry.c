@@ -11,6 +11,7 @@
 #include <string.h>
 
 enum { ID_BYTES = GB_CALL_TYPE_BYTES + GB_CALL_KEY_BYTES + 2 };
+enum { HALVES = 4 }; /* large messages that may be half there at once, of the largest size */
 enum { CHOSEN = GB_WAY_DOOR_2, CACHE_LINES = 8192 };
 enum { WORKER_SHIFT = 48, GENERATION_SHIFT = 32 };
 
@@ -40,6 +41,7 @@ gbi_pend *gbi_pend_new(gbi_carrier *c, gb_call *call)
     call->door = pend->index;
     pend->lane = NULL;
     pend->hops = 0;
+    pend->beside = false;
     pend->generation++;
     return pend;
 }
@@ -58,6 +60,16 @@ gb_call *gbi_pend_free(gbi_carrier *c, gbi_pend *pend)
     gb_list_unlink(&pend->link);
     gb_list_push(&c->pend_free, &pend->link);
     return call;
+}
+
+gb_call *gbi_pend_back(gbi_carrier *c, gbi_pend *pend)
+{
+    if (pend->beside && gbi_call_inside(pend->call) < 0) {
+        gbi_pend_fail(c, pend, GB_ENOMEM, "%s", gb_err_detail());
+        return NULL;
+    }
+    pend->beside = false;
+    return gbi_pend_free(c, pend);
 }
 
 void gbi_pend_fail(gbi_carrier *c, gbi_pend *pend, int rc, const char *format, ...)
@@ -174,8 +186,10 @@ static bool choose(gbi_carrier *c, gbi_ask *ask, uint64_t *silo)
 static void asked_here(gbi_carrier *c, gb_list *calls)
 {
     gb_list *link;
-    while ((link = gb_list_shift(calls)))
-        gb_far_here(c->worker, gbi_pend_free(c, GB_CONTAINER(link, gbi_pend, link)));
+    while ((link = gb_list_shift(calls))) {
+        gb_call *call = gbi_pend_back(c, GB_CONTAINER(link, gbi_pend, link));
+        if (call) gb_far_here(c->worker, call);
+    }
 }
 
 static void ask_answered(gbi_carrier *c, gbi_ask *ask, int rc, uint64_t silo)
@@ -471,6 +485,7 @@ int gb_carry_open(gb_carry **out, const gb_carry_config *config)
     gb_carry *carry = gb_mem_zalloc(config->mem, sizeof *carry);
     if (!carry) return GB_ENOMEM;
     carry->config = *config;
+    carry->room.bytes_max = HALVES * (int64_t)config->bytes_max;
     carry->far = (gb_far){.known = door_known,
                           .place = door_place,
                           .ended = door_ended,

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HALF_NS (30 * GB_SEC) /* a half message that does not go on for so long is none */
+
 /* A call of somebody else that is served here. */
 typedef struct served {
     gb_list link;
@@ -42,26 +44,44 @@ static void served_free(served *s)
 
 /* ---- answers ---- */
 
+static void inlet_free(gbi_inlet *inlet);
+
+static int write_answer(gb_link *wire, const gb_answer_frame *f, gb_block **blocks, uint32_t count)
+{
+    gb_buf *out = gb_link_begin(wire, blocks, count);
+    if (!out) return GB_ENOMEM;
+    int rc = gb_answer_frame_encode(out, f);
+    if (rc < 0)
+        gb_link_drop(wire);
+    else
+        rc = gb_link_end(wire, GB_FRAME_ANSWER, blocks, count);
+    return rc;
+}
+
+static bool is_full(gb_link *wire)
+{
+    return gb_link_queued(wire) > GB_SOCKET_HIGH || gb_link_large(wire) > GB_LINK_LARGE_MAX;
+}
+
+/* The inlet may be gone behind this. */
 static void put_answer(gbi_inlet *inlet, const gb_answer_frame *f, gb_block **blocks,
                        uint32_t count)
 {
     gb_link *wire = inlet->wire;
-    gb_buf *out = gb_link_begin(wire, blocks, count);
-    if (!out) return; /* its caller has a deadline */
-    if (gb_answer_frame_encode(out, f) < 0) {
-        gb_link_drop(wire);
-        return;
+    int rc = write_answer(wire, f, blocks, count);
+    if (rc < 0 && rc != GB_ELOST) {
+        char why[300];
+        gb_answer_frame failed = {.number = f->number, .rc = rc, .message = why};
+        failed.message_size = (size_t)snprintf(why, sizeof why, "%s%s",
+                                               f->rc < 0 ? "" : "the results: ", gb_err_detail());
+        rc = write_answer(wire, &failed, NULL, 0);
     }
-    int rc = gb_link_end(wire, GB_FRAME_ANSWER, blocks, count);
     /* Who does not read its answers is not heard meanwhile: what waits for it stays bounded. */
-    if (rc == 0 && gb_link_queued(wire) > GB_SOCKET_HIGH) gb_link_pause(wire, true);
-    if (rc == GB_EINVAL && f->rc >= 0) {
-        gb_answer_frame failed = {.number = f->number, .rc = GB_EINVAL};
-        char why[200];
-        failed.message_size = (size_t)snprintf(why, sizeof why, "the results: %s", gb_err_detail());
-        failed.message = why;
-        put_answer(inlet, &failed, NULL, 0);
-    }
+    if (rc == 0 && is_full(wire)) gb_link_pause(wire, true);
+    if (rc == 0 || rc == GB_ELOST) return;
+    /* No memory for a word: who waits is told by the end of the link, not by a deadline. */
+    gb_link_close(wire);
+    inlet_free(inlet);
 }
 
 static void refuse(gbi_inlet *inlet, uint64_t number, int rc, const char *why)
@@ -86,6 +106,8 @@ static void call_done(gb_call *call)
     }
     if (rc >= 0 && call->body) rc = call->type->kind->pack(call);
     if (rc >= 0) rc = gb_call_may_leave(call);
+    if (rc >= 0) rc = gbi_call_beside(call);
+    bool beside = rc > 0;
     if (rc == GBI_MOVED) {
         gb_answer_frame moved = {.number = number,
                                  .rc = rc,
@@ -98,7 +120,8 @@ static void call_done(gb_call *call)
         refuse(inlet, number, rc, call->rc < 0 ? call->message : gb_err_detail());
         return;
     }
-    gb_answer_frame f = {.number = number, .bytes = call->bytes.data, .size = call->bytes.size};
+    gb_answer_frame f = {
+        .number = number, .bytes = call->bytes.data, .size = call->bytes.size, .beside = beside};
     put_answer(inlet, &f, call->blocks, call->block_count);
 }
 
@@ -179,16 +202,13 @@ static int fill(gbi_inlet *inlet, gb_call *call, const gb_call_frame *f, gb_bloc
     int rc = between_silos ? 0 : gb_grant_check(&inlet->grant, rights);
     if (rc == 0) rc = gb_call_set_method(call, f->method, f->method_size);
     if (rc == 0) rc = gb_call_set_key(call, f->key);
-    if (rc == 0) rc = gb_buf_put(&call->bytes, f->bytes, f->size);
+    if (rc == 0) rc = gbi_call_take(call, blocks, count);
+    if (rc == 0)
+        rc = f->beside ? gbi_call_inside(call) : gb_buf_put(&call->bytes, f->bytes, f->size);
     if (rc < 0) return rc;
     if (f->bag && !(call->context.bag = gb_block_new_raw(silo->mem, f->bag_size))) return GB_ENOMEM;
     if (f->bag) memcpy(call->context.bag->data, f->bag, f->bag_size);
     call->context.trace = f->trace;
-    if (count && !(call->blocks = malloc(count * sizeof *call->blocks))) return GB_ENOMEM;
-    for (uint32_t i = 0; i < count; i++) {
-        call->blocks[call->block_count++] = blocks[i];
-        blocks[i] = NULL;
-    }
     uint64_t now = gb_now(silo->sys);
     call->deadline = f->left_ns < GB_FOREVER - now ? now + f->left_ns : GB_FOREVER;
     call->priority = f->priority;
@@ -256,6 +276,18 @@ static int inlet_message(void *user, uint8_t kind, const void *body, size_t size
     return 0;
 }
 
+/* A call that is too large, or for which there is no room. */
+static int inlet_refused(void *user, int rc, uint8_t kind, const void *body, size_t size)
+{
+    gb_call_frame f;
+    char why[300];
+    snprintf(why, sizeof why, "%s", gb_err_detail());
+    int broken = kind == GB_FRAME_CALL ? gb_call_frame_decode(&f, body, size) : GB_EINVAL;
+    if (broken < 0) return gb_err_set(GB_EINVAL, "a message of kind %d that is no call", kind);
+    refuse(user, f.number, rc, why);
+    return 0;
+}
+
 /* ---- links ---- */
 
 static void inlet_free(gbi_inlet *inlet)
@@ -278,10 +310,12 @@ static void inlet_closed(void *user, int rc, const char *why)
 
 static void inlet_drained(void *user)
 {
-    gb_link_pause(((gbi_inlet *)user)->wire, false);
+    gb_link *wire = ((gbi_inlet *)user)->wire;
+    if (!is_full(wire)) gb_link_pause(wire, false);
 }
 
-static const gb_link_events inlet_events = {NULL, inlet_message, inlet_drained, inlet_closed};
+static const gb_link_events inlet_events = {NULL, inlet_message, inlet_drained, inlet_closed,
+                                            inlet_refused};
 
 void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, const gb_grant *grant, gb_pipe_end end)
 {
@@ -316,10 +350,12 @@ void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, const gb_grant *grant
     gb_grant_welcome(grant, &welcome);
     int rc = gb_link_accept(&inlet->wire, config->mem, c->worker->loop, end, &welcome,
                             config->bytes_max, &inlet_events, inlet);
-    if (rc < 0)
+    if (rc < 0) {
         inlet_free(inlet);
-    else
-        snprintf(inlet->peer, sizeof inlet->peer, "%s", gb_link_peer(inlet->wire));
+        return;
+    }
+    snprintf(inlet->peer, sizeof inlet->peer, "%s", gb_link_peer(inlet->wire));
+    gb_link_share(inlet->wire, &c->carry->room, HALF_NS);
 }
 
 void gbi_in_review(gbi_carrier *c)

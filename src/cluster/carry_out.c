@@ -49,7 +49,8 @@ void gbi_later_fire(gb_timer *timer)
         gbi_pend *pend = GB_CONTAINER(link, gbi_pend, link);
         if (is_over(c, pend)) continue;
         gb_dir_cache_put(&c->cache, gb_key_hash(pend->call->type, pend->call->key), 0);
-        gb_far_again(c->worker, gbi_pend_free(c, pend));
+        gb_call *call = gbi_pend_back(c, pend);
+        if (call) gb_far_again(c->worker, call);
     }
 }
 
@@ -71,6 +72,10 @@ static int put_call(gbi_carrier *c, gbi_lane *lane, gbi_pend *pend)
 {
     gb_call *call = pend->call;
     int rc = gb_call_may_leave(call);
+    if (rc == 0 && !pend->beside) {
+        rc = gbi_call_beside(call);
+        pend->beside = rc > 0;
+    }
     if (rc < 0) return rc;
     gb_call_frame frame = {
         .number = pend_number(pend),
@@ -88,6 +93,7 @@ static int put_call(gbi_carrier *c, gbi_lane *lane, gbi_pend *pend)
         .bag_size = call->context.bag ? call->context.bag->bytes : 0,
         .bytes = call->bytes.data,
         .size = call->bytes.size,
+        .beside = pend->beside,
     };
     frame.trace = call->context.trace;
     gb_buf *out = gb_link_begin(lane->link, call->blocks, call->block_count);
@@ -97,7 +103,8 @@ static int put_call(gbi_carrier *c, gbi_lane *lane, gbi_pend *pend)
         gb_link_drop(lane->link);
         return rc;
     }
-    return gb_link_end(lane->link, GB_FRAME_CALL, call->blocks, call->block_count);
+    return gb_link_end_ordered(lane->link, GB_FRAME_CALL, call->blocks, call->block_count,
+                               gbi_call_order(call));
 }
 
 static void send_one(gbi_carrier *c, gbi_lane *lane, gbi_pend *pend)
@@ -137,10 +144,17 @@ void gbi_pend_ask(gbi_carrier *c, gb_call *call, const gb_question *question)
 /* Sends what waits, as long as the link takes it. */
 static void lane_send(gbi_carrier *c, gbi_lane *lane)
 {
-    gb_list *link;
-    while (lane->link && gb_link_queued(lane->link) <= GB_SOCKET_HIGH &&
-           (link = gb_list_shift(&lane->waiting)))
-        send_one(c, lane, GB_CONTAINER(link, gbi_pend, link));
+    gb_list *link = NULL;
+    while (lane->link && gb_link_queued(lane->link) <= GB_SOCKET_HIGH) {
+        bool room = !gb_list_empty(&lane->large) && gb_link_large(lane->link) < GB_LINK_LARGE_MAX;
+        link = gb_list_shift(room ? &lane->large : &lane->waiting);
+        if (!link) return;
+        gbi_pend *pend = GB_CONTAINER(link, gbi_pend, link);
+        if (room || gbi_lane_takes(lane, pend->call))
+            send_one(c, lane, pend);
+        else
+            gb_list_push(&lane->large, &pend->link);
+    }
 }
 
 static void lane_drained(void *user)
@@ -163,19 +177,13 @@ static int take_answer(gbi_carrier *c, gbi_pend *pend, const gb_answer_frame *f,
 {
     gb_call *call = pend->call;
     call->bytes.size = 0;
-    for (uint32_t i = 0; i < call->block_count; i++) gb_block_unref(call->blocks[i]);
-    free(call->blocks);
-    call->block_count = 0;
-    call->blocks = count ? malloc(count * sizeof *call->blocks) : NULL;
-    if ((count && !call->blocks) || gb_buf_put(&call->bytes, f->bytes, f->size) < 0) {
-        gbi_pend_fail(c, pend, GB_ENOMEM, "out of memory: the results of a call");
+    int rc = gbi_call_take(call, blocks, count);
+    if (rc == 0)
+        rc = f->beside ? gbi_call_inside(call) : gb_buf_put(&call->bytes, f->bytes, f->size);
+    if (rc < 0) {
+        gbi_pend_fail(c, pend, rc, "the results: %s", gb_err_detail());
         return 0;
     }
-    for (uint32_t i = 0; i < count; i++) {
-        call->blocks[i] = blocks[i];
-        blocks[i] = NULL;
-    }
-    call->block_count = count;
     gb_far_answer(gbi_pend_free(c, pend));
     return 0;
 }
@@ -223,6 +231,21 @@ static int lane_message(void *user, uint8_t kind, const void *body, size_t size,
     return 0;
 }
 
+/* Results that are too large for us. The call has run. */
+static int lane_refused(void *user, int rc, uint8_t kind, const void *body, size_t size)
+{
+    gbi_lane *lane = user;
+    gbi_carrier *c = lane->peer->carrier;
+    gb_answer_frame f;
+    char why[300];
+    snprintf(why, sizeof why, "the results: %s", gb_err_detail());
+    int broken = kind == GB_FRAME_ANSWER ? gb_answer_frame_decode(&f, body, size) : GB_EINVAL;
+    if (broken < 0) return gb_err_set(GB_EINVAL, "a message of kind %d that is no answer", kind);
+    gbi_pend *pend = gbi_pend_at(c, f.number);
+    if (pend && pend->lane == lane) gbi_pend_fail(c, pend, rc, "%s", why);
+    return 0;
+}
+
 static void lane_closed(void *user, int rc, const char *why)
 {
     gbi_lane *lane = user;
@@ -238,7 +261,7 @@ static void lane_closed(void *user, int rc, const char *why)
         gbi_pend_fail(c, GB_CONTAINER(link, gbi_pend, link), GB_ELOST,
                       "the link to its silo was lost (%s): the call may have run", why);
     }
-    while ((link = gb_list_shift(&lane->waiting))) {
+    while ((link = gb_list_shift(&lane->large)) || (link = gb_list_shift(&lane->waiting))) {
         gbi_pend *pend = GB_CONTAINER(link, gbi_pend, link);
         if (hopeless)
             gbi_pend_fail(c, pend, rc == GB_EDENIED ? rc : GB_ELOST, "%s", why);
@@ -251,7 +274,8 @@ static void lane_closed(void *user, int rc, const char *why)
     snprintf(lane->peer->denied, sizeof lane->peer->denied, "%s", why);
 }
 
-static const gb_link_events lane_events = {lane_ready, lane_message, lane_drained, lane_closed};
+static const gb_link_events lane_events = {lane_ready, lane_message, lane_drained, lane_closed,
+                                           lane_refused};
 
 void gbi_lane_lost(gbi_carrier *c, gbi_lane *lane, int rc, const char *why)
 {
@@ -321,6 +345,7 @@ static gbi_peer *peer_of(gbi_carrier *c, uint64_t silo)
         peer->lanes[i].peer = peer;
         peer->lanes[i].index = i;
         gb_list_init(&peer->lanes[i].waiting);
+        gb_list_init(&peer->lanes[i].large);
         gb_list_init(&peer->lanes[i].sent);
     }
     c->peers[index] = peer;
@@ -384,7 +409,8 @@ void gbi_pend_go(gbi_carrier *c, gbi_pend *pend, uint64_t silo, bool chosen)
     if (silo == config->self(config->user) && silo) { /* others think that it is to be here */
         gb_dir_cache_put(&c->cache, gb_key_hash(call->type, call->key), 0);
         if (chosen) call->way |= GB_WAY_DOOR_2;
-        gb_far_again(c->worker, gbi_pend_free(c, pend));
+        call = gbi_pend_back(c, pend);
+        if (call) gb_far_again(c->worker, call);
         return;
     }
     if (call->way & GB_WAY_DOOR_1) {
@@ -402,7 +428,10 @@ void gbi_pend_go(gbi_carrier *c, gbi_pend *pend, uint64_t silo, bool chosen)
     gbi_lane *lane = &peer->lanes[home % GB_CARRY_LANES];
     if (lane->link && gb_link_is_ready(lane->link) && gb_list_empty(&lane->waiting) &&
         gb_link_queued(lane->link) <= GB_SOCKET_HIGH) {
-        send_one(c, lane, pend);
+        if (gbi_lane_takes(lane, call))
+            send_one(c, lane, pend);
+        else
+            gb_list_push(&lane->large, &pend->link);
         return;
     }
     if (!lane->link && gb_now(c->worker->silo->sys) < peer->denied_until) {

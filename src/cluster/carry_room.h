@@ -1,5 +1,5 @@
 /* What the files of calls between silos share: carry.c (the door), carry_out.c (calls that leave),
- * carry_in.c (calls that came). */
+ * carry_in.c (calls that came), carry_bytes.c (large ones). */
 #ifndef GB_CLUSTER_CARRY_ROOM_H
 #define GB_CLUSTER_CARRY_ROOM_H
 
@@ -22,6 +22,7 @@ typedef struct gbi_pend {
     gb_call *call;
     gbi_lane *lane; /* when sent */
     bool chosen;    /* the silo that it goes to was chosen for it */
+    bool beside;    /* its arguments are in its last block */
     uint8_t hops;
     uint32_t index, generation; /* its number */
 } gbi_pend;
@@ -38,8 +39,10 @@ struct gbi_ask {
 
 struct gbi_lane {
     struct gbi_peer *peer;
-    gb_link *link; /* NULL: none */
-    gb_list waiting, sent;
+    gb_link *link;   /* NULL: none */
+    gb_list waiting; /* for the link */
+    gb_list large;   /* ... for others that are large */
+    gb_list sent;
     uint32_t index, failures; /* in a row */
     /* carry_watch.c */
     gb_link *probe; /* NULL: none */
@@ -92,6 +95,7 @@ struct gbi_carrier {
 
 struct gb_carry {
     gb_far far;
+    gb_link_room room; /* of what comes to all workers */
     gb_carry_config config;
     int count;
     gbi_carrier *carriers;
@@ -116,6 +120,25 @@ void gbi_pend_fail(gbi_carrier *c, gbi_pend *pend, int rc, const char *format, .
 gbi_pend *gbi_pend_new(gbi_carrier *c, gb_call *call);
 gbi_pend *gbi_pend_at(gbi_carrier *c, uint64_t number);
 gb_call *gbi_pend_free(gbi_carrier *c, gbi_pend *pend); /* gives the call back */
+
+/* As gbi_pend_free for a call that is served here, with its arguments where they were. NULL: there
+ * was no memory, and it has failed. */
+gb_call *gbi_pend_back(gbi_carrier *c, gbi_pend *pend);
+
+/* ---- carry_bytes.c ---- */
+
+/* Many bytes of a call (arguments, results) become its last block, which travels without a copy.
+ * 1: they did; 0: they are few; GB_ENOMEM. */
+int gbi_call_beside(gb_call *call);
+int gbi_call_inside(gb_call *call); /* and back: 0 or GB_ENOMEM */
+
+/* Blocks that came become the call's (set to NULL), in place of what it has. */
+int gbi_call_take(gb_call *call, gb_block **blocks, uint32_t count);
+
+uint64_t gbi_call_order(const gb_call *call); /* calls to one grain keep theirs */
+
+/* May the call leave now? No: others that are large are before it. */
+bool gbi_lane_takes(const gbi_lane *lane, const gb_call *call);
 
 /* ---- carry_out.c ---- */
 

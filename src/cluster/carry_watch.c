@@ -46,7 +46,7 @@ static int probe_message(void *user, uint8_t kind, const void *body, size_t size
     return gb_err_set(GB_EINVAL, "a message of kind %d to a probe", kind);
 }
 
-static const gb_link_events probe_events = {probe_ready, probe_message, NULL, probe_closed};
+static const gb_link_events probe_events = {probe_ready, probe_message, NULL, probe_closed, NULL};
 
 static void look_at(gbi_carrier *c, gbi_lane *lane, uint64_t now)
 {

@@ -19,7 +19,7 @@ typedef struct gb_client_config {
     gb_tls_config tls;      /* ca_file NULL: none */
     const char *token_file; /* NULL: none */
     bool open;              /* a token may go without TLS to more than the loopback */
-    size_t bytes_max;       /* 0: 64 MiB */
+    size_t bytes_max;       /* of one message; 0: 64 MiB */
 } gb_client_config;
 
 /* Before the worker threads start. GB_EINVAL: an address that is none. GB_EDENIED: a token without

@@ -157,7 +157,7 @@ static void out_closed(void *user, int rc, const char *why)
     gb_membership_unreachable(cluster->member, w->silo, gbi_times(cluster), &cluster->actions);
 }
 
-static const gb_link_events out_events = {out_ready, out_message, NULL, out_closed};
+static const gb_link_events out_events = {out_ready, out_message, NULL, out_closed, NULL};
 
 static void connect_wire(gbi_wire *w)
 {
@@ -170,7 +170,7 @@ static void connect_wire(gbi_wire *w)
     gb_hello hello = {.role = GB_LINK_CONTROL, .silo = atomic_load(&cluster->self), .to = w->silo};
     snprintf(hello.cluster, sizeof hello.cluster, "%s", cluster->config.cluster);
     if (gb_link_connect(&w->wire, cluster->mem, cluster->loop, row->address, cluster->tls, &hello,
-                        gb_guard_key(cluster->guard), cluster->config.bytes_max,
+                        gb_guard_key(cluster->guard), GB_LINK_BODY_BYTES,
                         cluster->config.member.probe_timeout_ns, &out_events, w) < 0)
         w->waiting.size = 0;
 }
@@ -229,7 +229,7 @@ static void in_closed(void *user, int rc, const char *why)
     wire_free(w);
 }
 
-static const gb_link_events in_events = {NULL, in_message, NULL, in_closed};
+static const gb_link_events in_events = {NULL, in_message, NULL, in_closed, NULL};
 
 void gbi_wire_accept(gb_cluster *cluster, const gb_hello *hello, const gb_grant *grant,
                      gb_pipe_end end)
@@ -247,8 +247,8 @@ void gbi_wire_accept(gb_cluster *cluster, const gb_hello *hello, const gb_grant 
     gb_hello welcome = {.role = GB_LINK_CONTROL, .silo = self, .to = hello->silo};
     snprintf(welcome.cluster, sizeof welcome.cluster, "%s", cluster->config.cluster);
     gb_grant_welcome(grant, &welcome);
-    if (gb_link_accept(&w->wire, cluster->mem, cluster->loop, end, &welcome,
-                       cluster->config.bytes_max, &in_events, w) < 0)
+    if (gb_link_accept(&w->wire, cluster->mem, cluster->loop, end, &welcome, GB_LINK_BODY_BYTES,
+                       &in_events, w) < 0)
         wire_free(w);
     else
         snprintf(w->peer, sizeof w->peer, "%s", gb_link_peer(w->wire));

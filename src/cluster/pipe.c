@@ -170,11 +170,14 @@ static void on_came(void *user, size_t bytes)
 }
 
 /* All that was put in one turn of the loop is encrypted at once. */
-static void on_leaving(void *user)
+static bool on_leaving(void *user)
 {
     gb_pipe *pipe = user;
+    bool more = false;
+    if (pipe->up && pipe->events->leaving) TELL(pipe, more = pipe->events->leaving(pipe->user));
     int rc = pipe->session && pipe->up ? write_plain(pipe) : 0;
     if (rc < 0) pipe_fail(pipe, rc, gb_err_detail());
+    return rc == 0 && more;
 }
 
 static void on_drained(void *user)

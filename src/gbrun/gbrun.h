@@ -15,7 +15,7 @@
 enum {
     GBRUN_FAILED = 1,
     GBRUN_USAGE = 2,
-    GBRUN_SETTINGS = 45,
+    GBRUN_SETTINGS = 46,
     GBRUN_GIVEN_MAX = 64,
     GBRUN_REST_MAX = 32
 };

@@ -33,6 +33,8 @@ const gbrun_setting gbrun_settings[GBRUN_SETTINGS] = {
      "how long what is queued at the end may take"},
     {"lua_memory", GBRUN_BYTES, AT(config.lua_bytes_max), 0, 0, "lua-memory", "SIZE", "no cap",
      "memory of each worker's Lua state"},
+    {"max_message", GBRUN_BYTES, AT(config.message_bytes_max), 0, 0, "max-message", "SIZE", "64MB",
+     "strings of one message, and all of one between silos; at most 1GB"},
     {"kernel_threads", GBRUN_INT, AT(config.kernel_threads), 0, 1024, "kernel-threads", "N",
      "one per core", "threads of the cpu device"},
     {"cpu_devices", GBRUN_INT, AT(config.cpu_devices), 0, 64, "cpu-devices", "N", "1",

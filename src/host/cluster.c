@@ -29,6 +29,7 @@ static int open_client(gb_host *host)
                                .silo = host->silo,
                                .tls = tls_of(host),
                                .gateways = host->config.connect,
+                               .bytes_max = (size_t)host->config.message_bytes_max,
                                .token_file = host->config.token_file,
                                .open = host->config.cluster_open != 0,
                                .cluster = cluster_name(host)};
@@ -91,6 +92,7 @@ int gbi_cluster_open(gb_host *host)
     config.advertise = given->advertise;
     config.labels = given->labels;
     config.open = given->cluster_open != 0;
+    config.bytes_max = (size_t)given->message_bytes_max;
     config.key = given->cluster_key;
     config.key_file = given->cluster_key_file;
     config.tokens_file = given->tokens;

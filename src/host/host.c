@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { MESSAGE_BYTES = 64 << 20, MESSAGE_BYTES_MOST = 1 << 30 };
 enum { SYSTEM_PERIOD_MS = 500, PAGES_KEPT = 256 << 20 };
 enum { OPS_WAIT_MS = 5000, COMPILE_WAIT_MS = 60000 };
 
@@ -63,6 +64,10 @@ static int check_config(gb_config *config)
     if (config->max_devices < 0 || config->max_kernels < 0 || !(config->kernel_bound_ms >= 0))
         return gb_err_set(GB_EINVAL, "config.max_devices, max_kernels and kernel_bound_ms must not "
                                      "be negative");
+    if (config->message_bytes_max < 0 || config->message_bytes_max > MESSAGE_BYTES_MOST)
+        return gb_err_set(GB_EINVAL, "config.message_bytes_max: 0 to %d bytes, not %lld",
+                          MESSAGE_BYTES_MOST, (long long)config->message_bytes_max);
+    if (config->message_bytes_max == 0) config->message_bytes_max = MESSAGE_BYTES;
     return 0;
 }
 
@@ -120,6 +125,7 @@ static int open_state(gb_host *host, int index)
         .script_dir = host->config.script_dir,
         .virtual_time = host->config.virtual_time,
         .lua_bytes_max = host->config.lua_bytes_max,
+        .message_bytes_max = host->config.message_bytes_max,
         .kernels_max = host->config.max_kernels,
         .pretend_gpus = host->config.pretend_gpus != 0,
         .prefer_gpu = host->config.prefer_gpu != 0,

@@ -171,8 +171,10 @@ static int begin(gb_value *value, put_kind kind, size_t bytes)
     if (value->rc < 0) return refused(value);
     if (++value->nodes > GBI_NODES_MAX)
         return fail(value, GB_EINVAL, "more than %d values in one message", GBI_NODES_MAX);
-    if (bytes > GBI_BYTES_MAX || value->bytes.size > GBI_BYTES_MAX - bytes)
-        return fail(value, GB_EINVAL, "more than 64 MiB in one message (arrays beside it)");
+    size_t most = (size_t)value->host->config.message_bytes_max;
+    if (bytes > most || value->bytes.size > most - bytes)
+        return fail(value, GB_EINVAL,
+                    "more than %zu MiB in one message, arrays beside it (max_message)", most >> 20);
     if (value->depth == 0) {
         value->count++;
         return 0;

@@ -18,7 +18,6 @@ enum {
     GBI_TAG_BUFFER = 40005, /* [index of the block, wire name of the type] */
     GBI_DEPTH_MAX = 100,
     GBI_NODES_MAX = 1000000,
-    GBI_BYTES_MAX = 64 << 20,
     GBI_KEY_MAX = 1024
 };
 

@@ -141,10 +141,11 @@ static bool copy_value(copier *c, int index)
 bool gbl_copy(lua_State *L, int first, int count)
 {
     copier c = {.from = L, .measure = {.nodes = (uint64_t)count}};
+    uint64_t bytes_max = (uint64_t)gbl_of(L)->config.message_bytes_max;
     int top = lua_gettop(L);
     if (!lua_checkstack(L, count + 8)) return false;
     for (int i = 0; i < count; i++)
-        if (!copy_value(&c, first + i) || c.measure.bytes > GBL_BYTES_MAX) {
+        if (!copy_value(&c, first + i) || c.measure.bytes > bytes_max) {
             lua_settop(L, top);
             return false;
         }

@@ -162,14 +162,10 @@ static int device_in_place(lua_State *L)
 void gbl_open_devices(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"device_count", device_count},
-        {"device_info", device_info},
-        {"device_memory", device_memory},
-        {"device_score", device_score},
-        {"device_here", device_here},
-        {"device_epoch", device_epoch},
-        {"device_in_place", device_in_place},
-        {NULL, NULL},
+        {"device_count", device_count},       {"device_info", device_info},
+        {"device_memory", device_memory},     {"device_score", device_score},
+        {"device_here", device_here},         {"device_epoch", device_epoch},
+        {"device_in_place", device_in_place}, {NULL, NULL},
     };
     luaL_register(L, NULL, functions);
 }

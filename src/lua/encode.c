@@ -138,8 +138,8 @@ static int encode_scalar(walk *w, int index)
         return encode_number(w, lua_tonumber(L, index));
     case LUA_TSTRING:
         text = lua_tolstring(L, index, &size);
-        if ((w->measure.bytes += size) > GBL_BYTES_MAX)
-            return refuse(w, "more than 64 MiB of strings in one message");
+        if ((w->measure.bytes += size) > (uint64_t)w->state->config.message_bytes_max)
+            return refuse(w, w->state->too_long);
         return gb_cbor_put_bytes(out, text, size);
     default:
         return refuse(w, luaL_typename(L, index));

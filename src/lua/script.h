@@ -37,15 +37,16 @@ typedef struct gbl_config {
     struct gb_tracer *tracer; /* of spans; outlives the states. NULL: none are made */
     struct gbl_keep *keep; /* state of resident grains; outlives the states. NULL: there are none */
     gb_mem *mem;
-    const char *app_dir;    /* or NULL */
-    const char *script_dir; /* or NULL */
-    bool virtual_time;      /* gb.test may move it */
-    int64_t lua_bytes_max;  /* of each state; 0: no cap */
-    bool pretend_gpus;      /* cpu devices count as GPUs where grains are placed */
-    bool prefer_gpu;        /* batches that say nothing take one */
-    int kernels_max;        /* launches under way in the silo; 0: any number */
-    gbl_exports exports;    /* all NULL: none */
-    const char *lua_config; /* the text of the table that Lua sees as gb.config, or NULL */
+    const char *app_dir;       /* or NULL */
+    const char *script_dir;    /* or NULL */
+    bool virtual_time;         /* gb.test may move it */
+    int64_t lua_bytes_max;     /* of each state; 0: no cap */
+    int64_t message_bytes_max; /* of the strings of one message; 0: 64 MiB */
+    bool pretend_gpus;         /* cpu devices count as GPUs where grains are placed */
+    bool prefer_gpu;           /* batches that say nothing take one */
+    int kernels_max;           /* launches under way in the silo; 0: any number */
+    gbl_exports exports;       /* all NULL: none */
+    const char *lua_config;    /* the text of the table that Lua sees as gb.config, or NULL */
     void (*exit)(void *user,
                  int code); /* os.exit asks for the end of the host; NULL: as in plain Lua */
     void *exit_user;

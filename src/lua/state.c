@@ -4,6 +4,7 @@
 #include "base/embed.h"
 #include "base/err.h"
 #include "base/hash.h"
+#include "lua/value.h"
 
 #include <errno.h>
 #include <luajit.h>
@@ -293,12 +294,23 @@ static int open_all(lua_State *L)
     return 0;
 }
 
+static void bound_messages(gbl_state *state)
+{
+    int64_t most = state->config.message_bytes_max;
+    if (most == 0) most = state->config.message_bytes_max = GBL_BYTES_MAX;
+    bool whole = most % (1 << 20) == 0;
+    snprintf(state->too_long, sizeof state->too_long,
+             "more than %lld %s of strings in one message (max_message)",
+             (long long)(whole ? most >> 20 : most), whole ? "MiB" : "bytes");
+}
+
 int gbl_state_open(gbl_state **out, gb_worker *worker, const gbl_config *config)
 {
     gbl_state *state = gb_mem_zalloc(config->mem, sizeof *state);
     if (!state) return GB_ENOMEM;
     state->worker = worker;
     state->config = *config;
+    bound_messages(state);
     gb_mem_init(&state->mem, "lua", config->mem, 0);
     gb_list_init(&state->pending);
     gb_list_init(&state->sleepers);

@@ -56,6 +56,7 @@ struct gbl_state {
     lua_State *L; /* the main thread of the state: never runs user code that waits */
     gb_worker *worker;
     gbl_config config;
+    char too_long[80]; /* why a message is refused */
     gb_mem mem;        /* the arrays and buffers of this state */
     gbl_alloc *alloc;  /* what LuaJIT holds */
     int64_t collected; /* bytes of it after the last collection for lack of memory */

@@ -20,7 +20,8 @@ enum {
     GBL_TCDATA = 10         /* lua_type of cdata, which lua.h does not name */
 };
 
-/* What one message may hold: values (keys do not count), bytes of its strings, tables in tables. */
+/* What one message may hold: values (keys do not count), tables in tables; and bytes of its strings
+ * where the configuration says nothing. */
 enum { GBL_DEPTH_MAX = 100, GBL_NODES_MAX = 1000000, GBL_BYTES_MAX = 64 << 20 };
 
 enum { GBL_WIRE_MAX = 4095 }; /* bytes of the wire name of a type */

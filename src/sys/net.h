@@ -53,8 +53,9 @@ typedef struct gb_socket_events {
     /* Where the next bytes go: 0, *at and *room, or negative: the socket closes with that. */
     int (*room)(void *user, uint8_t **at, size_t *room);
     void (*came)(void *user, size_t bytes);
-    /* NULL, or: what was put leaves now; the last moment to append to it. */
-    void (*leaving)(void *user);
+    /* NULL, or: what was put leaves now; the last moment to append to it. True: there is more, ask
+     * again when that has left. */
+    bool (*leaving)(void *user);
     /* What waits to be written was more than GB_SOCKET_HIGH and is below GB_SOCKET_LOW. */
     void (*drained)(void *user);
     /* The end: the peer closed (rc 0), or rc and why. Nothing comes after it. */

@@ -17,12 +17,11 @@
 
 enum {
     READS_PER_TURN = 16,
+    WRITES_PER_TURN = 4,
     PIECES_PER_WRITE = 64,
     OUT_KEPT = 1 << 16, /* a larger buffer is given back when it is empty */
     KEEPALIVE_S = 30
 };
-
-/* ---- sockets ---- */
 
 /* Bytes that wait to be written: in a buffer of ours, or in a block. */
 typedef struct piece {
@@ -300,21 +299,30 @@ static int write_out(gb_socket *socket)
     return 0;
 }
 
+/* Is there more than what was put? False: the socket may be gone. */
+static bool leave(gb_socket *socket)
+{
+    if (!socket->events->leaving) return false;
+    watch *w = socket->watch;
+    bool more = socket->events->leaving(socket->user);
+    if (!w->socket) return false;
+    gb_list_unlink(&socket->dirty); /* what it has put leaves now */
+    count_queued(socket);
+    return more;
+}
+
 static void flush(gb_socket *socket)
 {
-    if (socket->events->leaving) {
-        watch *w = socket->watch;
-        socket->events->leaving(socket->user);
+    watch *w = socket->watch;
+    bool more = false;
+    for (int i = 0; i < WRITES_PER_TURN; i++) {
+        more = leave(socket);
         if (!w->socket) return;
-        gb_list_unlink(&socket->dirty); /* what it has put leaves now */
-        count_queued(socket);
+        int error = write_out(socket);
+        if (error) return socket_fail(socket, GB_ELOST, strerror(error));
+        if (!more || socket->queued > 0) break; /* who always has more lets others go on */
     }
-    int error = write_out(socket);
-    if (error) {
-        socket_fail(socket, GB_ELOST, strerror(error));
-        return;
-    }
-    bool blocked = socket->queued > 0;
+    bool blocked = more || socket->queued > 0;
     if (blocked != socket->blocked) {
         socket->blocked = blocked;
         poll_for(socket);

@@ -23,7 +23,7 @@ static void on_closed(void *user, int rc, const char *why)
     snprintf(s->why, sizeof s->why, "%s", why);
 }
 
-const gb_link_events kit_events = {on_ready, on_message, NULL, on_closed};
+const gb_link_events kit_events = {on_ready, on_message, NULL, on_closed, NULL};
 
 static void on_accepted(void *user, int fd, const char *peer)
 {

@@ -88,7 +88,7 @@ static void on_closed(void *user, int rc, const char *why)
     s->link = NULL;
 }
 
-static const gb_link_events events = {on_ready, on_message, on_drained, on_closed};
+static const gb_link_events events = {on_ready, on_message, on_drained, on_closed, NULL};
 
 static void on_accepted(void *user, int fd, const char *peer)
 {
@@ -228,17 +228,23 @@ static void test_strangers(void **state)
 static void test_broken_messages(void **state)
 {
     (void)state;
-    uint8_t none[4] = {0}, many[4] = {0xff, 0xff, 0xff, 0x7f}, large[12] = {1}, cut[14] = {1};
-    large[4 + 5] = 1; /* 2^40 bytes */
-    cut[4] = 100;
+    enum { CHUNK = GBI_LINK_CHUNK, B = GBI_LINK_BLOCKS };
+    /* number, first, count, then sizes: low and high halves */
+    uint32_t none[3] = {1, 0, 0}, many[3] = {1, 0, UINT32_MAX / 2}, large[5] = {1, 0, 1, 0, 256};
+    uint32_t over[5] = {1, 0, 1, LIMIT, 0}, first[5] = {1, 101, 1, 100, 0},
+             cut[7] = {1, 100, 1, 100};
+    uint32_t pair[7] = {1, 0, 2, GB_LINK_BYTES_MOST, 0, GB_LINK_BYTES_MOST, 0}, chunk[2] = {7, 1};
     struct {
         uint8_t kind, flags;
         const void *body;
         size_t size;
         int rc;
-    } cases[] = {{GB_HELLO, 0, "x", 1, GB_EINVAL}, {KIND, 1, "x", 1, GB_EINVAL},
-                 {KIND, 1, none, 4, GB_EINVAL},    {KIND, 1, many, 4, GB_EINVAL},
-                 {KIND, 1, large, 12, GB_EINVAL},  {KIND, 1, cut, 14, GB_ELOST}};
+    } cases[] = {{GB_HELLO, 0, "x", 1, GB_EINVAL}, {KIND, B, "x", 1, GB_EINVAL},
+                 {KIND, B, none, 12, GB_EINVAL},   {KIND, B, many, 12, GB_EINVAL},
+                 {KIND, B, large, 20, GB_EINVAL},  {KIND, B, over, 21, GB_EINVAL},
+                 {KIND, B, pair, 28, GB_EINVAL},   {KIND, B, first, 20, GB_EINVAL},
+                 {KIND, B, cut, 22, GB_ELOST},     {CHUNK, 0, chunk, 8, GB_EINVAL},
+                 {CHUNK, 0, chunk, 7, GB_EINVAL}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         world w;
         open_world(&w);
@@ -324,7 +330,9 @@ static void test_closing_inside(void **state)
         assert_int_equal(dial(&w, 20 * GB_SEC), 0);
         UNTIL(&w, w.client.ready);
         if (at != AT_READY) {
-            assert_int_equal(send_blocks(&w, (size_t[]){5 << 20, 1 << 20, 0}), 0);
+            for (int i = 0; i < (at == AT_DRAINED ? GB_LINK_LARGE_MAX : 1); i++)
+                assert_int_equal(send_blocks(&w, (size_t[]){5 << 20, 1 << 20, 0}), 0);
+            gb_link_large(w.client.link); /* who sees that they are many hears when they are not */
             UNTIL(&w, at == AT_MESSAGE ? w.client.closed : w.server.closed);
         } else {
             UNTIL(&w, w.server.closed);

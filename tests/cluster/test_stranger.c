@@ -56,7 +56,7 @@ static void on_closed(void *user, int rc, const char *why)
     w->link = NULL;
 }
 
-static const gb_link_events events = {on_ready, on_message, NULL, on_closed};
+static const gb_link_events events = {on_ready, on_message, NULL, on_closed, NULL};
 
 static gb_host *open_silo(const char *name, const char *app)
 {
