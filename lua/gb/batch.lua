@@ -160,8 +160,13 @@ end
 
 -- One launch over host arrays, on the caller's own queue: small batches cost little more than that.
 local function run_whole(run)
-  local kernel, count, n = run.found.kernel, run.found.layout.n, run.n
-  local args, timeout = arguments(run, run.items, run.results, n), run.hints.timeout
+  local kernel, layout, n = run.found.kernel, run.found.layout, run.n
+  local from, to, count, timeout = run.items, run.results, layout.n, run.hints.timeout
+  if not run.in_place then -- arrays of lists may be larger, and all of them would be copied
+    from = from:view(0, n * layout.item.count)
+    to = layout.in_place and from or to:view(0, n * layout.result.count)
+  end
+  local args = arguments(run, from, to, n)
   local ok, message, code = run_list(kernel, n, args, count, timeout)
   if ok or code then return ok, message, code end
   return kernel:run({ threads = n, timeout = timeout }, unpack(args, 1, count))
@@ -356,7 +361,7 @@ local function run_on(device, run)
     local calm
     calm, ok, message, code = pcall(run_items, run)
     if not calm then -- what the kernel does not take: the values of args
-      return false, (tostring(ok):gsub("^[^ ]+%.lua:%d+: ", ""))
+      return false, (tostring(ok):gsub("^[^ ]+:%d+: ", ""))
     end
     if not ok then return nil, message, code end
   end

@@ -332,7 +332,11 @@ refused("nothing for parameter 'a' of scale: name it in args", "EINVAL", "bad/ar
 gb.catalog.register("bad/name", { source = source, kernel = "scale", args = { a = 1, b = 2 } })
 refused("scale has no parameter 'b'", "EINVAL", "bad/name", { 1 })
 gb.catalog.register("bad/value", { source = source, kernel = "scale", args = { a = "x" } })
-raised("expected", function() gb.batch("bad/value"):execute { 1 } end)
+for _, most in ipairs { 1, 10 } do
+  raised("execute: argument 4 'a': expected float", function()
+    gb.batch("bad/value"):execute({ 1, 2 }, { max_micro_batch = most })
+  end)
+end
 gb.catalog.register("bad/source", { source = "nonsense", kernel = "scale" })
 refused("bad/source", "ECOMPILE", "bad/source", { 1 })
 gb.catalog.register("bad/file", { file = "no/such.cu", kernel = "scale" })

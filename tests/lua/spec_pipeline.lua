@@ -29,4 +29,13 @@ end
 for i, bytes in ipairs(downloaded()) do equal(bytes, 900 * 4 / count, "device " .. i - 1) end
 local one = downloaded { device = count - 1 }
 for i, bytes in ipairs(one) do equal(bytes, i == count and 3600 or 0) end
+
+-- A short list after a long one: no more than itself is copied.
+local batch = gb.batch "next"
+assert(batch:execute(items))
+local before = gb.devices()[1]
+equal(assert(batch:execute({ 1, 2 }, { device = 0 }))[2], 3)
+local after = gb.devices()[1]
+equal(after.bytes_downloaded - before.bytes_downloaded, 8)
+equal(after.bytes_uploaded - before.bytes_uploaded, 16, "items, and results, which are zero")
 spec.done()
