@@ -221,6 +221,30 @@ static void test_no_code(void **state)
     close_world(&w);
 }
 
+/* Messages of subscriptions that are none, and a question after calls, which only silos ask. */
+static void test_house(void **state)
+{
+    (void)state;
+    static const char *const methods[][2] = {{"$topics", "_spread"}, {"$inbox", "_hand"}};
+    world w;
+    open_world(&w);
+    for (int i = 0; i < 2; i++) {
+        call(&w, methods[i][0], methods[i][1]);
+        assert_int_equal(w.rc, GB_ENOMETHOD);
+        assert_non_null(strstr(w.message, "is private"));
+    }
+    call(&w, "$silo", "_hand");
+    assert_true(w.rc < 0);
+    call(&w, "$topics", "listen"); /* to nobody */
+    assert_int_equal(w.rc, 0); /* nil, message, EINVAL */
+    gb_ask_frame f = {.number = 1, .question = {.silo = 1, .stage = 2}};
+    gb_buf *out = gb_link_begin(w.link, NULL, 0);
+    assert_int_equal(gb_ask_frame_encode(out, &f), 0);
+    assert_int_equal(gb_link_end(w.link, GB_FRAME_ASK, NULL, 0), 0);
+    UNTIL(&w, w.closed);
+    close_world(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +252,7 @@ int main(void)
         cmocka_unit_test(test_type_names),
         cmocka_unit_test(test_private),
         cmocka_unit_test(test_no_code),
+        cmocka_unit_test(test_house),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
