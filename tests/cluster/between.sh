@@ -14,4 +14,4 @@ expect 0 ok --connect "$a" "$here/between.lua" a
 expect 0 ok --connect "$address" "$here/between.lua" c
 expect 0 ok --connect "$a" "$here/subscribe.lua" a
 expect 0 ok --connect "$address" "$here/subscribe.lua" c
-exit $failed
+finish

@@ -40,3 +40,10 @@ expect() {
     cat out err
   fi
 }
+
+# The end of a script: what a sanitizer has found in a silo counts too.
+finish() {
+  if grep -H "Sanitizer\|runtime error" ./*.log; then failed=$((failed + 1)); fi
+  echo "$failed failed"
+  exit $failed
+}

@@ -15,4 +15,4 @@ c_pid=$pid
 "$gbrun" --connect "$b" "$here/lost.lua" &
 pids="$pids $!"
 expect 0 ok --connect "$a,$b" "$here/survive.lua" "$a_pid" "$c_pid" $!
-exit $failed
+finish
