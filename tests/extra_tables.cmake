@@ -41,7 +41,7 @@ if(TARGET tls)
 endif()
 
 # chaos: real silos and clients over a real engine, with all that can happen to processes.
-add_executable(chaos cluster/chaos.c cluster/chaos_net.c cluster/chaos_room.c cluster/engine.c cluster/engine_sqlite.c)
+add_executable(chaos cluster/chaos.c cluster/chaos_town.c cluster/chaos_net.c cluster/chaos_room.c cluster/engine.c cluster/engine_sqlite.c)
 target_compile_definitions(chaos PRIVATE CHAOS_FILES="${CMAKE_CURRENT_SOURCE_DIR}/cluster/chaos"
                            GB_MODULES_AT="${GB_MODULE_DIR}")
 target_include_directories(chaos PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})

@@ -137,6 +137,12 @@ static const char *option(PQconninfoOption *options, const char *name)
     return "";
 }
 
+/* What the server tells by the way is not for our standard error; errors come as errors. */
+static void ignore(void *user, const char *text)
+{
+    (void)user, (void)text;
+}
+
 static int start(state *s, PQconninfoOption *options, uint64_t deadline_ns)
 {
     const char *names[OPTIONS_MAX + 4], *values[OPTIONS_MAX + 4];
@@ -161,7 +167,9 @@ static int start(state *s, PQconninfoOption *options, uint64_t deadline_ns)
     names[count] = "fallback_application_name", values[count++] = "gpubridge";
     names[count] = values[count] = NULL;
     s->link = PQconnectStartParams(names, values, 0);
-    return s->link ? 0 : s->host->error(GB_ENOMEM, "no memory for a connection");
+    if (!s->link) return s->host->error(GB_ENOMEM, "no memory for a connection");
+    PQsetNoticeProcessor(s->link, ignore, NULL);
+    return 0;
 }
 
 static int enter(state *s, uint64_t deadline_ns)
