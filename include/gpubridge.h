@@ -189,7 +189,8 @@ GB_API void gb_config_init(gb_config *config, size_t size);
 /* Of a host with config.cluster and workers > 0: loads the modules of the app folder, joins, and
  * waits until this silo serves: others then place grains here. Blocks; opens the devices.
  * GB_ETIMEDOUT: not within the time, the detail says what keeps the table away (it goes on trying
- * until gb_close); GB_ECLOSED: another silo has its name; or what a module says that cannot be
+ * until gb_close); GB_EDENIED: the table refuses us, or its silos have another cluster_key;
+ * GB_ECLOSED: another silo has its name; or what a module says that cannot be
  * loaded. gb_close leaves. See docs/cluster.md. */
 GB_API int gb_join(gb_host *host, int timeout_ms);
 

@@ -303,14 +303,17 @@ int gb_cluster_wait(gb_cluster *cluster, uint64_t timeout_ns)
     struct timespec until = gb_cond_end(timeout_ns);
     int late = 0;
     pthread_mutex_lock(&cluster->state_lock);
-    while (!cluster->serving && !cluster->over && late != ETIMEDOUT)
+    while (!cluster->serving && !cluster->over && !cluster->denied && late != ETIMEDOUT)
         late = pthread_cond_timedwait(&cluster->state_changed, &cluster->state_lock, &until);
-    bool serving = cluster->serving, over = cluster->over;
+    bool serving = cluster->serving, over = cluster->over, denied = cluster->denied;
     char trouble[sizeof cluster->trouble];
     memcpy(trouble, cluster->trouble, sizeof trouble);
     pthread_mutex_unlock(&cluster->state_lock);
     if (serving) return 0;
     if (over) return gb_err_set(GB_ECLOSED, "this silo is a member no more (see the log)");
+    if (denied)
+        return gb_err_set(GB_EDENIED, "it may not join the cluster '%s': %s",
+                          cluster->config.cluster, trouble);
     return gb_err_set(GB_ETIMEDOUT, "it did not join the cluster '%s' in time: %s",
                       cluster->config.cluster, *trouble ? trouble : "see the log");
 }

@@ -48,7 +48,9 @@ const char *gb_cluster_name(const gb_cluster *cluster);    /* of this silo */
  * commas. The silo serves when gb_cluster_wait says so. */
 int gb_cluster_start(gb_cluster *cluster, const char *types);
 
-/* Blocks (never a worker) until it serves: 0; GB_ETIMEDOUT; or why it ended. */
+/* Blocks (never a worker) until it serves: 0; GB_ETIMEDOUT; GB_EDENIED: the table's engine refuses
+ * us, or its rows are under another key (it goes on trying, but waiting is of no use); or why it
+ * ended. */
 int gb_cluster_wait(gb_cluster *cluster, uint64_t timeout_ns);
 
 /* From now on no new grain comes here; undrain: they may come again. */

@@ -92,6 +92,7 @@ struct gb_cluster {
     uint32_t refused;
     pthread_cond_t state_changed;
     char trouble[300];  /* why the table is out of reach */
+    bool denied;        /* ... and it does not go away by itself */
     bool serving, over; /* over: the thread does nothing any more */
     gb_member_why why;
     _Atomic uint64_t self;

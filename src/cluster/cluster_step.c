@@ -221,6 +221,8 @@ static void note_trouble(gb_cluster *cluster, const gbi_job *job, uint64_t now)
     else if (!failed && (job->kind != GB_DO_READ || cluster->trouble_reading))
         cluster->trouble[0] = 0; /* a full disk is read as before */
     if (failed) cluster->trouble_reading = job->kind == GB_DO_READ;
+    cluster->denied = failed && job->rc == GB_EDENIED;
+    if (cluster->denied) pthread_cond_broadcast(&cluster->state_changed);
     pthread_mutex_unlock(&cluster->state_lock);
     if (!failed || !news) return;
     cluster->trouble_next = now + TROUBLE_SECONDS * GB_SEC;

@@ -4,54 +4,13 @@
 set -u
 gbrun=$1
 here=$(cd "$(dirname "$0")" && pwd)
-work=$(mktemp -d "${TMPDIR:-/tmp}/gb-identity-$$-XXXXXX")
-pids=
-failed=0
-unset GB_CONNECT GB_CLUSTER GB_WORKERS GB_TOKENS GB_TOKEN_FILE GB_CLUSTER_KEY GB_CLUSTER_KEY_FILE
-end() {
-  # shellcheck disable=SC2086
-  [ -z "$pids" ] || kill -KILL $pids 2>/dev/null
-  wait
-  rm -rf "$work"
-}
-trap end EXIT
-cd "$work" || exit 1
-
-# silo NAME FLAG...: the command line of a silo, in the background; $pid.
-silo() {
-  name=$1
-  shift
-  "$gbrun" silo --cluster "sqlite:$work/${db:-c}.db" --app "$here/app" --name "$name" --workers 2 \
-    "$@" >"$name.ready" 2>"$name.log" &
-  pid=$!
-  pids="$pids $pid"
-}
-
-# start NAME FLAG...: a silo that serves; $address, and $pid.
-start() {
-  mkfifo "$1.ready"
-  silo "$@"
-  read -r word address <"$1.ready" || { cat "$1.log"; exit 1; }
-  [ "$word" = ready ] || exit 1
-}
+app=$here/app
+. "$here/silos.sh"
+unset GB_TOKENS GB_TOKEN_FILE GB_CLUSTER_KEY GB_CLUSTER_KEY_FILE
 
 bad() {
   failed=$((failed + 1))
   echo "FAILED: $*"
-}
-
-# expect CODE PART COMMAND...: the exit code, and a part of what is printed anywhere.
-expect() {
-  code=$1
-  part=$2
-  shift 2
-  timeout 60 "$gbrun" "$@" >out 2>err
-  got=$?
-  if [ $got -ne "$code" ] || ! cat out err | grep -qF -- "$part"; then
-    bad "gbrun $*"
-    echo "  code $got, expected $code; expected: $part"
-    cat out err
-  fi
 }
 
 # logged FILE PART: a line of that log.
@@ -96,7 +55,7 @@ chmod 644 open.token
 
 printf 'a long enough key of a cluster\n' >key
 chmod 600 key
-start a --tokens tokens --cluster-key-file key
+start a --workers 2 --tokens tokens --cluster-key-file key
 a=$address
 export GB_CONNECT="$a"
 expect 0 1 call --token-file ann.token Any k add 1
@@ -185,13 +144,13 @@ if grep -rF "$secret" ./*.log; then bad "a secret in a log"; fi
 
 # ---- the key of a cluster ----
 
-db=k
+k="sqlite:$work/k.db"
 printf 'another key, just as long\n' >key2
 printf 'short\n' >key3
 chmod 600 key key2 key3
-start b --cluster-key-file key
+start b --cluster "$k" --workers 2 --cluster-key-file key
 b_pid=$pid
-GB_CLUSTER_KEY='a long enough key of a cluster' start c
+GB_CLUSTER_KEY='a long enough key of a cluster' start c --cluster "$k" --workers 1
 c_pid=$pid
 expect 0 healthy status --connect "$address"
 expect 0 7 call --connect "$address" Any k add 7
@@ -208,26 +167,26 @@ expect 2 "unknown flag '--cluster-key'" silo --cluster "sqlite:x" --cluster-key 
 
 
 # A stranger does not get as far as a link: the rows of the table are under the key.
+expect 1 "(EDENIED)" silo --cluster "$k" --cluster-key-file key2
 expect 1 "the silo that wrote it has another key (cluster_key)" \
-  silo --cluster "sqlite:$work/k.db" --cluster-key-file key2 --wait 2s
+  silo --cluster "$k" --cluster-key-file key2
 expect 1 "the silo that wrote it has a key, and this one has none (cluster_key)" \
-  silo --cluster "sqlite:$work/k.db" --wait 2s
+  silo --cluster "$k"
 expect 0 healthy status --connect "$address" --check
 
 # When all silos have left, the next ones may have another key.
 kill -TERM "$b_pid" "$c_pid"
 wait "$b_pid" "$c_pid"
-start d --cluster-key-file key2
+start d --cluster "$k" --workers 2 --cluster-key-file key2
 expect 0 healthy status --connect "$address" --check
 kill -TERM "$pid"
 wait "$pid"
 
 # ---- with TLS ----
 
-db=t
 expect 0 "" certs certs
 expect 0 "" certs others
-tls="--ca certs/ca.crt --cert certs/silo.crt --key certs/silo.key"
+tls="--workers 2 --cluster sqlite:t.db --ca certs/ca.crt --cert certs/silo.crt --key certs/silo.key"
 # shellcheck disable=SC2086
 start e $tls --tokens tokens --cluster-key-file key
 e=$address
