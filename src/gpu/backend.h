@@ -59,7 +59,7 @@ typedef struct gbi_command {
             gb_dim grid, block;
             uint32_t shared_bytes;
             uint64_t bound_ns;
-            uint64_t queued_ns, started_ns; /* profile.c's; 0: not noted */
+            uint64_t queued_ns, started_ns; /* profile.h; 0: not noted */
             void **params;                  /* one pointer per parameter */
             uint32_t param_count, blob_bytes;
         } launch;
@@ -94,8 +94,12 @@ void gbi_command_let_go(gbi_command *command);
  * cancelled. Also asked now and then while a launch runs. Any thread. */
 int gbi_command_check(gbi_command *command);
 
-/* A launch starts now; for what is told of times. Cheap. */
-void gbi_profile_started(gbi_command *launch);
+/* A launch starts now; for what is told of times. */
+void gbi_profile_start(gbi_command *launch);
+static inline void gbi_profile_started(gbi_command *launch)
+{
+    if (__builtin_expect(launch->u.launch.queued_ns != 0, 0)) gbi_profile_start(launch);
+}
 
 /* What the commands of a graph are, for as long as it is used: which they are and what each of them
  * needs to have ended before. Addresses and values of parameters come with every graph command. */

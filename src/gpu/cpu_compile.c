@@ -327,12 +327,9 @@ static const char *const clang_only[] = {"-fdeclspec",
                                          NULL};
 static const char *const gcc_only[] = {"-fmax-errors=20", "-fno-gnu-unique", NULL};
 static const char *const fast[] = {"-O3", "-fno-semantic-interposition", NULL};
-static const char *const sanitized[] = {"-O1",
-                                        "-g",
-                                        "-fno-omit-frame-pointer",
-                                        "-fsanitize=address,undefined",
-                                        "-fno-sanitize=vptr",
-                                        NULL};
+static const char *const sanitized[] = {
+    "-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize=vptr",
+    NULL};
 static const char *const libraries[] = {"-nodefaultlibs", "-lm", "-lc", NULL};
 
 static int compile(job *j)

@@ -152,7 +152,7 @@ int gbi_cpu_launch_here(gbi_cpu *cpu, gbi_command *command, char **text)
                    time_after(start, patience && patience < bound ? patience : bound));
     gbi_pool_guest_runs(cpu->pool);
     int rc = gbi_runner_run(runner, &run, 0, blocks_of(command), message, sizeof message);
-    gbi_trap_limit(&runner->trap, 0);
+    gbi_trap_unlimit(&runner->trap);
     uint64_t ns = gbi_now_ns() - start;
     if (rc == GB_ETIMEDOUT)
         overstayed(command, ns, message, sizeof message);
@@ -234,7 +234,7 @@ static void run_launch(gbi_pool_job *job, gbi_runner *runner, uint64_t first, ui
     uint64_t start = gbi_now_ns();
     gbi_trap_limit(&runner->trap, job->until_ns);
     int rc = gbi_runner_run(runner, &work->run, first, count, text, sizeof text);
-    gbi_trap_limit(&runner->trap, 0);
+    gbi_trap_unlimit(&runner->trap);
     atomic_fetch_add_explicit(&work->ns, gbi_now_ns() - start, memory_order_relaxed);
     if (rc < 0 && rc != GB_ETIMEDOUT) take_failure(work, rc, text);
     if (runner->print.size) take_print(work, &runner->print);

@@ -41,8 +41,12 @@ void gbi_trap_prepare(void);
 bool gbi_trap_run(gbi_trap *trap, void (*body)(void *arg), void *arg);
 
 /* The runs of this thread under the trap have to end by then (gbi_now_ns), for whoever looks after
- * that; 0: any time. The time also names those runs. Cheap. */
+ * that, until it is taken back; 0: any time. The time also names those runs. Cheap. */
 void gbi_trap_limit(gbi_trap *trap, uint64_t until_ns);
+static inline void gbi_trap_unlimit(gbi_trap *trap)
+{
+    atomic_store_explicit(&trap->until_ns, 0, memory_order_relaxed);
+}
 
 /* Another thread: asks a body with that limit to end. It may have ended already, or be where it
  * cannot be left: then nothing happens. A few system calls; the trap stays in place meanwhile. */

@@ -276,6 +276,7 @@ static gbi_command *snapshot(gb_queue *queue, gbi_replay *replay)
             whole->retained[whole->retained_count++] = gb_buffer_ref(from->retained[k]);
         if (from->kind != GBI_LAUNCH) continue;
         gbi_command_copy_launch(&parts[i], from, at);
+        parts[i].u.launch.queued_ns = parts[i].u.launch.started_ns = 0; /* not noted */
         at += (launch_bytes(from) + sizeof(void *) - 1) & ~(sizeof(void *) - 1);
     }
     atomic_fetch_add_explicit(&replay->refs, 1, memory_order_relaxed);

@@ -68,21 +68,21 @@ static gbi_profile *profile_of(const gbi_command *launch)
     return &launch->queue->device->gpu->profile;
 }
 
-void gbi_profile_queued(gbi_command *launch)
+void gbi_profile_queue(gbi_command *launch)
 {
-    if (__builtin_expect(profile_of(launch)->on, 0)) launch->u.launch.queued_ns = gbi_now_ns();
+    launch->u.launch.queued_ns = gbi_now_ns();
+    launch->u.launch.started_ns = 0; /* of the run before: a plan's commands are used again */
 }
 
-void gbi_profile_started(gbi_command *launch)
+void gbi_profile_start(gbi_command *launch)
 {
-    if (__builtin_expect(profile_of(launch)->on, 0)) launch->u.launch.started_ns = gbi_now_ns();
+    launch->u.launch.started_ns = gbi_now_ns();
 }
 
-void gbi_profile_ended(const gbi_command *launch, int rc)
+void gbi_profile_end(const gbi_command *launch, int rc)
 {
-    uint64_t queued = launch->u.launch.queued_ns, started = launch->u.launch.started_ns;
-    if (__builtin_expect(!started, 1)) return;
-    uint64_t ran = gbi_now_ns() - started, waited = queued ? started - queued : 0;
+    uint64_t started = launch->u.launch.started_ns, ran = gbi_now_ns() - started;
+    uint64_t waited = started - launch->u.launch.queued_ns;
     gbi_profile_row *row = row_of(profile_of(launch), launch->u.launch.kernel);
     if (!row) return;
     pthread_mutex_lock(&row->lock);

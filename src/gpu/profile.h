@@ -23,9 +23,14 @@ typedef struct gbi_profile {
 void gbi_profile_init(gbi_profile *profile, gb_mem *mem, bool on);
 void gbi_profile_fini(gbi_profile *profile); /* no kernel is left */
 
-/* A launch was queued; it ended (it starts: backend.h). Nothing unless the profile is on, and for
- * the end unless it was started. */
-void gbi_profile_queued(gbi_command *launch);
-void gbi_profile_ended(const gbi_command *launch, int rc);
+/* A launch is queued, of a profile that is on; it ended. It is noted when it was also started
+ * (backend.h). */
+void gbi_profile_queue(gbi_command *launch);
+void gbi_profile_end(const gbi_command *launch, int rc);
+
+static inline void gbi_profile_ended(const gbi_command *launch, int rc)
+{
+    if (__builtin_expect(launch->u.launch.started_ns != 0, 0)) gbi_profile_end(launch, rc);
+}
 
 #endif

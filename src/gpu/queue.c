@@ -288,7 +288,8 @@ int gbi_queue_put(gb_queue *queue, gbi_command *command)
 {
     const gb_backend *backend = queue->device->backend;
     command->queue = queue;
-    if (command->kind == GBI_LAUNCH) gbi_profile_queued(command);
+    if (__builtin_expect(queue->device->gpu->profile.on, 0) && command->kind == GBI_LAUNCH)
+        gbi_profile_queue(command);
     if (atomic_load_explicit(&queue->depth, memory_order_acquire) == 0) {
         bool failed = atomic_load_explicit(&leader_of(queue)->rc, memory_order_relaxed) < 0;
         if (failed && command->kind <= GBI_LAUNCH) return 0; /* until a signal takes the error */

@@ -25,7 +25,8 @@ gb_span *gbl_span_turn(gbl_state *state, gb_call *turn)
 {
     if (turn->flags & GB_CALL_HOOK || turn->act->type->name->text[0] == '$') return NULL;
     if (!gbl_traced(turn)) gbl_trace_begin(state, turn);
-    if (!(turn->context.trace.flags & GB_TRACE_SAMPLED)) return NULL;
+    if (!gb_tracer_wants(state->config.tracer, state->worker->index, &turn->context.trace))
+        return NULL;
     char name[GB_SPAN_NAME_BYTES], key[24];
     const char *type = turn->act->type->name->text;
     snprintf(name, sizeof name, "%s.%s", type, turn->method ? turn->method->text : "spawn");
@@ -42,9 +43,9 @@ gb_span *gbl_span_turn(gbl_state *state, gb_call *turn)
 gb_span *gbl_span_launch(gbl_state *state, int device, bool is_cpu, const char *kernel)
 {
     gb_call *turn = gbl_turn(state);
-    if (!state->config.tracer || !turn || !(turn->context.trace.flags & GB_TRACE_SAMPLED))
-        return NULL;
+    if (!state->config.tracer || !turn) return NULL;
     gb_trace below = turn->context.trace; /* calls that the turn makes are not the launch's */
+    if (!gb_tracer_wants(state->config.tracer, state->worker->index, &below)) return NULL;
     gb_span *span = gb_tracer_begin(state->config.tracer, state->worker->index, &below,
                                     gbl_random(state), "gpu.kernel.execute", wall(state));
     if (!span) return NULL;

@@ -89,14 +89,29 @@ static open_span *take_open(gb_tracer *tracer, own *of)
     return open;
 }
 
+static void count_dropped(own *of) /* one writer */
+{
+    uint64_t dropped = atomic_load_explicit(&of->dropped, memory_order_relaxed);
+    atomic_store_explicit(&of->dropped, dropped + 1, memory_order_relaxed);
+}
+
+bool gb_tracer_wants(gb_tracer *tracer, int worker, const gb_trace *context)
+{
+    if (!(context->flags & GB_TRACE_SAMPLED)) return false;
+    own *of = &tracer->of[worker];
+    if (!is_full(&of->ring)) return true;
+    count_dropped(of);
+    return false;
+}
+
 gb_span *gb_tracer_begin(gb_tracer *tracer, int worker, gb_trace *context, uint64_t random,
                          const char *name, int64_t now_ns)
 {
-    if (!(context->flags & GB_TRACE_SAMPLED)) return NULL;
+    if (!gb_tracer_wants(tracer, worker, context)) return NULL;
     own *of = &tracer->of[worker];
-    open_span *open = is_full(&of->ring) ? NULL : take_open(tracer, of);
+    open_span *open = take_open(tracer, of);
     if (!open) {
-        atomic_fetch_add_explicit(&of->dropped, 1, memory_order_relaxed);
+        count_dropped(of);
         return NULL;
     }
     gb_span_begin(&open->span, context, NULL, random, name, now_ns);

@@ -24,8 +24,12 @@ void gb_tracer_free(
 /* A new trace: flags of a context whose id is set. */
 void gb_tracer_decide(const gb_tracer *tracer, gb_trace *context);
 
+/* May a span of this context begin at this worker: before its name is made up. A no for lack of
+ * room counts as dropped. */
+bool gb_tracer_wants(gb_tracer *tracer, int worker, const gb_trace *context);
+
 /* An open span below the one that the context names (none: a root), which becomes the one that it
- * names. NULL: the trace is not sampled, nobody reads, or there is no memory; the context stays. */
+ * names. NULL: it is not wanted, or there is no memory; the context stays. */
 gb_span *gb_tracer_begin(gb_tracer *tracer, int worker, gb_trace *context, uint64_t random,
                          const char *name, int64_t now_ns);
 void gb_tracer_end(gb_tracer *tracer, int worker, gb_span *span, int64_t now_ns, int status);

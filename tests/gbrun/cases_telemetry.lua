@@ -24,6 +24,10 @@ assert(t.p50 > 0 and t.p50 <= t.p95 and t.p95 <= t.p99 and t.p99 <= t.max * 1.04
 assert(t.max > 20 * t.p50 and t.seconds >= t.max and t.seconds >= 200 * t.p50 * 0.2)
 assert(t.waited_max > t.p50, "those behind the first waited")
 assert(t.waited >= t.waited_max)
+local plan = gb.plan(K):launch(K.never, { grid = 1, block = 1 }, "n")
+  :launch(K.never, { grid = 1, block = 1 }, "n")
+for _ = 1, 5 do assert(plan:run { n = n }) end
+assert(K.never:stats().launches == 10 and K.never:stats().max < 1, "a plan's are told too")
 assert(K:reload())
 assert(K.spin:run({ grid = 1, block = 1 }, n, 1000))
 assert(K.spin:stats().launches == 211, "a reload loses no count")
