@@ -23,12 +23,6 @@ void become(town *t, proc *p, const char *who, int place)
 {
     char path[400];
     p->space = t->net.count ? t->net.spaces[place] : 0;
-    bool off = t->wall && (place == 1 || place == 2);
-    if (off) setenv("WALL_OFFSET_S", place == 1 ? "3600" : "-3600", 1);
-    if (off)
-        setenv("LD_PRELOAD", t->wall, 1);
-    else
-        unsetenv("LD_PRELOAD");
     if (!t->keys[0]) return;
     snprintf(path, sizeof path, "%s/%s.crt", t->keys, who);
     setenv("GB_TLS_CERT", path, 1);
@@ -36,17 +30,24 @@ void become(town *t, proc *p, const char *who, int place)
     setenv("GB_TLS_KEY", path, 1);
 }
 
+/* The clocks of two are an hour off. */
 void start_silo(town *t, int i)
 {
+    static const char *const offsets[SILOS] = {NULL, "3600", "-3600"};
     char at[32], name[8];
     proc *p = &t->silos[i];
     address_of(t, i, at);
     snprintf(name, sizeof name, "s%d", i);
     become(t, p, "silo", i);
+    if (t->wall && offsets[i]) {
+        setenv("WALL_OFFSET_S", offsets[i], 1);
+        setenv("LD_PRELOAD", t->wall, 1);
+    }
     proc_start(p, name,
                (const char *[]){t->gbrun, "silo", "--cluster", t->engine.url, "--name", name,
                                 "--listen", at, "--app", CHAOS_FILES "/app", "--drain", "5s",
                                 NULL});
+    unsetenv("LD_PRELOAD");
 }
 
 void await_ready(town *t, int i)

@@ -7,8 +7,7 @@
 
 void address_of(const town *t, int silo, char out[32]);
 
-/* What is started next is a silo or a client at this place. The clocks of two silos are an hour
- * off. */
+/* What is started next is a silo or a client at this place. */
 void become(town *t, proc *p, const char *who, int place);
 
 void start_silo(town *t, int i);
