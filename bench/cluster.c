@@ -85,7 +85,7 @@ static void measure(bench *b, const char *what, void (*work)(bench *b, uint64_t 
         rounds[round] = (now_ns() - start) / times;
     }
     qsort(rounds, ROUNDS, sizeof *rounds, compare);
-    printf("cluster: %s: %.2f us\n", what, rounds[ROUNDS / 2] / 1000);
+    printf("R cluster_%s_us %.3f\n", what, rounds[ROUNDS / 2] / 1000);
 }
 
 int main(void)
@@ -105,11 +105,11 @@ int main(void)
     if (gb_view_read(&b.view, &b.mem, 7, &table, NULL) < 0) abort();
     if (gb_book_view(&b.book, b.view) < 0) abort();
     for (uint64_t i = 0; i < SILOS; i++) tell(&b, i + 1);
-    measure(&b, "best of 1000 silos", best, TIMES);
-    measure(&b, "a placement among 1000 silos", place, TIMES);
-    measure(&b, "the owner of a grain among 1000 silos", owner, 100 * TIMES);
-    measure(&b, "one silo's capacity told", update, 100 * TIMES);
-    measure(&b, "the ring of 1000 silos after a join", join, JOINS);
+    measure(&b, "best", best, TIMES);
+    measure(&b, "place", place, TIMES);
+    measure(&b, "owner", owner, 100 * TIMES);
+    measure(&b, "update", update, 100 * TIMES);
+    measure(&b, "ring", join, JOINS);
     free(rows);
     gb_place_fini(&b.place);
     gb_book_fini(&b.book);

@@ -2,30 +2,8 @@
 -- round. bench/run.lua runs it several times. Each side has one core where there are two.
 local build = arg[1] or "build/release"
 
-local function have(program)
-  return os.execute("command -v " .. program .. " >/dev/null 2>&1") == 0
-end
-
-local pin = have("taskset") and io.popen("nproc"):read("*n") > 1
-local function on(core, command)
-  return pin and ("taskset -c %d %s"):format(core, command) or command
-end
-
--- A server that says "ready SOMETHING", while fn(SOMETHING) runs.
-local function beside(command, fn)
-  local pipe = assert(io.popen("echo $$; exec " .. on(0, command) .. " 2>&1 </dev/null"))
-  local pid = pipe:read("*n")
-  for line in pipe:lines() do
-    local said = line:match("^ready ?(.*)") or line:match("Ready to accept connections()")
-    if said then
-      fn(said)
-      break
-    end
-  end
-  os.execute(("kill %d 2>/dev/null"):format(pid))
-  pipe:close()
-end
-
+local kit = dofile "bench/kit.lua"
+local have, beside, on = kit.have, kit.beside, kit.on
 local function call(command)
   io.stdout:flush()
   os.execute(on(1, command) .. " </dev/null")
@@ -41,7 +19,7 @@ for _, tail in ipairs { "", "-wal", "-shm" } do os.remove(table_file .. tail) en
 
 beside(build .. "/peers_echo serve", function(port) call(build .. "/peers_echo call " .. port) end)
 
-local port = 20000 + tonumber(tostring({}):match("0x(%x+)"), 16) / 16 % 20000
+local port = kit.port()
 if have("erl") and have("erlc") then
   os.execute(("mkdir -p %s/peers && erlc -o %s/peers bench/peers/remote.erl"):format(build, build))
   local erl = ("erl +S 1 -noshell -pa %s/peers -setcookie bench -start_epmd false "
@@ -53,12 +31,11 @@ if have("erl") and have("erlc") then
 end
 
 if have("redis-server") and have("redis-benchmark") then
-  beside(("redis-server --bind 127.0.0.1 --port %d --save '' --appendonly no"):format(port + 1),
-    function()
-      local pipe = io.popen(on(1, ("redis-benchmark -p %d -t get -c 1 -P 1000 -n 500000 --csv")
-        :format(port + 1)))
-      local rate = pipe:read("*a"):match('"GET","([%d.]+)"')
-      pipe:close()
-      if rate then print("R remote_redis " .. rate) end
-    end)
+  beside(kit.redis(port + 1), function()
+    local pipe = io.popen(on(1, ("redis-benchmark -p %d -t get -c 1 -P 1000 -n 500000 --csv")
+      :format(port + 1)))
+    local rate = pipe:read("*a"):match('"GET","([%d.]+)"')
+    pipe:close()
+    if rate then print("R remote_redis " .. rate) end
+  end)
 end

@@ -70,6 +70,8 @@ for _ = 1, math.min(rounds, 3) do
   end
 end
 for _ = 1, rounds do run("luajit bench/remote.lua " .. build) end
+run("luajit bench/join.lua " .. build)
+run(build .. "/bench_cluster")
 run(build .. "/bench_startup " .. gbrun .. " bench/lua/hello.lua")
 
 -- ---- the numbers ----
@@ -123,6 +125,17 @@ for _, what in ipairs { "text", "array" } do
   local rate = median("remote_" .. what .. "_mib")
   show(("1 MiB as %s both ways, 8 in flight"):format(what), rate, "MiB/s",
     against(ratio(rate, echo_mib), "0.7", "of the C echo:"))
+end
+show("a silo's capacity registered by a client", median("capacity_register_us"), "us", "(bar 1000)")
+show("  updated", median("capacity_update_us"), "us", "(bar 1000)")
+show("the best of 1,000 silos", median("cluster_best_us"), "us", "(bar 50)")
+show("  a placement among them", median("cluster_place_us"), "us")
+show("  the owner of a grain among them", median("cluster_owner_us"), "us")
+show("  one silo's capacity noted", median("cluster_update_us"), "us")
+show("  the ring after a join", median("cluster_ring_us"), "us")
+for _, engine in ipairs { "sqlite", "redis" } do
+  show("a silo joins three, table in " .. engine, median("join_" .. engine .. "_ms"), "ms",
+    "(bar 500)")
 end
 show("first message after start", median("first_message_ms"), "ms", "(bar 10)")
 show("idle silo, CPU of one core", median("idle_cpu_percent"), "%", "(bar 0.5)")

@@ -13,6 +13,19 @@ took = { unpack(took, 2001, 2000 + 7000) }
 table.sort(took)
 print(("R remote_us %.3f"):format(took[#took / 2] * 1e6))
 
+-- From the client to the silo, into its book and on to the others, and back.
+for _, what in ipairs { "register", "update" } do
+  local silo = assert(gb.capacity.list { all = true })[1].silo
+  local times = {}
+  for i = 1, 2000 do
+    local from = gb.monotonic()
+    assert(gb.capacity[what](silo, { devices = 1, memory_total = "8GB", memory_free = i * 2 ^ 20 }))
+    times[i] = gb.monotonic() - from
+  end
+  table.sort(times)
+  print(("R capacity_%s_us %.3f"):format(what, times[#times / 2] * 1e6))
+end
+
 local function together(width, count, fn)
   local fs = {}
   for k = 1, width do

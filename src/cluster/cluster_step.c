@@ -295,7 +295,7 @@ void gbi_cluster_act(gb_cluster *cluster)
     while (cluster->actions.count > 0 && !cluster->ended) { /* doing one may add others */
         gb_member_actions round = cluster->actions;
         gb_member_actions_init(&cluster->actions, cluster->mem);
-        for (uint32_t i = 0; i < round.count && !cluster->ended; i++)
+        for (uint32_t i = 0; i < round.count; i++) /* behind the end: that all are told of it */
             act_on(cluster, &round.items[i]);
         gb_member_actions_fini(&round);
     }

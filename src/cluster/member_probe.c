@@ -206,10 +206,16 @@ static void probe_for(gb_membership *m, uint64_t asker, const gb_message *asked,
 
 /* ---- events ---- */
 
+/* Who is not in the table yet is answered by nobody: they do not know where to. */
+static bool is_known(const gb_membership *m)
+{
+    return gbi_member_own(m, m->view) != NULL;
+}
+
 void gbi_member_probe(gb_membership *m, gb_member_actions *out)
 {
     uint64_t now = m->at.now;
-    if (!m->view) return;
+    if (!is_known(m)) return;
     for (uint32_t i = 0; i < m->target_count; i++) {
         gb_target *target = &m->targets[i];
         if (now < target->until) continue;
@@ -292,7 +298,7 @@ void gbi_member_probe_refused(gb_membership *m, uint64_t silo, gb_member_actions
 uint64_t gbi_member_probe_next(const gb_membership *m)
 {
     uint64_t next = UINT64_MAX;
-    for (uint32_t i = 0; i < m->target_count; i++) {
+    for (uint32_t i = 0; i < m->target_count && is_known(m); i++) {
         if (m->targets[i].until < next) next = m->targets[i].until;
     }
     for (uint32_t i = 0; i < m->relay_count; i++) {

@@ -359,6 +359,25 @@ static void read_again(scene *t)
     read_now(t);
 }
 
+/* Who is asked answers only whom he knows: a probe before the own row would be one in vain, and its
+ * time-out the time that joining takes. */
+static void test_first_probe(void **unused)
+{
+    scene t;
+    begin(&t);
+    row(&t, 8, "c", 1, GB_SILO_ACTIVE);
+    gb_membership_start(t.m, t.at, &t.out);
+    read_now(&t);
+    gb_membership_tick(t.m, t.at, &t.out);
+    assert_int_equal(sent(&t, GB_MSG_PROBE, NULL), 0);
+    assert_int_equal(write_now(&t), GB_SILO_JOINING);
+    assert_int_equal(sent(&t, GB_MSG_CHANGE, NULL), 1);
+    assert_true(gb_membership_next(t.m) <= t.at.now);
+    gb_membership_tick(t.m, t.at, &t.out);
+    assert_int_equal(sent(&t, GB_MSG_PROBE, NULL), 1);
+    end(&t);
+}
+
 /* A table that shows a silo at a stage that it has left behind has lost rows: active is less than
  * draining, unless it has come back since. */
 static void test_returned(void **unused)
@@ -461,13 +480,13 @@ static void test_config(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_join_alone), cmocka_unit_test(test_name),
-        cmocka_unit_test(test_votes),      cmocka_unit_test(test_joining),
-        cmocka_unit_test(test_pair),       cmocka_unit_test(test_cut_off),
-        cmocka_unit_test(test_sleep),      cmocka_unit_test(test_table_down),
-        cmocka_unit_test(test_wiped),      cmocka_unit_test(test_returned),
-        cmocka_unit_test(test_risen),      cmocka_unit_test(test_stop),
-        cmocka_unit_test(test_config),
+        cmocka_unit_test(test_join_alone),  cmocka_unit_test(test_name),
+        cmocka_unit_test(test_votes),       cmocka_unit_test(test_joining),
+        cmocka_unit_test(test_pair),        cmocka_unit_test(test_cut_off),
+        cmocka_unit_test(test_sleep),       cmocka_unit_test(test_table_down),
+        cmocka_unit_test(test_wiped),       cmocka_unit_test(test_returned),
+        cmocka_unit_test(test_first_probe), cmocka_unit_test(test_risen),
+        cmocka_unit_test(test_stop),        cmocka_unit_test(test_config),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
