@@ -202,9 +202,24 @@ local function finish(run, futures)
   return code == nil, message, code
 end
 
+-- Items that the kernel has changed in their place before it trapped are as they were given: it
+-- worked on our array, or what it left was copied there.
+local function restore(run, first, count)
+  local layout, given, side = run.found.layout, run.given, run.found.layout.item
+  if not layout.in_place then return end
+  if run.is_array then
+    local per = side.count
+    copy(run.items.gb_data + first * per, given.gb_data + first * per,
+      count * per * side.kind.size)
+  else
+    for at = first, first + count - 1 do M.put(run.items, at, given[at + 1], side) end
+  end
+end
+
 -- A kernel that trapped over some items runs again over halves of them, until those that make it
 -- trap are alone: the others have their results. So do items for which memory ran out on the way.
 local function narrow(run, lane, first, count, message, code)
+  restore(run, first, count)
   local smaller = code == "ETRAP" or code == "ENOMEM"
   if smaller and count > 1 and run.splits < SPLITS_MAX then
     run.splits = run.splits + 1
@@ -324,7 +339,10 @@ local function open_arrays(run)
   if layout.in_place then
     -- what the caller gave stays as it is
     run.results = run.items
-    if not list then run.results, message, code = given:copy() end
+    if not list then
+      run.given = given:view() -- its own: the caller may free it while this waits
+      run.results, message, code = given:copy()
+    end
     run.items = run.results
   elseif list and layout.lends then
     run.results, message, code = take_array(layout.result, run.n * layout.result.count)

@@ -30,6 +30,13 @@ extern "C" __global__ void picky(const int *x, int *y, int n)
     if (x[i] == 13) __trap();
     y[i] = x[i] + 1;
 }
+extern "C" __global__ void bump(int *x, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    if (x[i] == -13) __trap();
+    x[i] += 1;
+}
 extern "C" __global__ void odd(const int *x, int *y, int n)
 {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -53,6 +60,7 @@ register("total", { item_count = 100 })
 register("twice")
 register("picky")
 register("odd")
+register("bump")
 register("pair")
 register("wide", { item_count = 2 ^ 20, result_count = 2 ^ 20 })
 register("reads")
@@ -155,8 +163,21 @@ local function failures()
   assert(message:find("(3 of 100 items failed)", 1, true), message)
   assert(more.failed[2].message:find("takes a number, got string", 1, true))
   equal(more.failed[3].first, 51) equal(more.results[52], 53)
-  local _, why = gb.batch("test/total"):execute({ { 1, 2 } })
-  assert(why:find("item 1: an item has 2 elements, not 100", 1, true), why)
+  -- in their place: nothing is done to an item twice
+  for i = 1, 1000 do items[i] = i ~= 700 and i or -13 end
+  for _, given in ipairs { items, gb.array("int32", items) } do
+    for _, most in ipairs { 5000, 300 } do
+      code, more = select(3,
+        gb.batch("test/bump"):execute(given, { max_micro_batch = most }))
+      equal(code, "ETRAP") equal(#more.failed, 1) equal(more.failed[1].first, 700)
+      for i = 1, 1000 do
+        local got = more.results[given == items and i or i - 1]
+        if i ~= 700 then equal(got, i + 1) elseif given ~= items then equal(got, -13) end
+      end
+    end
+  end
+  message = select(2, gb.batch("test/total"):execute({ { 1, 2 } }))
+  assert(message:find("item 1: an item has 2 elements, not 100", 1, true), message)
 end
 
 -- ---- pipelines ----
