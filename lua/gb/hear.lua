@@ -1,7 +1,7 @@
 -- Subscriptions in a cluster, where they are heard (topics.lua has the other end). A worker says of
--- each grain which topics it listens to, and says it again when the silos have changed, when the
--- one that kept it leaves, and every minute; what is published in between is missed. Each
--- subscription has a queue of its own, so a slow handler loses messages of its own and no others.
+-- each grain which topics it listens to, and says it again when a silo has gone, when the one that
+-- kept it leaves, and every minute; what is published in between is missed. Each subscription has a
+-- queue of its own, so a slow handler loses messages of its own and no others.
 local core = require "gb.core"
 local near = require "gb.near"
 local ref = require "gb.ref"
@@ -102,12 +102,12 @@ local function look(all)
 end
 
 local function watch_silos()
-  local view = member().view
+  local gone = member().gone
   while next(ids) do
     idly(1, core.sleep, LOOK_S)
-    local now = member().view
-    look(now ~= view)
-    view = now
+    local now = member().gone
+    look(now ~= gone)
+    gone = now
   end
 end
 

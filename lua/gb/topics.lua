@@ -13,9 +13,10 @@ local M = {}
 
 local QUEUE_MAX, BATCH_MAX, LINKS_MAX = 1024, 64, 10000
 local LEASE_S = 180   -- who has not said for so long that it listens is gone
+local NEW_S = 10
 local TAKE_S = 5      -- a client's question waits so long for messages
 local GONE_S = 15     -- ... and a client that does not ask for so long is gone
-local LOOK_S = 1      -- ... and whether the silos have changed is looked at so often
+local LOOK_S = 1      -- ... and whether a silo has gone is looked at so often
 local HAND_TIMEOUT = "10s"
 
 M.IDLE_S = 300 -- those whom nobody listens to end
@@ -60,13 +61,20 @@ end
 
 local way_failed = { ETIMEDOUT = true, ELOST = true, ECLOSED = true, EBUSY = true }
 
--- False: nobody is there any more. What fails for what is in it is sent again one by one.
+local function drop(link, topic, count) link.dropped[topic] = (link.dropped[topic] or 0) + count end
+
+-- False: nobody is there any more. (Who has just said that it listens is: its silo is so new that
+-- it is not known here yet.) What fails for what is in it is sent again one by one.
 local function send(self, link, batch, dropped)
   local ok, _, code = core.await(hand(link, self.grain, batch, dropped))
   if ok then return true end
-  if code == "ENOENT" then return false end
-  for _, message in ipairs(#batch > 1 and not way_failed[code] and batch or {}) do
-    core.await(hand(link, self.grain, { message }, {}))
+  local is_new = core.monotonic() - link.at < NEW_S
+  if code == "ENOENT" and not is_new then return false end
+  if way_failed[code] or code == "ENOENT" then
+    for topic, count in pairs(dropped) do drop(link, topic, count) end
+    for _, message in ipairs(batch) do drop(link, message.topic, 1) end
+  elseif #batch > 1 then
+    for _, message in ipairs(batch) do core.await(hand(link, self.grain, { message }, {})) end
   end
   return true
 end
@@ -146,7 +154,7 @@ function topics:_spread(topic, ...)
   for _, link in pairs(self.links) do
     if link.names[topic] then
       if not M.push(link.queue, { topic = topic, n = select("#", ...), ... }) then
-        link.dropped[topic] = (link.dropped[topic] or 0) + 1
+        drop(link, topic, 1)
       end
       if not link.pumping then
         link.pumping = true
@@ -174,6 +182,7 @@ function inbox:on_activate() self.queue, self.since = M.queue(), nil end
 
 function inbox:_hand(_, _, id, batch, dropped, again)
   if not self.since or core.monotonic() - self.since > GONE_S then
+    self.since = nil -- should it come back, it says again what it listens to
     fail.raise("ENOENT", "the client is gone")
   end
   if not M.push(self.queue, { id = id, batch = batch, dropped = dropped, again = again }) then
@@ -185,15 +194,15 @@ function inbox:_hand(_, _, id, batch, dropped, again)
 end
 
 --- What came since the last time; waits a while for it. Second: the client is to say again what it
---- listens to, since the silos have changed or this is its first question here.
+--- listens to, since a silo has gone or this is its first question here.
 function inbox:take()
   local member = core.export("$self")
   local fresh, began = not self.since, core.monotonic()
   self.since = began
   local function is_quiet()
     local now = member()
-    local changed = now.view ~= self.view
-    self.view, fresh = now.view, fresh or changed
+    fresh = fresh or now.gone ~= self.gone
+    self.gone = now.gone
     return self.queue.first > self.queue.last and not fresh and now.state == "active" and
       core.monotonic() - began < TAKE_S
   end

@@ -1,6 +1,7 @@
 #include "host/operate.h"
 
 #include "base/err.h"
+#include "base/hash.h"
 #include "cluster/cluster.h"
 #include "gpu/gpu.h"
 #include "host/embed.h"
@@ -163,9 +164,13 @@ static int self(gb_host *host, const gb_value *args, gb_value *out, void *user)
     uint64_t id = gb_cluster_self(host->cluster);
     const gb_member *row = view && id ? gb_view_find(view, id) : NULL;
     int64_t active = 0;
+    uint64_t gone = 0;
     (void)args, (void)user;
-    for (uint32_t i = 0; view && i < view->count; i++)
-        active += view->rows[i]->member.state == GB_SILO_ACTIVE;
+    for (uint32_t i = 0; view && i < view->count; i++) {
+        const gb_member *member = &view->rows[i]->member;
+        active += member->state == GB_SILO_ACTIVE;
+        if (member->state == GB_SILO_DEAD) gone ^= gb_hash_mix(member->id);
+    }
     gb_put_table(out);
     put_field(out, "name", gb_cluster_name(host->cluster));
     put_field(out, "address", gb_cluster_address(host->cluster));
@@ -175,10 +180,8 @@ static int self(gb_host *host, const gb_value *args, gb_value *out, void *user)
     char text[20];
     snprintf(text, sizeof text, "%016llx", (unsigned long long)id);
     put_field(out, "id", text);
-    char known[40]; /* changes whenever the silos do */
-    snprintf(known, sizeof known, "%llx.%llx", view ? (unsigned long long)view->id.generation : 0,
-             view ? (unsigned long long)view->id.version : 0);
-    put_field(out, "view", known);
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)gone);
+    put_field(out, "gone", text); /* changes when a silo has gone */
     gb_put_end(out);
     gb_view_unref(view);
     return 0;
