@@ -362,6 +362,14 @@ static void drop_one(gb_worker *worker, const char *id, uint32_t size)
     if (act && act->state != GB_ACT_FORWARD) gb_act_stop(worker, act, GB_END_FAILED);
 }
 
+static void run_again(gb_node *node, void *reader)
+{
+    gbi_carrier *c = GB_CONTAINER(node, gbi_carrier, again_node);
+    (void)reader;
+    atomic_store(&c->again_told, false);
+    if (!c->stopped) ask_again(c);
+}
+
 static void note_run(gb_node *node, void *reader)
 {
     note *n = GB_CONTAINER(node, note, node);
@@ -416,7 +424,11 @@ static note *note_new(gb_carry *carry, note_kind kind, const char *id, uint32_t 
 void gb_carry_answered(gb_carry *carry, uint64_t token, int rc, uint64_t silo)
 {
     note *n = note_new(carry, NOTE_ANSWER, NULL, 0);
-    if (!n) return; /* its callers' deadlines end it */
+    if (!n) { /* who waits for it asks again */
+        gbi_carrier *c = &carry->carriers[token >> WORKER_SHIFT];
+        if (!atomic_exchange(&c->again_told, true)) gb_worker_post(c->worker, &c->again_node);
+        return;
+    }
     n->rc = rc;
     n->silo = silo;
     n->index = (uint32_t)token;
@@ -469,6 +481,7 @@ static int carrier_open(gb_carry *carry, gbi_carrier *c, gb_worker *worker)
     gb_mem *mem = carry->config.mem;
     c->carry = carry;
     c->worker = worker;
+    c->again_node.run = run_again;
     gb_map_init(&c->asks_by_id, mem);
     gb_map_init(&c->peers_by_silo, mem);
     gb_list_init(&c->pend_free);

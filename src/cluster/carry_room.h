@@ -87,6 +87,8 @@ struct gbi_carrier {
     gb_list inlets;
     gb_list served_free;
     bool stopped;
+    gb_node again_node; /* there was no memory for an answer of the directory */
+    atomic_bool again_told;
     gb_dir_cache cache; /* where grains were last seen */
     struct {
         _Atomic int64_t links, sent, served, moved, lost, retried;

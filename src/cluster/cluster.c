@@ -320,33 +320,27 @@ int gb_cluster_wait(gb_cluster *cluster, uint64_t timeout_ns)
 
 /* ---- leaving ---- */
 
-typedef void wish_fn(gb_membership *m, gb_times at, gb_member_actions *out);
-
-typedef struct wish {
-    gb_node node;
-    wish_fn *fn;
-} wish;
-
 static void wish_run(gb_node *node, void *reader)
 {
     gb_cluster *cluster = reader;
-    wish *w = GB_CONTAINER(node, wish, node);
-    bool leave = w->fn == gb_membership_stop;
+    gbi_wish *w = GB_CONTAINER(node, gbi_wish, node);
+    gbi_wish_fn *fn = w->fn;
+    bool leave = fn == gb_membership_stop;
+    atomic_store(&w->under_way, false); /* from here on it may be wished again */
     if (leave) cluster->leaving = true;
     if (!cluster->ended && leave && !cluster->view) { /* it has never seen the table */
         cluster->ended = true;
         cluster->why = GB_WHY_STOPPED;
     } else if (!cluster->ended) {
-        w->fn(cluster->member, gbi_times(cluster), &cluster->actions);
+        fn(cluster->member, gbi_times(cluster), &cluster->actions);
         gbi_cluster_act(cluster);
     }
-    gb_mem_free(cluster->mem, w, sizeof *w);
 }
 
-static void put_wish(gb_cluster *cluster, wish_fn *fn)
+/* Needs no memory: a silo leaves also when it has none. */
+static void put_wish(gb_cluster *cluster, gbi_wish *w, gbi_wish_fn *fn)
 {
-    wish *w = gb_mem_zalloc(cluster->mem, sizeof *w);
-    if (!w) return;
+    if (atomic_exchange(&w->under_way, true)) return;
     w->fn = fn;
     w->node.run = wish_run;
     gb_mailbox_push(&cluster->mailbox, &w->node);
@@ -354,18 +348,18 @@ static void put_wish(gb_cluster *cluster, wish_fn *fn)
 
 void gb_cluster_drain(gb_cluster *cluster)
 {
-    if (cluster->started) put_wish(cluster, gb_membership_drain);
+    if (cluster->started) put_wish(cluster, &cluster->drain, gb_membership_drain);
 }
 
 void gb_cluster_undrain(gb_cluster *cluster)
 {
-    if (cluster->started) put_wish(cluster, gb_membership_undrain);
+    if (cluster->started) put_wish(cluster, &cluster->undrain, gb_membership_undrain);
 }
 
 void gb_cluster_leave(gb_cluster *cluster)
 {
     if (!cluster->started) return;
-    put_wish(cluster, gb_membership_stop);
+    put_wish(cluster, &cluster->stop, gb_membership_stop);
     pthread_join(cluster->thread, NULL);
     cluster->started = false;
     gbi_tables_stop(cluster);

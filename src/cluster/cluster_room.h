@@ -49,6 +49,15 @@ typedef struct gbi_tables {
     bool stop;
 } gbi_tables;
 
+/* What another thread wants of the machine of membership. */
+typedef void gbi_wish_fn(gb_membership *m, gb_times at, gb_member_actions *out);
+
+typedef struct gbi_wish {
+    gb_node node;
+    gbi_wish_fn *fn;
+    atomic_bool under_way;
+} gbi_wish;
+
 struct gb_cluster {
     gb_cluster_config config;
     gb_mem *mem;
@@ -66,6 +75,7 @@ struct gb_cluster {
     char address[GB_MEMBER_ADDRESS_BYTES];
     pthread_t thread;
     bool started;
+    gbi_wish drain, undrain, stop;
     /* the cluster's thread */
     gb_membership *member;
     uint64_t life; /* counts the machines */

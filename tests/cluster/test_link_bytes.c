@@ -231,7 +231,7 @@ static void test_broken_messages(void **state)
     enum { CHUNK = GBI_LINK_CHUNK, B = GBI_LINK_BLOCKS };
     /* number, first, count, then sizes: low and high halves */
     uint32_t none[3] = {1, 0, 0}, many[3] = {1, 0, UINT32_MAX / 2}, large[5] = {1, 0, 1, 0, 256};
-    uint32_t over[5] = {1, 0, 1, LIMIT, 0}, first[5] = {1, 101, 1, 100, 0},
+    uint32_t over[6] = {1, 0, 1, LIMIT, 0}, first[5] = {1, 101, 1, 100, 0},
              cut[7] = {1, 100, 1, 100};
     uint32_t pair[7] = {1, 0, 2, GB_LINK_BYTES_MOST, 0, GB_LINK_BYTES_MOST, 0}, chunk[2] = {7, 1};
     struct {

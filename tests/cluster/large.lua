@@ -1,0 +1,80 @@
+-- large.lua WHAT [FILE]: large.sh runs it against two silos.
+local gb = require "gb"
+local MIB = 2 ^ 20
+local parts = {}
+
+-- A small call behind a large one is answered before it, at both ends of the way.
+function parts.between()
+  local echo, other = gb.get("Echo", "a"), gb.get("Echo", "b")
+  assert(echo:give(1) == 1 and other:give(2) == 2)
+  local text = ("0123456789abcdef"):rep(200 * MIB / 16)
+  for _, call in ipairs { { "size", text }, { "text", 200 * MIB } } do
+    local large, seen = echo:async(call[1], call[2]), 0
+    while not large:done() and seen < 20 do
+      if seen > 0 then assert(other:give(seen) == seen) end -- once, before the large one has left
+      seen = seen + 1
+    end
+    assert(seen == 20, "small calls before the large one: " .. seen)
+    local got = assert(large:await("60s"))
+    assert((type(got) == "string" and #got or got) == 200 * MIB)
+  end
+  -- to one grain in order: the small call sees the end of the large one
+  local large = echo:async("size", text)
+  assert(echo:give("behind") == "behind")
+  assert(large:await("60s") == 200 * MIB)
+end
+
+-- Arrays and texts of all sizes come back as they went.
+function parts.same()
+  local echo = gb.get("Echo", "same")
+  for _, n in ipairs { 0, 1, 16383, 16384, 16385, 65536, 1e6, 3e6 } do
+    local a = gb.array("float", n)
+    for i = 0, n - 1, 997 do a[i] = i end
+    local text = ("t"):rep(n) .. n
+    local b, t, c = assert(echo:give(a, text, gb.move(gb.array("int32", n))))
+    assert(#b == n and t == text and #c == n)
+    for i = 0, n - 1, 997 do assert(b[i] == i) end
+  end
+end
+
+-- What is too large is said here, or there, with the setting's name.
+function parts.refused()
+  local echo = gb.get("Echo", "refused")
+  local value, why, code = echo:give(gb.array("uint8", 301 * MIB))
+  assert(value == nil and code == "EINVAL", why)
+  local here = "a message of 315%d+ bytes; the limit between silos is 314572800 %(max_message%)"
+  assert(why:find(here), why)
+  local fine, raised = pcall(echo.size, echo, ("x"):rep(301 * MIB))
+  local strings = "more than 300 MiB of strings in one message (max_message)"
+  assert(not fine and raised:find(strings, 1, true), raised)
+  value, why, code = gb.get("Other", "o"):ping(("x"):rep(2 * MIB)) -- that silo takes 1 MiB
+  assert(value == nil and code == "EINVAL" and why:find("1048576 (max_message)", 1, true), why)
+  assert(gb.get("Other", "o"):ping(7) == 7)
+end
+
+-- A silo that reads nothing: who calls it waits and holds no more for it, others go on, and then
+-- all of it has come.
+function parts.slow(file)
+  local COUNT = 300
+  local slow, other = gb.get("Slow", 1), gb.get("Other", 2)
+  assert(slow:all())
+  local standing = slow:async("stand", file)
+  local done, fs, text = 0, {}, ("x"):rep(MIB / 2)
+  for i = 1, COUNT do
+    fs[i] = gb.spawn(function()
+      assert(slow:with { timeout = "120s" }:take(i, text))
+      done = done + 1
+    end)
+  end
+  for i = 1, 200 do assert(other:ping(i) == i) end
+  assert(done == 0 and not standing:done())
+  assert(io.open(file, "w")):close()
+  assert(gb.all(fs))
+  local got = slow:all()
+  assert(#got == COUNT and done == COUNT)
+  table.sort(got)
+  for i = 1, COUNT do assert(got[i] == i) end
+end
+
+parts[arg[1]](arg[2])
+print "ok"
