@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 void gb_book_init(gb_book *book, gb_mem *mem)
@@ -82,6 +83,17 @@ int gb_book_view(gb_book *book, gb_view *view)
     gb_view_unref(book->view);
     book->view = view;
     return 0;
+}
+
+bool gb_capacity_is_news(const gb_capacity *told, uint64_t told_activations, const gb_capacity *now,
+                         uint64_t activations)
+{
+    int64_t count = (int64_t)activations, told_count = (int64_t)told_activations;
+    return now->devices_count != told->devices_count || now->total_mb != told->total_mb ||
+           now->updated_ns - told->updated_ns >= (int64_t)GB_CAPACITY_PERIOD_NS ||
+           llabs(now->available_mb - told->available_mb) > told->total_mb / 16 ||
+           abs(now->queue_depth - told->queue_depth) > 8 + told->queue_depth / 4 ||
+           !activations != !told_activations || llabs(count - told_count) > 4 + told_count / 8;
 }
 
 int gb_book_put(gb_book *book, uint64_t silo, const gb_capacity *capacity, uint64_t activations)

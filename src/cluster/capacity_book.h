@@ -36,6 +36,11 @@ void gb_book_fini(gb_book *book);
 /* Entries follow the view: its active silos are there, told or not; dead ones go. */
 int gb_book_view(gb_book *book, gb_view *view);
 
+/* Is `now` so much other than what was told that the others should not wait for the next time, or
+ * has that time come? */
+bool gb_capacity_is_news(const gb_capacity *told, uint64_t told_activations, const gb_capacity *now,
+                         uint64_t activations);
+
 /* Registers or updates; a silo that is in no view yet is kept too. capacity->updated_ns is on this
  * silo's clock. */
 int gb_book_put(gb_book *book, uint64_t silo, const gb_capacity *capacity, uint64_t activations);

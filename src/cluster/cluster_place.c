@@ -76,31 +76,13 @@ int gbi_door_choose(void *user, const gb_type *type, gb_key key, uint64_t *silo)
 
 /* ---- capacity ---- */
 
-static bool far_apart(int64_t a, int64_t b, int64_t most)
-{
-    return a > b ? a - b > most : b - a > most;
-}
-
-/* So much other than what was told that the others should not wait for the next time. */
-static bool is_news(const gb_cluster *cluster, const gb_capacity *now, uint64_t activations)
-{
-    const gb_capacity *told = &cluster->told;
-    return !cluster->has_told || now->devices_count != told->devices_count ||
-           now->total_mb != told->total_mb ||
-           now->updated_ns - told->updated_ns >= (int64_t)GB_CAPACITY_PERIOD_NS ||
-           far_apart(now->available_mb, told->available_mb, told->total_mb / 16) ||
-           far_apart(now->queue_depth, told->queue_depth, 8 + told->queue_depth / 4) ||
-           !activations != !cluster->told_activations ||
-           far_apart((int64_t)activations, (int64_t)cluster->told_activations,
-                     4 + (int64_t)cluster->told_activations / 8);
-}
-
 void gb_cluster_tell(gb_cluster *cluster, const gb_capacity *capacity, uint64_t activations,
                      bool at_once)
 {
     uint64_t self = atomic_load(&cluster->self);
     pthread_mutex_lock(&cluster->lock);
-    if (at_once || is_news(cluster, capacity, activations)) {
+    if (at_once || !cluster->has_told ||
+        gb_capacity_is_news(&cluster->told, cluster->told_activations, capacity, activations)) {
         cluster->told = *capacity;
         cluster->told_activations = activations;
         cluster->has_told = cluster->tell_now = true;
@@ -150,7 +132,7 @@ void gbi_capacity_heard(gb_cluster *cluster, uint64_t silo, const gb_message *me
     heard.updated_ns = now - heard.updated_ns;
     pthread_mutex_lock(&cluster->lock);
     bool same = gb_book_get(&cluster->book, silo, now, &known) == 0 &&
-                !far_apart(known.updated_ns, heard.updated_ns, 200 * (int64_t)GB_MS) &&
+                llabs(known.updated_ns - heard.updated_ns) <= 200 * (int64_t)GB_MS &&
                 known.available_mb == heard.available_mb && known.queue_depth == heard.queue_depth;
     if (!same) gb_book_put(&cluster->book, silo, &heard, message->activations);
     pthread_mutex_unlock(&cluster->lock);

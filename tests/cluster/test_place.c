@@ -282,13 +282,44 @@ static void test_lists(void **unused)
     assert_false(gb_place_lists(NULL, "a") || gb_place_lists("abc", "abcd"));
 }
 
+/* When a silo tells its figures: each 30 s, and at once when they are very different. */
+static void test_told(void **unused)
+{
+    (void)unused;
+    const gb_capacity told = {.devices_count = 2,
+                              .queue_depth = 8,
+                              .total_mb = 16000,
+                              .available_mb = 9000,
+                              .updated_ns = 100 * second};
+    gb_capacity now = told;
+    now.updated_ns = 130 * second - 1;
+    assert_false(gb_capacity_is_news(&told, 80, &now, 80));
+    now.updated_ns++;
+    assert_true(gb_capacity_is_news(&told, 80, &now, 80));
+    now = told;
+    now.available_mb -= 1000;
+    now.queue_depth += 10;
+    assert_false(gb_capacity_is_news(&told, 80, &now, 94));
+    assert_true(gb_capacity_is_news(&told, 80, &now, 95));
+    assert_true(gb_capacity_is_news(&told, 80, &now, 65));
+    assert_true(gb_capacity_is_news(&told, 1, &now, 0));
+    now.queue_depth++;
+    assert_true(gb_capacity_is_news(&told, 80, &now, 80));
+    now.queue_depth = 0;
+    now.available_mb--;
+    assert_true(gb_capacity_is_news(&told, 80, &now, 80));
+    now = told;
+    now.devices_count = 1; /* one is lost */
+    assert_true(gb_capacity_is_news(&told, 80, &now, 80));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_best),     cmocka_unit_test(test_plain),
         cmocka_unit_test(test_gpu),      cmocka_unit_test(test_affine),
         cmocka_unit_test(test_balanced), cmocka_unit_test(test_thousand),
-        cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_lists),    cmocka_unit_test(test_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
