@@ -153,9 +153,10 @@ typedef struct gb_config {
     const char *advertise;    /* how others reach it; NULL: as it listens */
     const char *labels;       /* "zone=a,role=gpu"; NULL: none */
     /* TLS between silos and clients (PEM files; `gbrun certs DIR` makes some for development): with
-     * tls_ca nothing but TLS is accepted, from who has a certificate that this CA has signed. */
+     * tls_ca nothing but TLS is accepted, from who has a certificate that this CA has signed, or a
+     * token. A client with a token needs tls_ca alone. */
     const char *tls_ca, *tls_cert, *tls_key;
-    int cluster_open; /* may listen on more than the loopback, without TLS */
+    int cluster_open; /* may listen on more than the loopback, or show a token there, without TLS */
     /* Addresses of silos, "HOST:PORT,HOST:PORT": this host is their client, hosts no grains that
      * others could call, and calls to types that it does not define go to them. NULL: it is none.
      */

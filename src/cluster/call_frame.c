@@ -13,11 +13,16 @@ static int put_body(gb_buf *out, const void *bytes, size_t size, bool elsewhere)
     return elsewhere ? gb_cbor_put_nil(out) : gb_cbor_put_bytes(out, bytes, size);
 }
 
+/* Without an id the rest of it means nothing. */
+static bool is_traced(const gb_call_frame *f)
+{
+    static const uint8_t none[sizeof f->trace.trace];
+    return memcmp(f->trace.trace, none, sizeof none) != 0;
+}
+
 int gb_call_frame_encode(gb_buf *out, const gb_call_frame *f)
 {
     unsigned flags = (f->oneway ? FLAG_ONEWAY : 0) | (f->placed ? FLAG_PLACED : 0);
-    bool traced = false;
-    for (size_t i = 0; i < sizeof f->trace.trace; i++) traced |= f->trace.trace[i] != 0;
     int rc = gb_cbor_put_list(out, CALL_FIELDS);
     if (rc == 0) rc = gb_cbor_put_uint(out, f->number);
     if (rc == 0) rc = gb_cbor_put_uint(out, flags);
@@ -31,7 +36,8 @@ int gb_call_frame_encode(gb_buf *out, const gb_call_frame *f)
     if (rc == 0)
         rc = f->left_ns == GB_FOREVER ? gb_cbor_put_nil(out) : gb_cbor_put_uint(out, f->left_ns);
     if (rc == 0)
-        rc = traced ? gb_cbor_put_bytes(out, &f->trace, sizeof f->trace) : gb_cbor_put_nil(out);
+        rc = is_traced(f) ? gb_cbor_put_bytes(out, &f->trace, sizeof f->trace)
+                          : gb_cbor_put_nil(out);
     if (rc == 0) rc = f->bag ? gb_cbor_put_bytes(out, f->bag, f->bag_size) : gb_cbor_put_nil(out);
     if (rc == 0) rc = put_body(out, f->bytes, f->size, f->beside);
     return rc;
@@ -101,6 +107,7 @@ static bool read_context(gb_cbor *in, gb_call_frame *f)
     if (!read_bytes(in, GB_CBOR_BYTES, sizeof f->trace, &trace, &size)) return false;
     if (trace && size != sizeof f->trace) return false;
     if (trace) memcpy(&f->trace, trace, size);
+    if (!is_traced(f)) memset(&f->trace, 0, sizeof f->trace);
     return read_bytes(in, GB_CBOR_BYTES, SIZE_MAX, &f->bag, &f->bag_size);
 }
 

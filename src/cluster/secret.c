@@ -154,8 +154,9 @@ int gb_secret_judge(const gb_verifier *v, const uint8_t talk[GB_MAC_BYTES],
 {
     uint8_t client[GB_MAC_BYTES], stored[GB_MAC_BYTES];
     int rc = mac_talk(client, v->mac, v->stored, talk);
+    if (rc < 0) return rc;
     for (int i = 0; i < GB_MAC_BYTES; i++) client[i] ^= proof[i];
-    if (rc == 0) rc = mac_text(stored, v->mac, client, sizeof client, "stored");
+    rc = mac_text(stored, v->mac, client, sizeof client, "stored");
     if (rc < 0 || gb_same_bytes(stored, v->stored, sizeof stored)) return rc;
     return gb_err_set(GB_EDENIED, "it does not prove that it knows the secret");
 }

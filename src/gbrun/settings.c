@@ -85,7 +85,7 @@ const gbrun_setting gbrun_settings[GBRUN_SETTINGS] = {
     {"labels", GBRUN_TEXT, AT(config.labels), 0, 0, "label", "K=V", "none",
      "what grains may ask of a silo: zone=a,role=gpu"},
     {"cluster_open", GBRUN_BOOL, AT(config.cluster_open), 0, 0, "cluster-open", NULL, "no",
-     "listen on more than the loopback, without TLS"},
+     "more than the loopback without TLS: the network is yours"},
     {"tls_ca", GBRUN_TEXT, AT(config.tls_ca), 0, 0, "ca", "FILE", "none: no TLS",
      "PEM: who has signed the certificates that are believed"},
     {"tls_cert", GBRUN_TEXT, AT(config.tls_cert), 0, 0, "cert", "FILE", "none",
