@@ -64,7 +64,7 @@ function methods:note(items, seconds)
   judge(self, rate)
 end
 
---- No micro-batch can be larger than that, for want of memory or items.
+--- No micro-batch can be larger than that, for want of memory.
 function methods:cap(most)
   if self.size <= most then return end
   self.items, self.seconds, self.batches = 0, 0, 0
