@@ -54,7 +54,7 @@ sim:
 chaos:
 	@scripts/packages.sh build test
 	@scripts/build.sh dev
-	build/dev/tests/chaos $(if $(NET),--net) $(if $(TLS),--tls) '$(ENGINE)' build/dev/gbrun '$(SECONDS)' '$(or $(SEED),1)'
+	build/dev/tests/chaos --wall=build/dev/tests/libwall.so $(if $(NET),--net) $(if $(TLS),--tls) '$(ENGINE)' build/dev/gbrun '$(SECONDS)' '$(or $(SEED),1)'
 
 fuzz:
 	@scripts/packages.sh build test
