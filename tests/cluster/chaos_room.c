@@ -118,6 +118,9 @@ static bool read_some(proc *p)
     return size > 0 || (size < 0 && errno == EINTR);
 }
 
+static const char *const sayings[SAYINGS] = {"declared dead: it joins again",
+                                             "the table has lost rows", "the table is whole again"};
+
 static line line_of(proc *p, bool over)
 {
     line got = {.from = p, .at = now_s()};
@@ -126,9 +129,7 @@ static line line_of(proc *p, bool over)
     judge(p, got.text);
     if (strncmp(got.text, "ready ", 6) == 0 || strncmp(got.text, "end ", 4) == 0)
         snprintf(p->mark, sizeof p->mark, "%s", got.text);
-    p->lives += strstr(got.text, "declared dead: it joins again") != NULL;
-    p->losses += strstr(got.text, "the table has lost rows") != NULL;
-    p->wholes += strstr(got.text, "the table is whole again") != NULL;
+    for (int i = 0; i < SAYINGS; i++) p->said[i] += strstr(got.text, sayings[i]) != NULL;
     return got;
 }
 

@@ -13,11 +13,13 @@
 
 enum { SILOS = 5, CLIENTS = 2, KEYS = 60, CALLERS = 16, LINE_BYTES = 512 };
 
+/* Lines of silos' logs that are counted. */
+enum { JOINS_AGAIN, LOST_ROWS, WHOLE_AGAIN, SAYINGS };
+
 typedef struct proc {
-    pid_t pid;                 /* 0: not running */
-    int fd, space;             /* the network namespace it lives in; 0: ours */
-    int lives, losses, wholes; /* so often it has said that it joins again, that the table has lost
-                                  rows, that it is whole again */
+    pid_t pid;         /* 0: not running */
+    int fd, space;     /* the network namespace it lives in; 0: ours */
+    int said[SAYINGS]; /* how often so far */
     char name[8];
     size_t have;
     char bytes[4096];

@@ -114,11 +114,25 @@ void await_works(town *t, int lines)
         for (int n = 0; n < lines; n++) wait_line(t, &t->clients[i], "works ", 60);
 }
 
-/* It has found itself dead, and joins again. */
+static int said(const town *t, int what)
+{
+    int sum = 0;
+    for (int i = 0; i < SILOS; i++) sum += t->silos[i].said[what];
+    return sum;
+}
+
+/* It is said once more than it was, by any silo. */
+static void await_said(town *t, int what, int before, const char *text)
+{
+    double until = now_s() + 60 * t->patience;
+    while (said(t, what) == before) need(next_line(t, until).text[0], text);
+}
+
+/* A silo has found itself dead. */
 static void await_life(town *t, int i, int lives)
 {
     double until = now_s() + 60 * t->patience;
-    while (t->silos[i].lives == lives)
+    while (t->silos[i].said[JOINS_AGAIN] == lives)
         need(next_line(t, until).text[0], "a silo that was declared dead joins again");
 }
 
@@ -135,7 +149,7 @@ void do_kill(town *t, int i)
 void do_freeze(town *t, int i)
 {
     double from = now_s();
-    int lives = t->silos[i].lives;
+    int lives = t->silos[i].said[JOINS_AGAIN];
     kill(t->silos[i].pid, SIGSTOP);
     await_back(t, i, from, "SIGSTOP");
     kill(t->silos[i].pid, SIGCONT);
@@ -212,20 +226,12 @@ static void put_copy(town *t)
  * find out at once. */
 void do_loss(town *t, bool restore, int i)
 {
-    int losses = 0, wholes = 0, now;
-    double until = now_s() + 60 * t->patience;
-    for (int n = 0; n < SILOS; n++) losses += t->silos[n].losses, wholes += t->silos[n].wholes;
+    int losses = said(t, LOST_ROWS), wholes = said(t, WHOLE_AGAIN);
     t->engine.wipe(&t->engine, "chaos");
     if (restore) put_copy(t);
     do_drain(t, i);
-    for (now = losses; now == losses;) {
-        need(next_line(t, until).text[0], "a silo sees that the table has lost rows");
-        for (int n = now = 0; n < SILOS; n++) now += t->silos[n].losses;
-    }
-    for (now = wholes; now == wholes;) {
-        need(next_line(t, until).text[0], "the table is whole again");
-        for (int n = now = 0; n < SILOS; n++) now += t->silos[n].wholes;
-    }
+    await_said(t, LOST_ROWS, losses, "a silo sees that the table has lost rows");
+    await_said(t, WHOLE_AGAIN, wholes, "the table is whole again");
     await_works(t, 2);
     printf("table %s: calls went on\n", restore ? "back from an old copy" : "wiped");
 }
@@ -265,7 +271,7 @@ static void do_cut(town *t, int i, int way)
 {
     static const char *const names[CUTS] = {"cut off", "unplugged", "mute", "deaf"};
     double from = now_s();
-    int lives = t->silos[i].lives;
+    int lives = t->silos[i].said[JOINS_AGAIN];
     if (way == 1) net_unplug(&t->net, i);
     if (way == 0 || way == 2) net_mute(&t->net, i);
     if (way == 0 || way == 3) net_deafen(&t->net, i);
