@@ -73,7 +73,7 @@ local function unsaid()
   return list
 end
 
--- All that waits in the background is no work: the program may end meanwhile.
+-- What waits here, so many calls, is no work: the program may end meanwhile.
 local function idly(calls, fn, ...)
   core.background(calls)
   local a, b, c = fn(...)
@@ -84,10 +84,10 @@ end
 local function renew()
   local list = unsaid()
   while #list > 0 do
-    local all, failed = {}, false
-    for i, id in ipairs(list) do all[i] = core.spawn(say, id) end
-    for i = 1, #all do failed = not idly(2, core.await, all[i]) or failed end
-    if failed then idly(1, core.sleep, LOOK_S) end
+    local all, ok = {}, true
+    for i, id in ipairs(list) do all[i] = core.spawn(idly, 2, say, id) end
+    for i = 1, #all do ok = idly(1, core.await, all[i]) and ok end
+    if not ok then idly(1, core.sleep, LOOK_S) end
     list = unsaid()
   end
   renewing = false
@@ -154,7 +154,7 @@ local function pump(sub)
     local message = topics.shift(sub.queue, 1)[1]
     if not sub.give(unpack(message, 1, message.n)) then M.close(sub) end
   end
-  sub.pumping, sub.losing = false, false
+  sub.losing = false
 end
 
 --- From the silo that keeps the subscriptions, in a turn of the worker; again: it leaves.
@@ -164,10 +164,7 @@ function M.hear(id, batch, dropped, again)
     again = again or not entry.topics[message.topic] -- nobody here listens any more
     for _, sub in ipairs(entry.topics[message.topic] or {}) do
       if not topics.push(sub.queue, message) then lose(sub, 1) end
-      if not sub.pumping then
-        sub.pumping = true
-        core.spawn(pump, sub)
-      end
+      topics.pump(sub, pump, sub)
     end
   end
   for topic, count in pairs(dropped) do

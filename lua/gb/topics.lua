@@ -11,7 +11,7 @@ local ref = require "gb.ref"
 
 local M = {}
 
-local QUEUE_MAX, BATCH_MAX, LINKS_MAX = 1024, 64, 10000
+local QUEUE_MAX, BATCH_MAX, LINKS_MAX, TOPICS_MAX = 1024, 64, 10000, 1000
 local LEASE_S = 180   -- who has not said for so long that it listens is gone
 local NEW_S = 10
 local TAKE_S = 5      -- a client's question waits so long for messages
@@ -42,6 +42,17 @@ function M.shift(queue, most)
 end
 
 function M.queue() return { first = 1, last = 0 } end
+
+--- Runs fn(...) in a turn of its own while `owner.pumping`, which it unsets in the end.
+function M.pump(owner, fn, ...)
+  if owner.pumping then return end
+  owner.pumping = true
+  core.spawn(function(...)
+    local ok, why = pcall(fn, ...)
+    owner.pumping = false
+    if not ok then require("gb").log.error("messages were lost: " .. tostring(why)) end
+  end, ...)
+end
 
 -- ---- $topics ----
 
@@ -87,7 +98,6 @@ local function pump(self, link)
       self.links[link.key] = nil
     end
   end
-  link.pumping = false
 end
 
 local function forget_late(self)
@@ -126,6 +136,7 @@ function topics:listen(to, number, names)
     check(type(name) == "string")
     wanted[name], count = true, count + 1
   end
+  check(count <= TOPICS_MAX)
   if count == 0 then
     self.links[key] = nil
     return true
@@ -136,7 +147,7 @@ function topics:listen(to, number, names)
     if topics.count(self) >= LINKS_MAX then
       fail.raise("EBUSY", "%d processes listen to %s", LINKS_MAX, self.grain)
     end
-    link = { key = key, to = to, queue = M.queue(), dropped = {}, pumping = false }
+    link = { key = key, to = to, queue = M.queue(), dropped = {} }
     self.links[key] = link
   end
   link.number, link.names, link.at = number, wanted, core.monotonic()
@@ -156,10 +167,7 @@ function topics:_spread(topic, ...)
       if not M.push(link.queue, { topic = topic, n = select("#", ...), ... }) then
         drop(link, topic, 1)
       end
-      if not link.pumping then
-        link.pumping = true
-        core.spawn(pump, self, link)
-      end
+      M.pump(link, pump, self, link)
     end
   end
   return true

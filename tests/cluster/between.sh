@@ -14,4 +14,13 @@ expect 0 ok --connect "$a" "$here/between.lua" a
 expect 0 ok --connect "$address" "$here/between.lua" c
 expect 0 ok --connect "$a" "$here/subscribe.lua" a
 expect 0 ok --connect "$address" "$here/subscribe.lua" c
+
+# A script that listens ends all the same.
+cat >ends.lua <<'LUA'
+local gb = require "gb"
+assert(gb.subscribe(gb.get("B", "ends"), "said", function() end))
+print("ends")
+LUA
+expect 0 ends --connect "$a" ends.lua
+if grep "still runs" err; then failed=$((failed + 1)); fi
 finish
