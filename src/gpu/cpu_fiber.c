@@ -25,8 +25,9 @@
 #endif
 
 struct gbi_fiber_check {
-    void *fake;         /* ASan's shadow of the stack */
-    const void *bottom; /* the OS thread's, learned at the first switch from it */
+    void *fake; /* ASan's shadow of the stack */
+    const void
+        *bottom; /* the OS thread's, learned when it is left: it may be another one each time */
     size_t bytes;
     void *tsan;
 };
@@ -54,6 +55,7 @@ static void before_switch(gbi_fibers *fibers, uint32_t from, uint32_t to)
 #if defined(__SANITIZE_ADDRESS__)
     const void *bottom = to == OS_THREAD ? checks[to].bottom : stack_of(fibers, to);
     size_t bytes = to == OS_THREAD ? checks[to].bytes : GBI_FIBER_STACK;
+    if (from == OS_THREAD) checks[from].bottom = NULL;
     __sanitizer_start_switch_fiber(&checks[from].fake, bottom, bytes);
 #else
     (void)from;
