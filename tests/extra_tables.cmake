@@ -69,7 +69,11 @@ if(NOT GB_SANITIZE)
   set(GB_OFF --wall=$<TARGET_FILE:wall>)
 endif()
 foreach(engine sqlite redis postgres etcd)
-  add_test(NAME cluster.chaos.${engine} COMMAND chaos ${GB_OFF} ${engine} $<TARGET_FILE:gbrun>)
+  set(key)
+  if(engine STREQUAL redis AND TARGET tls)
+    set(key --key)
+  endif()
+  add_test(NAME cluster.chaos.${engine} COMMAND chaos ${key} ${GB_OFF} ${engine} $<TARGET_FILE:gbrun>)
   set_tests_properties(cluster.chaos.${engine} PROPERTIES TIMEOUT 300 LABELS cluster SKIP_RETURN_CODE 77)
 endforeach()
 
@@ -85,6 +89,6 @@ set_tests_properties(cluster.hostile PROPERTIES TIMEOUT 300 LABELS cluster)
 
 # The same on a network of its own, where this machine may make one.
 add_test(NAME cluster.chaos.netns COMMAND chaos --net ${GB_OFF} sqlite $<TARGET_FILE:gbrun>)
-add_test(NAME cluster.chaos.netns_tls COMMAND chaos --net --tls ${GB_OFF} redis $<TARGET_FILE:gbrun>)
+add_test(NAME cluster.chaos.netns_tls COMMAND chaos --net --tls --key ${GB_OFF} redis $<TARGET_FILE:gbrun>)
 set_tests_properties(cluster.chaos.netns cluster.chaos.netns_tls
   PROPERTIES TIMEOUT 300 LABELS cluster SKIP_RETURN_CODE 77)

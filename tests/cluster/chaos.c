@@ -1,9 +1,9 @@
-/* chaos [--net] [--tls] [--wall=LIBRARY] ENGINE GBRUN [SECONDS] [SEED]: five real silos over a real
- * engine, two clients that call all the time, and what can happen to processes: SIGKILL, SIGSTOP
- * and SIGCONT, an engine that is away, a drained end, and new silos under old names. --net: each of
- * them on a machine of its own, as the network sees it, and what can happen there: silos cut off
- * one way and both, a pair, two halves, a client. --tls: with certificates. Then in SECONDS more of
- * all of it, as the seed says.
+/* chaos [--net] [--tls] [--key] [--wall=LIBRARY] ENGINE GBRUN [SECONDS] [SEED]: five real silos
+ * over a real engine, two clients that call all the time, and what can happen to processes:
+ * SIGKILL, SIGSTOP and SIGCONT, an engine that is away, a drained end, and new silos under old
+ * names. --net: each of them on a machine of its own, as the network sees it, and what can happen
+ * there: silos cut off one way and both, a pair, two halves, a client. --tls: with certificates;
+ * --key: with a key of the cluster. Then in SECONDS more of all of it, as the seed says.
  *
  * What must hold: each call ends with a result or a code, and in time; a counter that is awaited
  * never goes back within one activation; the grains of a dead silo are back within 6 s; in the end
@@ -161,7 +161,8 @@ static void make_keys(town *t)
     setenv("GB_TLS_CA", path, 1);
 }
 
-static bool open_town(town *t, const char *name, const char *gbrun, bool apart, bool tls)
+static bool open_town(town *t, const char *name, const char *gbrun, bool apart, bool tls,
+                      const char *key)
 {
     bool found = false;
     for (size_t i = 0; i < sizeof engines / sizeof *engines; i++)
@@ -182,6 +183,12 @@ static bool open_town(town *t, const char *name, const char *gbrun, bool apart, 
     setenv("GB_MODULE_DIR", GB_MODULES_AT, 1);
     setenv("GB_CLUSTER_NAME", "chaos", 1);
     setenv("GB_WORKERS", "2", 1);
+    t->seal.cluster = "chaos";
+    if (key) {
+        need(gb_secret_make(&t->key, key) == 0, "a key");
+        t->seal.key = &t->key;
+        setenv("GB_CLUSTER_KEY", key, 1);
+    }
     if (tls)
         make_keys(t);
     else if (apart)
@@ -197,18 +204,21 @@ int main(int count, char **args)
 {
     static town t;
     bool apart = false, tls = false;
+    const char *key = NULL;
     for (; count > 1 && args[1][0] == '-'; count--, args++) {
         apart |= strcmp(args[1], "--net") == 0;
         tls |= strcmp(args[1], "--tls") == 0;
+        if (strcmp(args[1], "--key") == 0) key = "a key for all of this chaos";
         if (strncmp(args[1], "--wall=", 7) == 0) t.wall = args[1] + 7;
     }
     if (count < 3) {
-        fprintf(stderr, "chaos [--net] [--tls] [--wall=LIBRARY] ENGINE GBRUN [SECONDS] [SEED]\n");
+        fprintf(stderr,
+                "chaos [--net] [--tls] [--key] [--wall=LIBRARY] ENGINE GBRUN [SECONDS] [SEED]\n");
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
     signal(SIGPIPE, SIG_IGN);
-    if (!open_town(&t, args[1], args[2], apart, tls)) return 77;
+    if (!open_town(&t, args[1], args[2], apart, tls, key)) return 77;
     await_works(&t, 5);
     take_copy(&t);
     if (apart) {

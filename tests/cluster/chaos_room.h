@@ -6,6 +6,7 @@
 
 #include "chaos_net.h"
 #include "cluster/table.h"
+#include "cluster/table_seal.h"
 #include "engine.h"
 
 #include <stdint.h>
@@ -38,6 +39,8 @@ typedef struct town {
     const char *gbrun, *wall; /* wall: the library that sets a process's clock; NULL: none */
     gb_mem mem;
     gb_table_view copy; /* of the table, from long ago */
+    gb_secret key;
+    gb_seal seal; /* of the table's rows */
     proc silos[SILOS], clients[CLIENTS];
     int ports[SILOS];
     int homes[CLIENTS][KEYS]; /* the silo of each key, as each client saw it last */

@@ -196,8 +196,11 @@ void do_outage(town *t)
 void take_copy(town *t)
 {
     gb_table *table = NULL;
-    gb_table_config config = {
-        .mem = &t->mem, .url = t->engine.url, .cluster = "chaos", .timeout_ns = 20 * 1000000000ull};
+    gb_table_config config = {.mem = &t->mem,
+                              .url = t->engine.url,
+                              .cluster = "chaos",
+                              .timeout_ns = 20 * 1000000000ull,
+                              .key = t->seal.key};
     need(gb_table_open(&table, &config) == 0 && gb_table_read(table, &t->copy) == 0, "a copy");
     gb_table_close(table);
 }
@@ -207,11 +210,14 @@ static void put_copy(town *t)
     char field[40], text[64];
     for (uint32_t i = 0; i < t->copy.count; i++) {
         const gb_member *row = &t->copy.rows[i];
-        gb_buf bytes;
+        gb_buf plain, bytes;
+        gb_buf_init(&plain, &t->mem);
         gb_buf_init(&bytes, &t->mem);
-        need(gb_member_encode(&bytes, row) == 0, "a row");
+        need(gb_member_encode(&plain, row) == 0, "a row");
+        need(gb_seal_put(&t->seal, &bytes, plain.data, plain.size) == 0, "its seal");
         snprintf(field, sizeof field, "row/%016llx", (unsigned long long)row->id);
         t->engine.put(&t->engine, "chaos", field, bytes.data, bytes.size);
+        gb_buf_fini(&plain);
         gb_buf_fini(&bytes);
         int size = snprintf(text, sizeof text, "%lld", (long long)row->alive_ns);
         snprintf(field, sizeof field, "alive/%016llx", (unsigned long long)row->id);
