@@ -306,6 +306,41 @@ static void test_late_things(void **unused)
     finish(&k);
 }
 
+/* What a grain and its type have done: calls, not hooks and spawned turns; how long the slow ones
+ * took, with their time in the queue; and that nothing is left in the count of those that wait. */
+static void test_figures(void **unused)
+{
+    kit k;
+    kit_ask asks[40];
+    kit_open(&k, 1, 1);
+    kit_define(&k, 0, NULL);
+    kit_prog spawned = {0}, one = adds(1);
+    kit_note(&spawned, 1);
+    kit_sleep(&one, 2 * GB_MS);
+    kit_spawn(&one, &spawned);
+    k.conf[0].activate = adds(0);
+    for (int i = 0; i < 40; i++) kit_ask_at(&k, &asks[i], 0, to(0, 7), &one);
+    kit_settle(&k);
+    const struct gb_type_local *local = &k.types[0]->local[0];
+    gb_act *act = kit_find(&k, 0, 7);
+    assert_int_equal(local->queued, 39);
+    assert_int_equal(act->queued, 39);
+    gb_silo_advance(k.silo, 100 * GB_MS);
+    assert_int_equal(local->queued, 0);
+    assert_int_equal(act->calls, 40);
+    assert_int_equal(local->calls, 40);
+    assert_int_equal(k.note_count, 40);
+    kit_ask_at(&k, &asks[0], 0, to(0, 8), &one); /* the first one of a grain is not timed */
+    gb_silo_advance(k.silo, 10 * GB_MS);
+    assert_int_equal(kit_find(&k, 0, 8)->calls, 1);
+    for (int i = 1; i < 3; i++) kit_ask_at(&k, &asks[i], 0, to(0, 8), &one);
+    gb_silo_advance(k.silo, 10 * GB_MS);
+    assert_int_equal(gb_act_slow_ns(kit_find(&k, 0, 8)), 4 * GB_MS); /* it waited for the other */
+    assert_true(local->pace && local->pace->count >= 2);
+    assert_true(local->pace->max >= 4 * GB_MS);
+    finish(&k);
+}
+
 static void test_keep_alive(void **unused)
 {
     kit k;
@@ -424,6 +459,7 @@ int main(void)
         cmocka_unit_test(test_detached_stops), cmocka_unit_test(test_late_things),
         cmocka_unit_test(test_keep_alive),     cmocka_unit_test(test_idle),
         cmocka_unit_test(test_a_million),      cmocka_unit_test(test_generations),
+        cmocka_unit_test(test_figures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
