@@ -474,6 +474,7 @@ function gb.label(labels) end
 ---@field backend string "cuda"; "" without a GPU.
 ---@field grains integer Active there.
 ---@field score number 0 to 100.
+---@field used_percent number Of all its memory; 0 without any.
 ---@field age number Seconds since it was measured.
 ---@field stale boolean Older than two minutes: no grain is placed there for its GPUs.
 

@@ -6,12 +6,13 @@
 #ifndef GB_CAPACITY_RECORD_H
 #define GB_CAPACITY_RECORD_H
 
-#include "capacity/ledger.h"
+#include <stdbool.h>
+#include <stdint.h>
 
 #define GB_CAPACITY_STALE_NS (120 * (int64_t)1000000000)
 #define GB_CAPACITY_EXPIRED_NS (300 * (int64_t)1000000000)
 
-enum { GB_CAPACITY_BACKEND_BYTES = 16, GB_CAPACITY_TEXT_BYTES = 200 };
+enum { GB_CAPACITY_BACKEND_BYTES = 16 };
 
 typedef struct gb_capacity {
     int32_t devices_count; /* GPUs */
@@ -24,13 +25,6 @@ typedef struct gb_capacity {
 
 /* A silo without a GPU. */
 gb_capacity gb_capacity_none(int64_t now_ns);
-
-/* The record of the ledger's GPUs. */
-gb_capacity gb_capacity_of(gb_ledger *ledger, const char *backend, int64_t now_ns);
-
-/* The same devices with new numbers. */
-gb_capacity gb_capacity_update(const gb_capacity *capacity, int64_t available_mb,
-                               int64_t largest_mb, int32_t queue_depth, int64_t now_ns);
 
 bool gb_capacity_stale(const gb_capacity *capacity, int64_t now_ns);   /* older than 2 minutes */
 bool gb_capacity_expired(const gb_capacity *capacity, int64_t now_ns); /* older than 5 minutes */
@@ -45,8 +39,5 @@ double gb_capacity_used_percent(const gb_capacity *capacity); /* 0 without memor
 
 /* 0 .. 100: available / total * 100 - min(queue * 2, 20); 0 without a GPU or when stale. */
 double gb_capacity_score(const gb_capacity *capacity, int64_t now_ns);
-
-/* "2 GPUs (cuda), 30000 of 80000 MB available, ..." */
-void gb_capacity_text(const gb_capacity *capacity, char out[GB_CAPACITY_TEXT_BYTES]);
 
 #endif

@@ -109,15 +109,6 @@ int gb_book_put(gb_book *book, uint64_t silo, const gb_capacity *capacity, uint6
     return 0;
 }
 
-void gb_book_remove(gb_book *book, uint64_t silo)
-{
-    bool found;
-    uint32_t at = find(book, silo, &found);
-    if (!found) return;
-    book->entries[at].told = false;
-    if (!book->entries[at].row) remove_at(book, at);
-}
-
 static bool known(const gb_book_entry *entry, int64_t now)
 {
     return entry->told && !gb_capacity_expired(&entry->capacity, now);
@@ -137,14 +128,6 @@ static bool usable(const gb_book_entry *entry, int64_t now)
 {
     return entry->told && !gb_capacity_stale(&entry->capacity, now) &&
            gb_capacity_has(&entry->capacity);
-}
-
-void gb_book_each_gpu(const gb_book *book, int64_t now,
-                      void (*fn)(const gb_book_entry *entry, void *user), void *user)
-{
-    for (uint32_t i = 0; i < book->count; i++) {
-        if (usable(&book->entries[i], now)) fn(&book->entries[i], user);
-    }
 }
 
 int gb_book_best(const gb_book *book, int64_t minimum_mb, int64_t now, uint64_t *silo)

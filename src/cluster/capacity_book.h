@@ -44,14 +44,9 @@ bool gb_capacity_is_news(const gb_capacity *told, uint64_t told_activations, con
 /* Registers or updates; a silo that is in no view yet is kept too. capacity->updated_ns is on this
  * silo's clock. */
 int gb_book_put(gb_book *book, uint64_t silo, const gb_capacity *capacity, uint64_t activations);
-void gb_book_remove(gb_book *book, uint64_t silo); /* it told that it goes */
 
 /* GB_ENOENT: unknown, or gone. A stale record is answered (gb_capacity_stale). */
 int gb_book_get(const gb_book *book, uint64_t silo, int64_t now, gb_capacity *out);
-
-/* Calls fn for each silo that has a GPU and is neither stale nor without free memory. */
-void gb_book_each_gpu(const gb_book *book, int64_t now,
-                      void (*fn)(const gb_book_entry *entry, void *user), void *user);
 
 /* The silo with the highest score, of equal ones the one with the shortest queue, of those where
  * one device has that much free; stale ones never. GB_ENOENT: none. */

@@ -122,6 +122,8 @@ static void put_capacity(gb_host *host, gb_value *out, uint64_t silo)
     put_field(out, "backend", c.backend);
     gb_put_text(out, "score");
     gb_put_number(out, gb_capacity_score(&c, now));
+    gb_put_text(out, "used_percent");
+    gb_put_number(out, gb_capacity_used_percent(&c));
     gb_put_text(out, "age");
     gb_put_number(out, now > c.updated_ns ? (double)(now - c.updated_ns) / 1e9 : 0);
     gb_put_text(out, "stale");

@@ -61,20 +61,11 @@ static void test_age(void **unused)
     assert_false(gb_capacity_stale(&c, now - 3600 * second)); /* its clock is ahead */
     assert_false(gb_capacity_expired(&c, now + 300 * second));
     assert_true(gb_capacity_expired(&c, now + 300 * second + 1));
-    gb_capacity fresh = gb_capacity_update(&c, 40, 30, 3, now + 200 * second);
-    assert_false(gb_capacity_stale(&fresh, now + 200 * second));
-    assert_int_equal(fresh.available_mb, 40);
-    assert_int_equal(fresh.largest_mb, 30);
-    assert_int_equal(fresh.queue_depth, 3);
-    assert_int_equal(fresh.total_mb, 100);
-    assert_int_equal(fresh.devices_count, 2);
-    assert_string_equal(fresh.backend, "cuda");
 }
 
 static void test_derived(void **unused)
 {
     gb_capacity c = sample(8000, 2000, 4), none = gb_capacity_none(now);
-    char text[GB_CAPACITY_TEXT_BYTES];
     assert_true(gb_capacity_used_percent(&c) == 75);
     assert_true(gb_capacity_used_percent(&none) == 0);
     assert_true(gb_capacity_has(&c));
@@ -84,51 +75,6 @@ static void test_derived(void **unused)
     assert_false(gb_capacity_fits(&none, 0));
     c.available_mb = 0;
     assert_false(gb_capacity_has(&c));
-    c.available_mb = 2000;
-    gb_capacity_text(&c, text);
-    assert_string_equal(text, "2 GPUs (cuda), 2000 of 8000 MB available, 1000 on one device, "
-                              "4 launches wait");
-    gb_capacity_text(&none, text);
-    assert_string_equal(text, "no GPU");
-    memset(c.backend, 'x', sizeof c.backend); /* from the wire, without its NUL */
-    gb_capacity_text(&c, text);
-    assert_non_null(strstr(text, "(xxxxxxxxxxxxxxx)"));
-}
-
-static void test_of_ledger(void **unused)
-{
-    static const int64_t mb = 1 << 20;
-    const gb_ledger_device devices[] = {
-        {4096 * mb, 0, true}, {8192 * mb, 0, true}, {64000 * mb, 0, false}};
-    gb_mem mem;
-    gb_ledger *ledger;
-    gb_reservation a, b, c;
-    gb_mem_init(&mem, "test", NULL, 0);
-    assert_int_equal(gb_ledger_new(&ledger, &mem, devices, 3), 0);
-    assert_int_equal(gb_ledger_reserve(ledger, &(gb_ledger_claim){0, 1, 1, 6000 * mb, 3}, &a), 0);
-    assert_int_equal(gb_ledger_reserve(ledger, &(gb_ledger_claim){0, 1, 0, 96 * mb, 1}, &b), 0);
-    assert_int_equal(gb_ledger_reserve(ledger, &(gb_ledger_claim){0, 1, 2, 9 * mb, 50}, &c), 0);
-    gb_capacity r = gb_capacity_of(ledger, "cuda", now);
-    assert_int_equal(r.devices_count, 2); /* the cpu backend is no GPU */
-    assert_int_equal(r.total_mb, 4096 + 8192);
-    assert_int_equal(r.available_mb, 4000 + 2192);
-    assert_int_equal(r.largest_mb, 4000);
-    assert_int_equal(r.queue_depth, 4);
-    assert_string_equal(r.backend, "cuda");
-    assert_int_equal(r.updated_ns, now);
-    gb_ledger_resize(ledger, 1, 5000 * mb); /* less than is reserved: nothing available */
-    r = gb_capacity_of(ledger, "cuda", now);
-    assert_int_equal(r.available_mb, 4000);
-    gb_ledger_release(ledger, a);
-    gb_ledger_release(ledger, b);
-    gb_ledger_release(ledger, c);
-    gb_ledger_free(ledger);
-    assert_int_equal(gb_ledger_new(&ledger, &mem, devices + 2, 1), 0);
-    r = gb_capacity_of(ledger, "cpu", now);
-    assert_int_equal(r.devices_count, 0);
-    assert_string_equal(r.backend, "");
-    gb_ledger_free(ledger);
-    gb_mem_fini(&mem);
 }
 
 int main(void)
@@ -137,7 +83,6 @@ int main(void)
         cmocka_unit_test(test_score),
         cmocka_unit_test(test_age),
         cmocka_unit_test(test_derived),
-        cmocka_unit_test(test_of_ledger),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

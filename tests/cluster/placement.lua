@@ -79,6 +79,7 @@ assert(gb.capacity.update("cpu", { devices = 1, memory_total = "90GB", memory_fr
 local cpu = told("cpu", 1)
 eq(cpu.backend .. cpu.queue_depth, "other3", "what was told")
 eq(cpu.memory_largest, 80 * 2 ^ 30, "one device has it all")
+eq(("%.1f"):format(cpu.used_percent), "11.1", "the used part")
 eq(assert(gb.capacity.best { memory = "2GB" }).silo, "cpu", "best by what was told")
 assert(gb.capacity.update("cpu", { queue_depth = 4 }))
 repeat local r = assert(gb.capacity.get("cpu")) until r.queue_depth == 4 or not gb.sleep "10ms"
