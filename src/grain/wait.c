@@ -1,11 +1,11 @@
 /* Calls that wait for themselves. A call that is queued behind turns waits for them, and one whose
  * type is being loaded for the turn that does that; a parked turn waits for the call it is parked
- * on. Following these edges from a fresh edge back to the call that
- * made it shows a circle (edge chasing: Chandy, Misra and Haas 1983). Within a worker the edges are
- * pointers; to another worker the question travels as mail, to another silo behind the call that is
- * waited for, on the same link. A question that ends at a turn marks it and all that it passed as
- * watched, and a watched turn looks again when it parks: so whichever edge comes last closes the
- * circle in someone's sight. No target that is not busy, and no frame of a call, pays for it.
+ * on. Following these edges from a fresh edge back to the call that made it shows a circle (edge
+ * chasing: Chandy, Misra and Haas 1983). Within a worker the edges are pointers; to another worker
+ * the question travels as mail, to another silo behind the call that is waited for, on the same
+ * link. A question that ends at a turn marks it and all that it passed as watched, and a watched
+ * turn looks again when it parks: so whichever edge comes last closes the circle in someone's
+ * sight. No target that is not busy, and no frame of a call, pays for it.
  *
  * A question that has travelled may come home with edges that were never there at once: one went,
  * by a deadline, before another came. So it goes round again, and only when it has seen the very
