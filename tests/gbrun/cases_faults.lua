@@ -1,11 +1,5 @@
 -- GPUs that fail, over the software driver: whose fault it is, where work goes, who is told.
-local softcuda = assert(os.getenv("GB_TEST_SOFTCUDA"))
-
-local function environment(devices, more)
-  return ("GB_CUDA_LIBRARY=%s GB_NVRTC_LIBRARY=%s GB_NVML_LIBRARY=%s GB_SOFTCUDA_LEAKS=1 "
-    .. "GB_SOFTCUDA_DEVICES=%d GB_LOG_LEVEL=error %s"):format(softcuda, softcuda, softcuda, devices,
-    more)
-end
+local environment = dofile((arg[2]:gsub("[^/]+$", "soft.lua")))
 
 local common = [==[
 local gb = require "gb"
@@ -73,7 +67,8 @@ return true
 local function case(name, devices, environment_more, script, more)
   local out = { name, files = { ["a.lua"] = script, ["app/faults.lua"] = common,
     ["app/placed.lua"] = placed }, run = "--workers 2 --owns-devices no a.lua",
-    env = environment(devices, environment_more), out = "done\n" }
+    env = environment(("GB_SOFTCUDA_DEVICES=%d %s"):format(devices, environment_more)),
+    out = "done\n" }
   for key, value in pairs(more or {}) do out[key] = value end
   return out
 end
@@ -338,6 +333,7 @@ print("done")
   case("copies through the host", 3, "GB_TEST_PEERS=0 GB_SOFTCUDA_PEERS=0", copies),
   case("a kernel that never ends", 2, "GB_SOFTCUDA_LEAKS=0", bound),
   case("said once", 2, "GB_LOG_LEVEL=warn", grains,
-    { err = { "device 0 is lost: cuda device 0", "device 1 is lost: cuda device 1" } }),
+    { err = { "device 0 is lost: cuda device 0", "device 1 is lost: cuda device 1",
+      "on_activate of Picky/2 failed: Picky/2 requires a GPU and all are lost" } }),
   case("a storm", 3, "", storm, { run = "--workers 2 a.lua" }),
 }
