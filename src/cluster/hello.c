@@ -56,8 +56,10 @@ int gb_hello_decode(gb_hello *out, const void *bytes, size_t size)
         !natural(&in, UINT32_MAX, &version))
         return gb_err_set(GB_EINVAL, "a greeting that is none");
     if (version != GB_LINK_VERSION)
-        return gb_err_set(GB_EDENIED, "it speaks version %llu of the protocol, this is version %d",
-                          (unsigned long long)version, GB_LINK_VERSION);
+        return gb_err_set(
+            GB_EDENIED,
+            "the versions of the protocol differ: %llu of who connects, %d of who is asked",
+            (unsigned long long)version, GB_LINK_VERSION);
     if (t.natural != FIELDS || !natural(&in, GB_LINK_PROBE, &role) || role < GB_LINK_CONTROL ||
         !natural(&in, UINT64_MAX, &out->silo) || !natural(&in, UINT64_MAX, &out->to) ||
         !natural(&in, UINT16_MAX, &worker) || !text(&in, out->cluster, sizeof out->cluster) ||

@@ -216,7 +216,8 @@ static const struct {
 } attacks[] = {
     {"no frame", no_frame, "refused: not a frame: magic 0x47"},
     {"frames of another version", other_frame, "refused: a frame of version 9: this side speaks 1"},
-    {"another protocol", other_protocol, "refused: it speaks version 7 of the protocol"},
+    {"another protocol", other_protocol,
+     "refused: the versions of the protocol differ: 7 of who connects"},
     {"no greeting", no_greeting, "refused: no greeting but a frame of kind 32"},
     {"a length that cannot be", endless, "refused: a frame of 1073741823 bytes: the limit is"},
     {"a damaged frame", damaged, "refused: a damaged frame"},

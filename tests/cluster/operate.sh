@@ -131,8 +131,12 @@ other=$(hostname -I 2>/dev/null | tr ' ' '\n' | grep -m 1 -F .)
 if [ -n "$other" ]; then
   start open --workers 2 --listen "$other:0" --cluster-open
   expect 0 1 call --connect "$address" Local k add 1
-  expect 1 "EDENIED: silos are operated by clients on their own machine alone" \
-    status --connect "$address"
+  for look in status grains "top --once" "inspect Local k"; do
+    # shellcheck disable=SC2086
+    expect 1 "EDENIED: silos are operated by clients on their own machine alone" \
+      $look --connect "$address"
+  done
+  echo '=gb.get("Local", "k"):add(1)' | expect 0 2 repl --connect "$address"
 fi
 
 # A silo of the same name is this one's next life: the old one leaves.
