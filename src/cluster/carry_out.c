@@ -103,8 +103,10 @@ static int put_call(gbi_carrier *c, gbi_lane *lane, gbi_pend *pend)
         gb_link_drop(lane->link);
         return rc;
     }
+    /* Only where large ones are about is there an order to keep. */
+    bool large = call->block_count || gb_link_large(lane->link);
     return gb_link_end_ordered(lane->link, GB_FRAME_CALL, call->blocks, call->block_count,
-                               gbi_call_order(call));
+                               large ? gbi_call_order(call) : 0);
 }
 
 static void send_one(gbi_carrier *c, gbi_lane *lane, gbi_pend *pend)
