@@ -285,6 +285,35 @@ describe("memory pressure", function()
     collectgarbage() -- the plan's buffers
   end)
 
+  it("makes room for the lanes of a batch, when not one item would fit", function()
+    if not small then return end
+    gb.test.reset()
+    gb.catalog.register("resident/first", { kernel = "first", item_count = 4 * N, source = [==[
+extern "C" __global__ void first(const float *x, float *out, int count)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < count) out[i] = x[(size_t)i * ]==] .. 4 * N .. [==[];
+}]==] })
+    local items = gb.array("float", 8 * N)
+    items[0], items[4 * N] = 5, 6
+    core.device_in_place(gb.device().index, false)
+    for i = 1, 6 do assert(gb.get("Big", i):add(1)) end
+    local before, out = stats(), nil
+    launch = function()
+      out = assert(gb.batch("resident/first"):execute(items, { device = gb.device().index }))
+      return true
+    end
+    assert(gb.get("Big", 1):launch())
+    assert.equal(5, out[0])
+    assert.equal(6, out[1])
+    assert.equal(1, since(before).evictions) -- 4 MB are to be at most 0.8 of what is free
+    before = stats()
+    gb.get("Big", 1):at(0)
+    assert.equal(0, since(before).reloads)
+    core.device_in_place(gb.device().index, gb.device().backend == "cpu")
+    launch = nil
+  end)
+
   it("fails an activation that finds no room", function()
     if not small then return end
     gb.test.reset()
