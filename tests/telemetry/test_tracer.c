@@ -45,6 +45,7 @@ static void test_tree(void **state)
     assert_non_null(outer);
     root = context;
     assert_memory_equal(outer->parent, none, 8);
+    assert_memory_equal(context.span, outer->context.span, 8);
     gb_span *inner = gb_tracer_begin(tracer, 1, &context, 8, "B.get", 1100); /* at another worker */
     assert_memory_equal(inner->parent, root.span, 8);
     assert_memory_equal(inner->context.trace, root.trace, 16);
