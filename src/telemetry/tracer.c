@@ -15,7 +15,7 @@ typedef struct open_span {
 } open_span;
 
 typedef struct own {
-    _Alignas(64) gb_span_ring ring;
+    gb_span_ring ring;
     open_span *spare, *made;
     int made_count;
     _Atomic uint64_t dropped;
