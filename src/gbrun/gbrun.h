@@ -135,6 +135,10 @@ int gbrun_repl(gbrun_options *options);
 int gbrun_certs(gbrun_options *options);
 int gbrun_token(gbrun_options *options);
 
+/* A folder of grain modules that is named must be there: its types would be missing one by one. 0,
+ * or GBRUN_FAILED with the error printed. */
+int gbrun_check_app(const gb_config *config);
+
 /* The configuration of a client that looks at a cluster, or of a silo of its own when `here` says
  * that this will do. 0, or GBRUN_USAGE with the error printed. */
 int gbrun_client_config(const gbrun_options *options, gb_config *config, bool here);

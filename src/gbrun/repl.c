@@ -178,6 +178,7 @@ int gbrun_repl(gbrun_options *options)
     if (config.log_level < 0) config.log_level = GB_LOG_WARN;
     if (!config.app_dir && !config.connect && stat("app", &st) == 0 && S_ISDIR(st.st_mode))
         config.app_dir = "app";
+    if (gbrun_check_app(&config)) return GBRUN_FAILED;
     repl *r = calloc(1, sizeof *r);
     if (!r) return GBRUN_FAILED;
     r->terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);

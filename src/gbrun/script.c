@@ -20,8 +20,7 @@ static void find_folders(const gbrun_options *options, gb_config *config, char *
     if (!config->app_dir && stat(app, &st) == 0 && S_ISDIR(st.st_mode)) config->app_dir = app;
 }
 
-/* A folder that is named must be there: the types in it would be missing one by one. */
-static int check_folders(const gb_config *config)
+int gbrun_check_app(const gb_config *config)
 {
     struct stat st;
     if (!config->app_dir || (stat(config->app_dir, &st) == 0 && S_ISDIR(st.st_mode))) return 0;
@@ -40,7 +39,7 @@ int gbrun_script(gbrun_options *options)
         return GBRUN_FAILED;
     }
     find_folders(options, &config, dir, app);
-    if (check_folders(&config)) return GBRUN_FAILED;
+    if (gbrun_check_app(&config)) return GBRUN_FAILED;
     gbrun_session session;
     if (gbrun_session_open(&session, &config)) return GBRUN_FAILED;
     const char *slash = strrchr(options->file, '/');

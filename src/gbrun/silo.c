@@ -81,10 +81,7 @@ int gbrun_silo(gbrun_options *options)
         return GBRUN_USAGE;
     }
     if (!config.app_dir && stat("app", &st) == 0 && S_ISDIR(st.st_mode)) config.app_dir = "app";
-    if (config.app_dir && (stat(config.app_dir, &st) != 0 || !S_ISDIR(st.st_mode))) {
-        fprintf(stderr, "gbrun silo: the app folder %s is not there\n", config.app_dir);
-        return GBRUN_FAILED;
-    }
+    if (gbrun_check_app(&config)) return GBRUN_FAILED;
     if (config.workers == 0) config.workers = -1;
     sigset_t set;
     sigemptyset(&set);

@@ -137,6 +137,8 @@ grep -qx in out && grep -qx 2 out || { failed=$((failed + 1)); cat out; }
 printf 'gb.fail("MINE", "not today")\nprint("on")\n' | expect 1 "not today" repl
 ! grep -q on out || failed=$((failed + 1))
 echo 'for' | expect 1 "the last line is not whole" repl
+expect 1 "the app folder none is not there" repl --app none </dev/null
+echo '=gb.get("Any", 1):add(2)' | expect 0 2 repl --app "$here/app"
 echo '=1' | expect 1 "ELOST: no connection to 127.0.0.1:1: Connection refused" repl --connect 127.0.0.1:1
 
 # ---- top ----
