@@ -30,6 +30,8 @@ set_tests_properties(sim.cluster PROPERTIES PROCESSORS 4 TIMEOUT 900 ENVIRONMENT
 # when something is wrong; and the example.
 if(TARGET gbrun)
   add_test(NAME cluster.operate COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cluster/operate.sh $<TARGET_FILE:gbrun>)
+  add_test(NAME cluster.spans COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cluster/spans.sh $<TARGET_FILE:gbrun>)
+  set_tests_properties(cluster.spans PROPERTIES TIMEOUT 120 LABELS cluster)
   add_test(NAME cluster.between COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cluster/between.sh $<TARGET_FILE:gbrun>)
   add_test(NAME cluster.survive COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cluster/survive.sh $<TARGET_FILE:gbrun>)
   add_test(NAME cluster.large COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cluster/large.sh $<TARGET_FILE:gbrun>)
