@@ -197,10 +197,11 @@ static void broken_call(gb_buf *out)
     put_frame(out, GB_FRAME_CALL, "\xff\xff\xff", 3);
 }
 
-static void no_call(gb_buf *out)
+static void endless_call(gb_buf *out)
 {
+    uint8_t header[HEADER] = {GB_FRAME_MAGIC, GB_FRAME_VERSION, GB_FRAME_CALL, 0, 1, 0, 0, 16};
     put_hello(out, GB_LINK_CALLS, 0);
-    put_frame(out, NO_MESSAGE, "?", 1);
+    gb_buf_put(out, header, sizeof header);
 }
 
 static void broken_message(gb_buf *out)
@@ -214,6 +215,7 @@ static const struct {
     void (*put)(gb_buf *out);
     const char *line; /* of the silo's log */
 } attacks[] = {
+    /* no more than are said in ten seconds */
     {"no frame", no_frame, "refused: not a frame: magic 0x47"},
     {"frames of another version", other_frame, "refused: a frame of version 9: this side speaks 1"},
     {"another protocol", other_protocol,
@@ -223,7 +225,8 @@ static const struct {
     {"a damaged frame", damaged, "refused: a damaged frame"},
     {"half a frame", half, "refused: it left without a greeting"},
     {"a broken call", broken_call, "refused: "},
-    {"a call that is none", no_call, "refused: a message of kind 77 instead of a call"},
+    {"a call that cannot be so long", endless_call,
+     "refused: a frame of 268435457 bytes: the limit is"},
     {"a silo's message that is none", broken_message,
      "refused: a message of kind 77 between silos"},
 };
