@@ -9,10 +9,10 @@ if(TARGET gbrun)
   elseif(GB_SANITIZE)
     set(GB_TEST_SCALE 0.2)
   endif()
-  function(gb_grain_script name file workers)
+  function(gb_grain_script name file workers scale)
     add_test(NAME ${name} COMMAND gbrun ${file})
     set_tests_properties(${name} PROPERTIES TIMEOUT 300 LABELS "grains;lua"
-                         ENVIRONMENT "GB_WORKERS=${workers};GB_GBRUN=$<TARGET_FILE:gbrun>;GB_TEST_SCALE=${GB_TEST_SCALE};${ARGN}")
+                         ENVIRONMENT "GB_WORKERS=${workers};GB_GBRUN=$<TARGET_FILE:gbrun>;GB_TEST_SCALE=${scale};${ARGN}")
   endfunction()
   # A preloaded library cannot come before the one of a sanitizer.
   set(GB_JIT_MODES TRUE)
@@ -24,12 +24,12 @@ if(TARGET gbrun)
   endif()
   foreach(file ${GB_GRAIN_SCRIPTS})
     get_filename_component(short ${file} NAME_WE)
-    gb_grain_script(grains.${short}.1 ${file} 1)
-    gb_grain_script(grains.${short}.4 ${file} 4)
+    gb_grain_script(grains.${short}.1 ${file} 1 ${GB_TEST_SCALE})
+    gb_grain_script(grains.${short}.4 ${file} 4 ${GB_TEST_SCALE})
     if(GB_JIT_MODES)
-      gb_grain_script(grains.${short}.joff ${file} 4 LD_PRELOAD=$<TARGET_FILE:jit_mode>
+      gb_grain_script(grains.${short}.joff ${file} 4 0.2 LD_PRELOAD=$<TARGET_FILE:jit_mode>
                       GB_JIT_MODE=off)
-      gb_grain_script(grains.${short}.hotloop ${file} 4 LD_PRELOAD=$<TARGET_FILE:jit_mode>
+      gb_grain_script(grains.${short}.hotloop ${file} 4 0.2 LD_PRELOAD=$<TARGET_FILE:jit_mode>
                       GB_JIT_MODE=hotloop=1)
     endif()
   endforeach()
