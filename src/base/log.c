@@ -9,11 +9,6 @@ enum { FIELDS_BYTES_MAX = 3900 };
 
 static const char *const names[] = {"debug", "info", "warn", "error", "off"};
 
-const char *gb_log_name(gb_log_level level)
-{
-    return names[level];
-}
-
 int gb_log_parse(const char *name)
 {
     for (int i = 0; i <= GB_LOG_OFF; i++)

@@ -16,8 +16,7 @@ typedef struct gb_log {
     void *user;
 } gb_log;
 
-/* The name in lower case ("warn"), or the level of a name, or -1. */
-const char *gb_log_name(gb_log_level level);
+/* The level of a name in lower case ("warn"), or -1. */
 int gb_log_parse(const char *name);
 
 /* fields: the inside of a JSON object (without braces, already escaped, at most 3900 bytes), or

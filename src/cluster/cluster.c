@@ -13,6 +13,7 @@
 enum { GREET_MS = 5000, GUESTS_MAX = 256, CONNECT_MS = 2000, RETRY_MS = 200, REST_MS = 50 };
 enum { BYTES_MAX = 64 << 20, TABLE_MS = 2000, QUIET_MS = 3000 };
 enum { REVIEW_MS = 1000, REFUSED_LINES = 10, REFUSED_SECONDS = 10 };
+enum { DAY_SECONDS = 24 * 60 * 60, WARN_DAYS = 30 };
 
 void gb_cluster_config_init(gb_cluster_config *config)
 {
@@ -80,11 +81,28 @@ void gbi_cluster_refused(void *user, const char *peer, const char *why)
     pthread_mutex_unlock(&cluster->state_lock);
 }
 
+/* A line each day: when it is over every link that breaks is the last one. */
+static void review_certificate(gb_cluster *cluster, uint64_t now)
+{
+    if (!cluster->tls || now < cluster->warn_next) return;
+    cluster->warn_next = now + DAY_SECONDS * GB_SEC;
+    int64_t left = gb_tls_expires_s(cluster->tls) - gb_wall(cluster->sys) / (int64_t)GB_SEC;
+    if (left > (int64_t)WARN_DAYS * DAY_SECONDS) return;
+    if (left <= 0)
+        gbi_cluster_say(cluster, GB_LOG_ERROR, "the certificate %s is over: no link can be made",
+                        cluster->config.tls.cert_file);
+    else
+        gbi_cluster_say(cluster, GB_LOG_WARN,
+                        "the certificate %s ends in %d days: renew it and start this silo again",
+                        cluster->config.tls.cert_file, (int)((left - 1) / DAY_SECONDS + 1));
+}
+
 static void review(gb_cluster *cluster)
 {
     uint64_t now = gb_now(cluster->sys);
     if (now < cluster->review_next) return;
     cluster->review_next = now + REVIEW_MS * GB_MS;
+    review_certificate(cluster, now);
     pthread_mutex_lock(&cluster->state_lock);
     count_refused(cluster, now);
     pthread_mutex_unlock(&cluster->state_lock);

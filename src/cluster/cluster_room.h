@@ -85,6 +85,7 @@ struct gb_cluster {
     bool trouble_reading;
     uint64_t trouble_next;  /* when that is said again */
     uint64_t review_next;   /* when the tokens are looked at again */
+    uint64_t warn_next;     /* ... and the end of our certificate */
     uint64_t capacity_next; /* when all hear of the capacity again */
     gbi_tables tables;
     /* any thread */

@@ -134,9 +134,9 @@ static void test_escape(void **unused)
 
 static void test_levels(void **unused)
 {
-    for (int level = GB_LOG_DEBUG; level <= GB_LOG_OFF; level++)
-        assert_int_equal(gb_log_parse(gb_log_name((gb_log_level)level)), level);
-    assert_string_equal(gb_log_name(GB_LOG_WARN), "warn");
+    assert_int_equal(gb_log_parse("debug"), GB_LOG_DEBUG);
+    assert_int_equal(gb_log_parse("warn"), GB_LOG_WARN);
+    assert_int_equal(gb_log_parse("off"), GB_LOG_OFF);
     assert_int_equal(gb_log_parse("loud"), -1);
     assert_int_equal(gb_log_parse(""), -1);
 }

@@ -184,12 +184,13 @@ wait "$pid"
 
 # ---- with TLS ----
 
-expect 0 "" certs certs
+expect 0 "" certs certs --days 7
 expect 0 "" certs others
 tls="--workers 2 --cluster sqlite:t.db --ca certs/ca.crt --cert certs/silo.crt --key certs/silo.key"
 # shellcheck disable=SC2086
 start e $tls --tokens tokens --cluster-key-file key
 e=$address
+logged e.log "the certificate certs/silo.crt ends in 7 days: renew it"
 # shellcheck disable=SC2086
 start f $tls --tokens tokens --cluster-key-file key
 export GB_CONNECT="$e"
