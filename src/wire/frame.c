@@ -124,6 +124,7 @@ int gb_frame_reader_room(gb_frame_reader *reader, uint8_t **at, size_t *room)
         memmove(buf->data, buf->data + reader->start, buf->size);
         reader->start = 0;
     }
+    if (buf->size == 0 && buf->room > GB_FRAME_KEEP_BYTES) gb_buf_fini(buf);
     int rc = gb_buf_reserve(buf, GB_FRAME_READ_BYTES_MIN);
     if (rc < 0) return rc;
     *at = buf->data + buf->size;
@@ -147,11 +148,4 @@ int gb_frame_reader_next(gb_frame_reader *reader, gb_frame *frame)
     if (used <= 0) return reader->rc = (int)used;
     reader->start += (size_t)used;
     return 1;
-}
-
-void gb_frame_reader_trim(gb_frame_reader *reader)
-{
-    if (reader->start < reader->buf.size) return;
-    gb_buf_fini(&reader->buf);
-    reader->start = 0;
 }

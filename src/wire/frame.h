@@ -21,7 +21,8 @@ enum {
     GB_FRAME_VERSION = 1,
     GB_FRAME_HEADER_BYTES = 12,
     GB_FRAME_PAYLOAD_BYTES_MAX = 1 << 30, /* whatever limit a caller sets */
-    GB_FRAME_READ_BYTES_MIN = 16384       /* the room that a reader offers at least */
+    GB_FRAME_READ_BYTES_MIN = 16384,      /* the room that a reader offers at least */
+    GB_FRAME_KEEP_BYTES = 1 << 20         /* what it keeps at most, when nothing waits */
 };
 
 typedef struct gb_frame {
@@ -54,7 +55,7 @@ int64_t gb_frame_parse(const void *bytes, size_t size, size_t payload_bytes_max,
 
 /* The incremental reader of one link: read into its room, say how much came, take frames until 0.
  * Its buffer grows with the bytes that came (at most twice those, and READ_BYTES_MIN), never with
- * what a header promises. */
+ * what a header promises; one of over KEEP_BYTES is given back when nothing waits in it. */
 typedef struct gb_frame_reader {
     gb_buf buf;
     size_t start; /* of the first byte that is not taken yet */
@@ -74,8 +75,5 @@ void gb_frame_reader_came(gb_frame_reader *reader, size_t bytes);
 
 /* 1 and the next frame (borrowed until the next room or fini), 0: need more, or GB_EINVAL. */
 int gb_frame_reader_next(gb_frame_reader *reader, gb_frame *frame);
-
-/* Gives the buffer back when nothing waits in it (an idle link). */
-void gb_frame_reader_trim(gb_frame_reader *reader);
 
 #endif
