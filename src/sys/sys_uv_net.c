@@ -15,11 +15,11 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+enum { READS_PER_TURN = 16, WRITES_PER_TURN = 4 };
 enum {
-    READS_PER_TURN = 16,
-    WRITES_PER_TURN = 4,
     PIECES_PER_WRITE = 64,
-    OUT_KEPT = 1 << 16, /* a larger buffer is given back when it is empty */
+    OUT_KEPT = 1 << 16,     /* a larger buffer is given back when it is empty */
+    UNSENT_BYTES = 1 << 19, /* the system holds no more before what is put next */
     KEEPALIVE_S = 30
 };
 
@@ -322,11 +322,9 @@ static void flush(gb_socket *socket)
         if (error) return socket_fail(socket, GB_ELOST, strerror(error));
         if (!more || socket->queued > 0) break; /* who always has more lets others go on */
     }
-    bool blocked = more || socket->queued > 0;
-    if (blocked != socket->blocked) {
-        socket->blocked = blocked;
-        poll_for(socket);
-    }
+    bool was_blocked = socket->blocked;
+    socket->blocked = more || socket->queued > 0;
+    if (socket->blocked != was_blocked) poll_for(socket);
     if (socket->high && socket->queued < GB_SOCKET_LOW) {
         socket->high = false;
         if (socket->events->drained) socket->events->drained(socket->user);
@@ -399,7 +397,8 @@ void gb_socket_unheard(gb_socket *socket, uint64_t timeout_ns)
 
 static int set_options(int fd)
 {
-    int yes = 1, idle = KEEPALIVE_S;
+    int yes = 1, idle = KEEPALIVE_S, unsent = UNSENT_BYTES;
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent); /* better, not needed */
     return setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes) == 0 &&
                    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof yes) == 0 &&
                    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle) == 0
