@@ -84,11 +84,14 @@ gb_block *gb_block_of_buf(gb_buf *buf)
 
 int gb_block_into_buf(gb_block *block, gb_buf *buf)
 {
-    bool ours = gb_block_alone(block) && !block->release;
-    if (ours && (block->room || (block->bytes && gb_mem_adopt_lines(block->mem)))) {
+    size_t room = block->room;
+    if (!gb_block_alone(block) || block->release)
+        room = 0;
+    else if (!room)
+        room = gb_mem_adopt_lines(block->mem, block->bytes);
+    if (room) {
         gb_buf_fini(buf);
-        *buf = (gb_buf){block->mem, block->data, block->bytes,
-                        block->room ? block->room : block->bytes};
+        *buf = (gb_buf){block->mem, block->data, block->bytes, room};
         gb_mem_free(block->mem, block, sizeof *block);
         return 0;
     }

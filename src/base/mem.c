@@ -154,11 +154,13 @@ void gb_mem_give_lines(gb_mem *mem, void *block, size_t size)
     }
 }
 
-int gb_mem_adopt_lines(gb_mem *mem)
+size_t gb_mem_adopt_lines(gb_mem *mem, size_t size)
 {
-    if (mem->alloc) return 0;
+    if (mem->alloc || size == 0) return 0;
+    size_t room = is_paged(mem, size) ? gb_pages_room(size) : size;
+    if (room > size && gb_mem_charge(mem, (int64_t)(room - size)) < 0) room = size;
     atomic_fetch_add_explicit(&mem->blocks, 1, memory_order_relaxed);
-    return 1;
+    return room;
 }
 
 static void *allocate(gb_mem *mem, size_t size, kind_of_block kind)

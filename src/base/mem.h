@@ -51,9 +51,9 @@ void gb_mem_free_lines(gb_mem *mem, void *block, size_t size);
 void *gb_mem_take_lines(gb_mem *mem, size_t size, int zero);
 void gb_mem_give_lines(gb_mem *mem, void *block, size_t size);
 
-/* What was taken as lines, and charged, counts as a block of gb_mem_alloc from now on: 1, or 0
- * where the two are not the same memory. */
-int gb_mem_adopt_lines(gb_mem *mem);
+/* What was taken as lines, and charged, counts as a block of gb_mem_alloc from now on. Its size,
+ * which may be more than was taken and is charged then; 0: the two are not the same memory. */
+size_t gb_mem_adopt_lines(gb_mem *mem, size_t size);
 
 /* Counts bytes that are held outside (a mapped file, device memory): 0 or GB_ENOMEM over the cap.
  */

@@ -130,6 +130,12 @@ void gb_pages_drop(gb_pages *pages)
     if (pages) give_back(pages, true);
 }
 
+size_t gb_pages_room(size_t bytes)
+{
+    int class;
+    return mapped_size(bytes, &class);
+}
+
 size_t gb_pages_kept(gb_pages *pages)
 {
     pthread_mutex_lock(&pages->lock);
@@ -140,17 +146,22 @@ size_t gb_pages_kept(gb_pages *pages)
 
 /* ---- taking and giving ---- */
 
+/* NULL: none is kept of that class. */
+static void *take_kept(gb_pages *pages, int class)
+{
+    if (!pages || class == CLASSES) return NULL;
+    pthread_mutex_lock(&pages->lock);
+    void *at = unshelve(pages, class);
+    pthread_mutex_unlock(&pages->lock);
+    return at;
+}
+
 void *gb_pages_take(gb_pages *pages, size_t bytes, bool zero)
 {
     int class;
     size_t size = mapped_size(bytes, &class);
-    void *at = NULL;
-    if (pages && class < CLASSES) {
-        pthread_mutex_lock(&pages->lock);
-        at = unshelve(pages, class);
-        pthread_mutex_unlock(&pages->lock);
-        if (at && zero) memset(at, 0, bytes);
-    }
+    void *at = take_kept(pages, class);
+    if (at && zero) memset(at, 0, bytes);
     if (!at) at = map(size);
     if (at || !pages) return at;
     gb_pages_drop(pages);
@@ -184,7 +195,15 @@ void *gb_pages_resize(gb_pages *pages, void *at, size_t bytes_old, size_t bytes_
     size_t size_old = mapped_size(bytes_old, &class_old);
     size_t size_new = mapped_size(bytes_new, &class_new);
     if (size_old == size_new) return at;
-    void *moved = mremap(at, size_old, size_new, MREMAP_MAYMOVE);
+    /* Copied into kept pages rather than moved: a moved block leaves the class that it was taken
+     * from, and the next one of that class would be of fresh pages, which cost more than a copy. */
+    void *moved = take_kept(pages, class_new);
+    if (moved) {
+        memcpy(moved, at, bytes_old < bytes_new ? bytes_old : bytes_new);
+        gb_pages_give(pages, at, bytes_old);
+        return moved;
+    }
+    moved = mremap(at, size_old, size_new, MREMAP_MAYMOVE);
     if (moved == MAP_FAILED && pages) {
         gb_pages_drop(pages);
         moved = mremap(at, size_old, size_new, MREMAP_MAYMOVE);

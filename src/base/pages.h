@@ -28,6 +28,9 @@ void gb_pages_close(gb_pages *pages);           /* NULL is allowed */
 void *gb_pages_take(gb_pages *pages, size_t bytes, bool zero);
 void gb_pages_give(gb_pages *pages, void *at, size_t bytes);
 
+/* The bytes there are behind a block of that size: it may be given as one of so many. */
+size_t gb_pages_room(size_t bytes);
+
 /* Another size, with the bytes that fit; NULL: the system has no more, and nothing has changed. */
 void *gb_pages_resize(gb_pages *pages, void *at, size_t bytes_old, size_t bytes_new);
 

@@ -122,12 +122,46 @@ static void test_threads(void **unused)
     gb_mem_fini(&mem);
 }
 
+/* To a buffer and back without a copy, where the block is held once; counted exactly throughout. */
+static void test_buffers(void **unused)
+{
+    static const size_t sizes[] = {1, 5000, 262143, 262144, 1048590, 20000001};
+    gb_mem mem;
+    gb_mem_init(&mem, "messages", NULL, 0);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        size_t size = sizes[i];
+        gb_buf buf;
+        gb_buf_init(&buf, &mem);
+        gb_block *block = gb_block_new_raw(&mem, size);
+        void *data = block->data;
+        memset(data, 3, size);
+        gb_block_ref(block); /* somebody reads it still: a copy */
+        assert_int_equal(gb_block_into_buf(block, &buf), 0);
+        assert_ptr_not_equal(buf.data, data);
+        assert_memory_equal(buf.data, data, size);
+        assert_int_equal(gb_block_into_buf(block, &buf), 0);
+        assert_ptr_equal(buf.data, data);
+        assert_int_equal(buf.size, size);
+        assert_true(buf.room >= size);
+        assert_int_equal(mem.bytes, buf.room);
+        memset(buf.data, 4, buf.room); /* all of it is there */
+        assert_int_equal(gb_buf_put(&buf, "more", 4), 0);
+        assert_memory_equal(buf.data + size, "more", 4);
+        block = gb_block_of_buf(&buf);
+        assert_int_equal(block->bytes, size + 4);
+        assert_null(buf.data);
+        gb_block_unref(block);
+        assert_int_equal(mem.bytes, 0);
+    }
+    gb_mem_fini(&mem);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes),   cmocka_unit_test(test_copy),
         cmocka_unit_test(test_refused), cmocka_unit_test(test_foreign),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_threads), cmocka_unit_test(test_buffers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

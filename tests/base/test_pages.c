@@ -98,6 +98,28 @@ static void test_resize(void **unused)
     gb_pages_close(pages);
 }
 
+/* Who takes one size and gives another one back, as a buffer does that grows, finds what he gave.
+ */
+static void test_grown(void **unused)
+{
+    gb_pages *pages = gb_pages_open(8 * MIB);
+    char *first = gb_pages_take(pages, MIB, false);
+    char *second = gb_pages_take(pages, 2 * MIB, false);
+    gb_pages_give(pages, second, 2 * MIB);
+    for (int round = 0; round < 3; round++) {
+        memset(first, 5 + round, MIB);
+        assert_ptr_equal(gb_pages_resize(pages, first, MIB, 2 * MIB - 7), second);
+        assert_true(second[0] == 5 + round && second[MIB - 1] == 5 + round);
+        gb_pages_give(pages, second, 2 * MIB - 7);
+        assert_ptr_equal(gb_pages_take(pages, MIB, false), first);
+        assert_int_equal(gb_pages_kept(pages), 2 * MIB);
+    }
+    gb_pages_give(pages, first, MIB);
+    assert_int_equal(gb_pages_room(MIB), MIB);
+    assert_int_equal(gb_pages_room(MIB + 1), MIB + MIB / 8);
+    gb_pages_close(pages);
+}
+
 /* Accounts that share a store: growing over the border and back, counted exactly. */
 static void test_accounts(void **unused)
 {
@@ -154,7 +176,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kept),           cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_bound_and_trim), cmocka_unit_test(test_resize),
-        cmocka_unit_test(test_accounts),       cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_grown),          cmocka_unit_test(test_accounts),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
