@@ -24,7 +24,7 @@ add_test(NAME sim.cluster_planted COMMAND sim_cluster planted)
 add_test(NAME sim.cluster_detect COMMAND sim_cluster detect)
 set_tests_properties(sim.cluster sim.cluster_planted sim.cluster_detect PROPERTIES TIMEOUT 300 LABELS sim)
 # The same worlds in each run: a failure is of the change that is tested. `make sim` looks for new ones.
-set_tests_properties(sim.cluster PROPERTIES PROCESSORS 4 TIMEOUT 900 ENVIRONMENT GB_SEED=0x5eed)
+set_tests_properties(sim.cluster PROPERTIES PROCESSORS 4 TIMEOUT 900 ENVIRONMENT GB_SEED=1)
 
 # Real silos, as a user starts them: where grains go, the commands that operate them, what is said
 # when something is wrong; and the example.

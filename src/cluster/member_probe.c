@@ -215,8 +215,8 @@ static bool is_known(const gb_membership *m)
 void gbi_member_probe(gb_membership *m, gb_member_actions *out)
 {
     uint64_t now = m->at.now;
-    if (!is_known(m)) return;
-    for (uint32_t i = 0; i < m->target_count; i++) {
+    bool known = is_known(m);
+    for (uint32_t i = 0; known && i < m->target_count; i++) {
         gb_target *target = &m->targets[i];
         if (now < target->until) continue;
         if (target->phase == 0) {
@@ -228,7 +228,7 @@ void gbi_member_probe(gb_membership *m, gb_member_actions *out)
     for (uint32_t i = m->relay_count; i-- > 0;) {
         if (now >= m->relays[i].until) tell_asker(m, i, (uint32_t)-GB_ETIMEDOUT, out);
     }
-    if (m->retarget) gbi_member_targets(m);
+    if (known && m->retarget) gbi_member_targets(m);
 }
 
 /* This silo itself stood still: others' silence meanwhile means nothing. */

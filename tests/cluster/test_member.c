@@ -378,6 +378,25 @@ static void test_first_probe(void **unused)
     end(&t);
 }
 
+/* Who is asked to probe another one before his own row is there tells the end of it all the same.
+ */
+static void test_asked_early(void **unused)
+{
+    scene t;
+    begin(&t);
+    row(&t, 8, "c", 1, GB_SILO_ACTIVE);
+    row(&t, 9, "d", 1, GB_SILO_ACTIVE);
+    gb_membership_start(t.m, t.at, &t.out);
+    read_now(&t);
+    gb_message ask = {.kind = GB_MSG_PROBE_FOR, .seq = 1, .silo = 9};
+    gb_membership_message(t.m, 8, &ask, t.at, &t.out);
+    assert_int_equal(sent(&t, GB_MSG_PROBE, NULL), 1);
+    tick(&t, 500 * MS);
+    assert_int_equal(sent(&t, GB_MSG_PROBE_TOLD, NULL), 1);
+    assert_true(gb_membership_next(t.m) > t.at.now);
+    end(&t);
+}
+
 /* A table that shows a silo at a stage that it has left behind has lost rows: active is less than
  * draining, unless it has come back since. */
 static void test_returned(void **unused)
@@ -485,8 +504,9 @@ int main(void)
         cmocka_unit_test(test_pair),        cmocka_unit_test(test_cut_off),
         cmocka_unit_test(test_sleep),       cmocka_unit_test(test_table_down),
         cmocka_unit_test(test_wiped),       cmocka_unit_test(test_returned),
-        cmocka_unit_test(test_first_probe), cmocka_unit_test(test_risen),
-        cmocka_unit_test(test_stop),        cmocka_unit_test(test_config),
+        cmocka_unit_test(test_first_probe), cmocka_unit_test(test_asked_early),
+        cmocka_unit_test(test_risen),       cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_config),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
