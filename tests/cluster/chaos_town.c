@@ -87,25 +87,47 @@ proc *start_program(town *t, int silo, const char *file, const char *word)
     return p;
 }
 
-/* Its grains are called elsewhere: how long it took from then. */
+/* A silo is gone at `from`: when others say so, and when a grain of it was called elsewhere. */
+typedef struct loss {
+    char key[32], log[64];
+    double from, back, dead;
+} loss;
+
+static loss loss_of(int i, double from)
+{
+    loss l = {.from = from};
+    snprintf(l.key, sizeof l.key, " s%d s", i);
+    snprintf(l.log, sizeof l.log, "silo 's%d' (epoch", i);
+    return l;
+}
+
+static void note_loss(loss *l, const line *got)
+{
+    if (l->back == 0 && strncmp(got->text, "moved ", 6) == 0 && strstr(got->text, l->key) &&
+        got->at > l->from)
+        l->back = got->at;
+    if (l->dead == 0 && strstr(got->text, l->log) && strstr(got->text, "is dead"))
+        l->dead = got->at;
+}
+
+static void await_loss(town *t, loss *l, const char *what)
+{
+    while (l->back == 0 || l->dead == 0) {
+        line got = next_line(t, l->from + BACK_S + 60);
+        need(got.text[0], "a grain of the silo is back, and it is known to be dead");
+        note_loss(l, &got);
+    }
+    double took = l->back - l->from;
+    printf("%s: dead after %.2f s, a grain of it is back after %.2f s\n", what, l->dead - l->from,
+           took);
+    t->slowest_back = took > t->slowest_back ? took : t->slowest_back;
+    need(took < BACK_S * t->patience, "back in time");
+}
+
 static void await_back(town *t, int i, double from, const char *what)
 {
-    char key[32], log[64];
-    snprintf(key, sizeof key, " s%d s", i);
-    snprintf(log, sizeof log, "silo 's%d' (epoch", i);
-    double first = 0, seen = 0;
-    while (first == 0 || seen == 0) {
-        line got = next_line(t, from + BACK_S + 60);
-        need(got.text[0], "a grain of the silo is back, and it is known to be dead");
-        if (first == 0 && strncmp(got.text, "moved ", 6) == 0 && strstr(got.text, key) &&
-            got.at > from)
-            first = got.at;
-        if (seen == 0 && strstr(got.text, log) && strstr(got.text, "is dead")) seen = got.at;
-    }
-    printf("%s: dead after %.2f s, a grain of it is back after %.2f s\n", what, seen - from,
-           first - from);
-    t->slowest_back = first - from > t->slowest_back ? first - from : t->slowest_back;
-    need(first - from < BACK_S * t->patience, "back in time");
+    loss l = loss_of(i, from);
+    await_loss(t, &l, what);
 }
 
 void await_works(town *t, int lines)
@@ -242,7 +264,8 @@ void do_loss(town *t, bool restore, int i)
     printf("table %s: calls went on\n", restore ? "back from an old copy" : "wiped");
 }
 
-/* The disk that the table is on is full while a silo dies: nobody is removed, calls go on. */
+/* The disk that the table is on is full while a silo dies: calls go on. It is removed when there is
+ * room again, or before when the engine has a little left. */
 void do_full(town *t, int i)
 {
     static const char bytes[4096];
@@ -253,16 +276,18 @@ void do_full(town *t, int i)
     need(file != NULL, "a large file");
     while (fwrite(bytes, 1, sizeof bytes, file) == sizeof bytes && fflush(file) == 0) continue;
     fclose(file);
+    await_works(t, 2);
+    loss l = loss_of(i, now_s());
     proc_end(&t->silos[i], SIGKILL);
-    for (;;) {
+    for (bool full = false; !full;) {
         line got = next_line(t, until);
         need(got.text[0], "a silo says that the disk is full");
-        if (strstr(got.text, "disk is full")) break;
+        full = strstr(got.text, "disk is full") != NULL;
+        note_loss(&l, &got);
     }
-    await_works(t, 2);
-    double from = now_s();
     need(unlink(path) == 0, "room again");
-    await_back(t, i, from, "a full disk, then SIGKILL, then room");
+    if (l.back == 0) l.from = now_s();
+    await_loss(t, &l, "a full disk, then SIGKILL, then room");
     start_silo(t, i);
     await_ready(t, i);
     await_works(t, 2);
