@@ -223,7 +223,7 @@ int main(int count, char **args)
     take_copy(&t);
     if (apart) {
         for (int what = 0; what < NETWORK_FAULTS; what++) break_network(&t, what, what % SILOS);
-        if (!t.engine.is_server) do_full(&t, 3);
+        if (!t.engine.is_server) do_full(&t, holder(&t, 3));
     } else {
         do_kill(&t, 1);
         do_freeze(&t, 2);

@@ -114,7 +114,7 @@ static void await_loss(town *t, loss *l, const char *what)
 {
     while (l->back == 0 || l->dead == 0) {
         line got = next_line(t, l->from + BACK_S + 60);
-        need(got.text[0], "a grain of the silo is back, and it is known to be dead");
+        need(got.text[0], l->dead == 0 ? "it is known to be dead" : "a grain of the silo is back");
         note_loss(l, &got);
     }
     double took = l->back - l->from;
