@@ -1,10 +1,7 @@
 #!/bin/sh
 # Three real silos: what crosses links between them. between.sh GBRUN
-set -u
-gbrun=$1
-here=$(cd "$(dirname "$0")" && pwd)
-app=$here/between
-. "$here/silos.sh"
+app=between
+. "$(dirname "$0")/silos.sh"
 
 start a --workers 2 --label zone=a
 a=$address

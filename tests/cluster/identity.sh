@@ -1,11 +1,8 @@
 #!/bin/sh
 # Real silos and clients that have to prove who they are: the cluster's key, tokens and their roles,
 # with TLS and without. identity.sh GBRUN
-set -u
-gbrun=$1
-here=$(cd "$(dirname "$0")" && pwd)
-app=$here/app
-. "$here/silos.sh"
+app=app
+. "$(dirname "$0")/silos.sh"
 unset GB_TOKENS GB_TOKEN_FILE GB_CLUSTER_KEY GB_CLUSTER_KEY_FILE
 
 bad() {

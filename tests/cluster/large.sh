@@ -1,10 +1,7 @@
 #!/bin/sh
 # Large calls between real silos: order, bounds, a silo that stands still. large.sh GBRUN
-set -u
-gbrun=$1
-here=$(cd "$(dirname "$0")" && pwd)
-app=$here/large
-. "$here/silos.sh"
+app=large
+. "$(dirname "$0")/silos.sh"
 
 start far --workers 1 --label zone=far --max-message 300MB
 far=$address
@@ -15,4 +12,4 @@ for what in between same refused; do
 done
 expect 0 ok --connect "$near" --workers 1 "$here/large.lua" slow "$work/go"
 expect 1 "message_bytes_max: 0 to 1073741824" --max-message 2GB "$here/large.lua" same
-exit $failed
+finish

@@ -1,36 +1,9 @@
 #!/bin/sh
 # gbrun top and gbrun repl on a terminal, beside real silos. live.sh GBRUN TERMINAL
-set -u
-gbrun=$1
+app=app
+. "$(dirname "$0")/silos.sh"
 terminal=$2
-here=$(cd "$(dirname "$0")" && pwd)
-work=$(mktemp -d)
-pids=
-failed=0
-unset GB_CONNECT GB_CLUSTER GB_WORKERS
 export XDG_STATE_HOME="$work/state" TERM=xterm
-end() {
-  # shellcheck disable=SC2086
-  [ -z "$pids" ] || kill -KILL $pids 2>/dev/null
-  wait
-  rm -rf "$work"
-}
-trap end EXIT
-cd "$work" || exit 1
-
-# start NAME FLAG...: a silo; $address when it serves, and $pid.
-start() {
-  name=$1
-  shift
-  rm -f "$name.ready"
-  mkfifo "$name.ready"
-  "$gbrun" silo --cluster "sqlite:$work/c.db" --app "$here/app" --name "$name" --workers 2 "$@" \
-    >"$name.ready" 2>"$name.log" &
-  pid=$!
-  pids="$pids $pid"
-  read -r word address <"$name.ready" || { cat "$name.log"; exit 1; }
-  [ "$word" = ready ] || exit 1
-}
 
 # on COLUMNS ROWS ARG...: gbrun on a terminal; what to type and to see is on standard input.
 on() {
@@ -44,24 +17,9 @@ on() {
   }
 }
 
-# expect CODE PART COMMAND...: without a terminal, standard input is what is piped in.
-expect() {
-  code=$1
-  part=$2
-  shift 2
-  timeout 60 "$gbrun" "$@" >out 2>err
-  got=$?
-  if [ $got -ne "$code" ] || ! cat out err | grep -qF -- "$part"; then
-    failed=$((failed + 1))
-    echo "FAILED: gbrun $*"
-    echo "  code $got, expected $code; expected: $part"
-    cat out err
-  fi
-}
-
-start one --pretend-gpus --cpu-memory 512MB
+start one --workers 2 --pretend-gpus --cpu-memory 512MB
 one=$address one_pid=$pid
-start two
+start two --workers 2
 two=$address
 "$gbrun" call --connect "$two" Any k add 1 >/dev/null || failed=$((failed + 1))
 
@@ -131,15 +89,27 @@ see >
 signal 15
 end 143
 END
-printf '=1+1\nfor i = 1, 1 do\nprint("in")\nend\nx = { 1, b = "c", gb.array("float", 2) }\n=x\n' | expect 0 \
-  '{ 1, array of 2: 0 0, b = "c" }' repl
+expect 0 '{ 1, array of 2: 0 0, b = "c" }' repl <<'END'
+=1+1
+for i = 1, 1 do
+print("in")
+end
+x = { 1, b = "c", gb.array("float", 2) }
+=x
+END
 grep -qx in out && grep -qx 2 out || { failed=$((failed + 1)); cat out; }
-printf 'gb.fail("MINE", "not today")\nprint("on")\n' | expect 1 "not today" repl
+expect 1 "not today" repl <<'END'
+gb.fail("MINE", "not today")
+print("on")
+END
 ! grep -q on out || failed=$((failed + 1))
-echo 'for' | expect 1 "the last line is not whole" repl
+echo 'for' >in
+expect 1 "the last line is not whole" repl <in
 expect 1 "the app folder none is not there" repl --app none </dev/null
-echo '=gb.get("Any", 1):add(2)' | expect 0 2 repl --app "$here/app"
-echo '=1' | expect 1 "ELOST: no connection to 127.0.0.1:1: Connection refused" repl --connect 127.0.0.1:1
+echo '=gb.get("Any", 1):add(2)' >in
+expect 0 2 repl --app "$app" <in
+echo '=1' >in
+expect 1 "ELOST: no connection to 127.0.0.1:1: Connection refused" repl --connect 127.0.0.1:1 <in
 
 # ---- top ----
 
@@ -162,7 +132,7 @@ type q
 see \\e[?1049l
 end 0
 END
-start one
+start one --workers 2
 one=$address
 on 100 24 top --connect "$one" --every 100ms <<END
 see as one sees it
@@ -178,6 +148,4 @@ see ELOST: no connection to 127.0.0.1:1: Connection refused
 end 1
 END
 
-if grep -H "Sanitizer\|runtime error" ./*.log err; then failed=$((failed + 1)); fi
-echo "$failed failed"
-[ $failed -eq 0 ]
+finish

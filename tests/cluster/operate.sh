@@ -1,11 +1,8 @@
 #!/bin/sh
 # Three real silos over a table of sqlite: where grains go, gb.capacity, the commands that operate
 # silos, and what is said when something is wrong. operate.sh GBRUN
-set -u
-gbrun=$1
-here=$(cd "$(dirname "$0")" && pwd)
-app=$here/app
-. "$here/silos.sh"
+app=app
+. "$(dirname "$0")/silos.sh"
 
 start cpu --workers 2 --label zone=west
 cpu=$address cpu_pid=$pid
@@ -136,7 +133,8 @@ if [ -n "$other" ]; then
     expect 1 "EDENIED: silos are operated by clients on their own machine alone" \
       $look --connect "$address"
   done
-  echo '=gb.get("Local", "k"):add(1)' | expect 0 2 repl --connect "$address"
+  echo '=gb.get("Local", "k"):add(1)' >in
+  expect 0 2 repl --connect "$address" <in
 fi
 
 # A silo of the same name is this one's next life: the old one leaves.

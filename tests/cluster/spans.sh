@@ -1,11 +1,8 @@
 #!/bin/sh
 # Whether a trace is sampled is decided where it begins, whatever rate the silos have that it comes
 # to. spans.sh GBRUN
-set -u
-gbrun=$1
-here=$(cd "$(dirname "$0")" && pwd)
-app=$here/spans
-. "$here/silos.sh"
+app=spans
+. "$(dirname "$0")/silos.sh"
 
 cat >calls.lua <<'END'
 local gb = require "gb"
