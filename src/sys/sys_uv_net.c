@@ -1,6 +1,7 @@
 /* Sockets over libuv's polling: the calls that read and write are made here, so that all that was
  * written in one turn of the loop leaves at once. */
 #include "sys/net.h"
+#include "sys/out.h"
 #include "sys/sys_uv.h"
 
 #include "base/check.h"
@@ -12,24 +13,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 enum { READS_PER_TURN = 16, WRITES_PER_TURN = 4 };
 enum {
-    PIECES_PER_WRITE = 64,
-    OUT_KEPT = 1 << 16,     /* a larger buffer is given back when it is empty */
     UNSENT_BYTES = 1 << 19, /* the system holds no more before what is put next */
     KEEPALIVE_S = 30
 };
-
-/* Bytes that wait to be written: in a buffer of ours, or in a block. */
-typedef struct piece {
-    gb_buf buf;
-    gb_block *block;
-    const uint8_t *data;
-    size_t size;
-} piece;
 
 /* The loop's eye on one descriptor. It outlives its socket until the loop has let go of it, so who
  * ran an event looks at `socket` again: NULL, it was closed meanwhile. */
@@ -68,11 +58,7 @@ struct gb_socket {
     bound *bound;   /* NULL: none */
     int fd;
     bool paused, blocked, high;
-    gb_buf out;  /* behind the pieces */
-    size_t sent; /* of the first piece, or of out when there is none */
-    piece *pieces;
-    size_t first, count, room;
-    size_t queued;
+    gbi_out out;
     char peer[GB_ADDRESS_BYTES];
 };
 
@@ -116,14 +102,6 @@ static void search_end(gb_socket *socket)
     uv_close((uv_handle_t *)&s->timer, search_timer_closed);
 }
 
-static void piece_drop(piece *p)
-{
-    if (p->block)
-        gb_block_unref(p->block);
-    else
-        gb_buf_fini(&p->buf);
-}
-
 static void bound_closed(uv_handle_t *handle)
 {
     bound *b = GB_CONTAINER(handle, bound, timer);
@@ -144,9 +122,7 @@ static void socket_free(gb_socket *socket)
     search_end(socket);
     bound_end(socket);
     watch_end(socket);
-    for (size_t i = socket->first; i < socket->count; i++) piece_drop(&socket->pieces[i]);
-    gb_mem_free(mem, socket->pieces, socket->room * sizeof *socket->pieces);
-    gb_buf_fini(&socket->out);
+    gbi_out_fini(&socket->out);
     gb_mem_free(mem, socket, sizeof *socket);
 }
 
@@ -182,89 +158,40 @@ int gb_socket_bound(gb_socket *socket, uint64_t timeout_ns)
 
 gb_buf *gb_socket_out(gb_socket *socket)
 {
-    return &socket->out;
+    return &socket->out.last;
 }
 
-static void count_queued(gb_socket *socket)
+static void counted(gb_socket *socket)
 {
-    size_t all = socket->out.size;
-    for (size_t i = socket->first; i < socket->count; i++) all += socket->pieces[i].size;
-    socket->queued = all - socket->sent;
-    if (socket->queued > GB_SOCKET_HIGH) socket->high = true;
+    if (socket->out.queued > GB_SOCKET_HIGH) socket->high = true;
 }
 
-void gb_socket_put(gb_socket *socket)
+static void put(gb_socket *socket)
 {
-    count_queued(socket);
+    counted(socket);
     if (!socket->watch || socket->search || socket->blocked) return;
-    if (socket->queued == 0 && !socket->events->leaving) return;
+    if (socket->out.queued == 0 && !socket->events->leaving) return;
     gb_list_unlink(&socket->dirty);
     gb_list_push(&socket->loop->dirty, &socket->dirty);
 }
 
-static int piece_add(gb_socket *socket, const piece *p)
+void gb_socket_put(gb_socket *socket)
 {
-    gb_mem *mem = socket->loop->mem;
-    if (socket->count == socket->room && socket->first > 0) { /* those in front are written */
-        socket->count -= socket->first;
-        memmove(socket->pieces, socket->pieces + socket->first, socket->count * sizeof *p);
-        socket->first = 0;
-    } else if (socket->count == socket->room) {
-        size_t room = socket->room ? 2 * socket->room : 8;
-        piece *more =
-            gb_mem_realloc(mem, socket->pieces, socket->room * sizeof *p, room * sizeof *p);
-        if (!more) return GB_ENOMEM;
-        socket->pieces = more;
-        socket->room = room;
-    }
-    socket->pieces[socket->count++] = *p;
-    return 0;
+    gbi_out_count(&socket->out);
+    put(socket);
 }
 
 int gb_socket_put_block(gb_socket *socket, gb_block *block, size_t offset, size_t bytes)
 {
     if (bytes == 0) return 0;
-    piece body = {.block = block, .data = (const uint8_t *)block->data + offset, .size = bytes};
-    if (socket->out.size > 0) {
-        piece head = {.buf = socket->out, .data = socket->out.data, .size = socket->out.size};
-        int rc = piece_add(socket, &head);
-        if (rc < 0) return rc;
-        gb_buf_init(&socket->out, socket->loop->mem);
-    }
-    int rc = piece_add(socket, &body);
-    if (rc < 0) {
-        count_queued(socket); /* closing still writes what is there */
-        return rc;
-    }
-    gb_block_ref(block);
-    gb_socket_put(socket);
-    return 0;
+    int rc = gbi_out_block(&socket->out, block, offset, bytes);
+    if (rc == 0) put(socket);
+    return rc;
 }
 
 size_t gb_socket_queued(const gb_socket *socket)
 {
-    return socket->queued;
-}
-
-/* So many bytes more are written. */
-static void written(gb_socket *socket, size_t bytes)
-{
-    socket->queued -= bytes;
-    socket->sent += bytes;
-    while (socket->first < socket->count && socket->sent >= socket->pieces[socket->first].size) {
-        socket->sent -= socket->pieces[socket->first].size;
-        piece_drop(&socket->pieces[socket->first++]);
-    }
-    if (socket->first < socket->count) return;
-    socket->first = socket->count = 0;
-    if (socket->sent == socket->out.size) {
-        socket->out.size = socket->sent = 0;
-        if (socket->out.room > OUT_KEPT) gb_buf_fini(&socket->out);
-    } else if (socket->sent > socket->out.size / 2) {
-        socket->out.size -= socket->sent;
-        memmove(socket->out.data, socket->out.data + socket->sent, socket->out.size);
-        socket->sent = 0;
-    }
+    return socket->out.queued;
 }
 
 static void on_ready(uv_poll_t *poll, int status, int events);
@@ -278,27 +205,6 @@ static void poll_for(gb_socket *socket)
         uv_poll_stop(&socket->watch->poll);
 }
 
-/* Writes until nothing is left or the kernel takes no more. 0, or an errno. */
-static int write_out(gb_socket *socket)
-{
-    while (socket->queued > 0) {
-        struct iovec at[PIECES_PER_WRITE];
-        int n = 0;
-        size_t skip = socket->sent;
-        for (size_t i = socket->first; i < socket->count && n < PIECES_PER_WRITE; i++, skip = 0)
-            at[n++] = (struct iovec){(uint8_t *)socket->pieces[i].data + skip,
-                                     socket->pieces[i].size - skip};
-        if (n < PIECES_PER_WRITE && socket->out.size > skip)
-            at[n++] = (struct iovec){socket->out.data + skip, socket->out.size - skip};
-        struct msghdr message = {.msg_iov = at, .msg_iovlen = (size_t)n};
-        ssize_t bytes = sendmsg(socket->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (bytes < 0 && errno == EINTR) continue;
-        if (bytes < 0) return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : errno;
-        written(socket, (size_t)bytes);
-    }
-    return 0;
-}
-
 /* Is there more than what was put? False: the socket may be gone. */
 static bool leave(gb_socket *socket)
 {
@@ -307,7 +213,8 @@ static bool leave(gb_socket *socket)
     bool more = socket->events->leaving(socket->user);
     if (!w->socket) return false;
     gb_list_unlink(&socket->dirty); /* what it has put leaves now */
-    count_queued(socket);
+    gbi_out_count(&socket->out);
+    counted(socket);
     return more;
 }
 
@@ -318,14 +225,14 @@ static void flush(gb_socket *socket)
     for (int i = 0; i < WRITES_PER_TURN; i++) {
         more = leave(socket);
         if (!w->socket) return;
-        int error = write_out(socket);
+        int error = gbi_out_write(&socket->out, socket->fd);
         if (error) return socket_fail(socket, GB_ELOST, strerror(error));
-        if (!more || socket->queued > 0) break; /* who always has more lets others go on */
+        if (!more || socket->out.queued > 0) break; /* who always has more lets others go on */
     }
     bool was_blocked = socket->blocked;
-    socket->blocked = more || socket->queued > 0;
+    socket->blocked = more || socket->out.queued > 0;
     if (socket->blocked != was_blocked) poll_for(socket);
-    if (socket->high && socket->queued < GB_SOCKET_LOW) {
+    if (socket->high && socket->out.queued < GB_SOCKET_LOW) {
         socket->high = false;
         if (socket->events->drained) socket->events->drained(socket->user);
     }
@@ -430,7 +337,7 @@ static gb_socket *socket_new(gbi_uv_loop *loop, const gb_socket_events *events, 
     gb_socket *socket = gb_mem_zalloc(loop->mem, sizeof *socket);
     if (!socket) return NULL;
     gb_list_init(&socket->dirty);
-    gb_buf_init(&socket->out, loop->mem);
+    gbi_out_init(&socket->out, loop->mem);
     socket->loop = loop;
     socket->events = events;
     socket->user = user;
@@ -468,13 +375,13 @@ int gb_socket_open(gb_socket **out, gb_loop *base, int fd, const gb_socket_event
 
 void gb_socket_close(gb_socket *socket)
 {
-    if (socket->watch && !socket->search) write_out(socket);
+    if (socket->watch && !socket->search) gbi_out_write(&socket->out, socket->fd);
     socket_free(socket);
 }
 
 int gb_socket_take(gb_socket *socket)
 {
-    GB_CHECK(socket->watch && !socket->search && socket->queued == 0);
+    GB_CHECK(socket->watch && !socket->search && socket->out.queued == 0);
     int fd = socket->fd;
     socket->fd = -1;
     socket_free(socket);
