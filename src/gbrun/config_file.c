@@ -13,8 +13,7 @@ enum { DEPTH_MAX = 20, PATH_BYTES = 256 };
 
 /* Settings of api.md whose features come later: naming one must not be taken for a spelling
  * mistake. */
-static const char *const later[] = {"listen", "admin",   "cluster", "name",    "labels", "devices",
-                                    "stores", "streams", "tenants", "connect", "tls",    NULL};
+static const char *const later[] = {"admin", "devices", "stores", "streams", "tenants", NULL};
 
 typedef struct reader {
     lua_State *L;
@@ -181,7 +180,13 @@ static int unknown_setting(const reader *r, const char *name)
         fprintf(stderr, "gbrun: %s: %s is not in this version yet (ENOTYET)\n", r->shown, name);
         return GBRUN_USAGE;
     }
-    for (int i = 0; i < GBRUN_SETTINGS; i++) names[i] = gbrun_settings[i].name;
+    for (int i = 0; i < GBRUN_SETTINGS; i++) {
+        names[i] = gbrun_settings[i].name;
+        if (strcmp(gbrun_settings[i].flag, name) != 0) continue;
+        fprintf(stderr, "gbrun: %s: %s is a flag; the setting is called '%s'\n", r->shown, name,
+                names[i]);
+        return GBRUN_USAGE;
+    }
     names[GBRUN_SETTINGS] = "app";
     names[GBRUN_SETTINGS + 1] = NULL;
     snprintf(prefix, sizeof prefix, "setting in %s", r->shown);

@@ -38,14 +38,15 @@ typedef enum {
 
 typedef struct gbrun_setting {
     const char *name; /* in the configuration file; GB_NAME in the environment */
-    gbrun_type type;
-    size_t offset;    /* in gbrun_options */
-    double min, max;  /* GBRUN_INT */
     const char *flag; /* without --; "": none */
-    const char *value, *fallback, *help;
+    gbrun_type type;
+    const char *value; /* of the flag, as help calls it; NULL: it takes none, and says yes */
+    int most;          /* GBRUN_INT: from 0 to this */
+    size_t offset;     /* in gbrun_options */
+    const char *fallback, *help;
 } gbrun_setting;
 
-extern const gbrun_setting gbrun_settings[GBRUN_SETTINGS];
+extern const gbrun_setting gbrun_settings[]; /* GBRUN_SETTINGS of them */
 
 typedef struct gbrun_command gbrun_command;
 

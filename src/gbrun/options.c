@@ -138,7 +138,7 @@ static int flag(line *l)
     for (int i = 0; i < GBRUN_SETTINGS; i++)
         if (*name && strcmp(gbrun_settings[i].flag, name) == 0)
             return setting_flag(l, &gbrun_settings[i], text, behind);
-    static const char *const later[] = {"gpu", "admin", "devices", NULL};
+    static const char *const later[] = {"admin", "devices", NULL};
     for (int i = 0; later[i]; i++)
         if (strcmp(later[i], name) == 0) return gbrun_not_yet(text);
     return unknown_flag(l, name);

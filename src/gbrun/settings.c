@@ -12,99 +12,114 @@
 
 #define AT(field) offsetof(gbrun_options, field)
 
-const gbrun_setting gbrun_settings[GBRUN_SETTINGS] = {
-    {"workers", GBRUN_INT, AT(config.workers), 0, GB_WORKERS_MAX, "workers", "N", "one per core",
+/* type, value, most */
+#define INT(most) GBRUN_INT, "N", most
+#define TEXT(value) GBRUN_TEXT, value, 0
+#define SECRET GBRUN_SECRET, NULL, 0
+#define DURATION GBRUN_DURATION, "TIME", 0
+#define MICROS GBRUN_MICROS, "US", 0
+#define BYTES GBRUN_BYTES, "SIZE", 0
+#define POOL GBRUN_POOL, "SIZE", 0
+#define LEVEL GBRUN_LEVEL, "LEVEL", 0
+#define BOOL GBRUN_BOOL, "YES|NO", 0
+#define SWITCH GBRUN_BOOL, NULL, 0
+#define RATIO GBRUN_RATIO, "PART", 0
+#define SEED GBRUN_SEED, "N", 0
+
+const gbrun_setting gbrun_settings[] = {
+    {"workers", "workers", INT(GB_WORKERS_MAX), AT(config.workers), "one per core",
      "worker threads"},
-    {"app_dir", GBRUN_TEXT, AT(config.app_dir), 0, 0, "app", "DIR", "app beside the script",
+    {"app_dir", "app", TEXT("DIR"), AT(config.app_dir), "app beside the script",
      "folder of grain modules"},
-    {"cache_dir", GBRUN_TEXT, AT(config.cache_dir), 0, 0, "cache", "DIR", "the user's cache folder",
+    {"cache_dir", "cache", TEXT("DIR"), AT(config.cache_dir), "the user's cache folder",
      "compiled kernels"},
-    {"cxx", GBRUN_TEXT, AT(config.compiler), 0, 0, "cxx", "PATH", "clang++, else g++",
+    {"cxx", "cxx", TEXT("PATH"), AT(config.compiler), "clang++, else g++",
      "C++ compiler for kernels on the CPU"},
-    {"log_level", GBRUN_LEVEL, AT(config.log_level), 0, 0, "log", "LEVEL", "info",
-     "debug, info, warn, error or off"},
-    {"spin_us", GBRUN_MICROS, AT(config.spin_us), 0, 0, "spin", "US", "50",
+    {"log_level", "log", LEVEL, AT(config.log_level), "info", "debug, info, warn, error or off"},
+    {"spin_us", "spin", MICROS, AT(config.spin_us), "50",
      "microseconds that a worker spins before it sleeps"},
-    {"call_timeout", GBRUN_DURATION, AT(config.call_timeout_ms), 0, 0, "call-timeout", "TIME",
-     "30s", "deadline of calls that name none"},
-    {"stuck_after", GBRUN_DURATION, AT(config.stuck_ms), 0, 0, "stuck-after", "TIME", "5s",
+    {"call_timeout", "call-timeout", DURATION, AT(config.call_timeout_ms), "30s",
+     "deadline of calls that name none"},
+    {"stuck_after", "stuck-after", DURATION, AT(config.stuck_ms), "5s",
      "a turn that runs longer is reported"},
-    {"drain", GBRUN_DURATION, AT(drain_ms), 0, 0, "drain", "TIME", "30s",
+    {"drain", "drain", DURATION, AT(drain_ms), "30s",
      "how long what is queued at the end may take"},
-    {"lua_memory", GBRUN_BYTES, AT(config.lua_bytes_max), 0, 0, "lua-memory", "SIZE", "no cap",
+    {"lua_memory", "lua-memory", BYTES, AT(config.lua_bytes_max), "no cap",
      "memory of each worker's Lua state"},
-    {"max_message", GBRUN_BYTES, AT(config.message_bytes_max), 0, 0, "max-message", "SIZE", "64MB",
+    {"max_message", "max-message", BYTES, AT(config.message_bytes_max), "64MB",
      "strings of one message, and all of one between silos; at most 1GB"},
-    {"kernel_threads", GBRUN_INT, AT(config.kernel_threads), 0, 1024, "kernel-threads", "N",
-     "one per core", "threads of the cpu device"},
-    {"cpu_devices", GBRUN_INT, AT(config.cpu_devices), 0, 64, "cpu-devices", "N", "1",
+    {"kernel_threads", "kernel-threads", INT(1024), AT(config.kernel_threads), "one per core",
+     "threads of the cpu device"},
+    {"cpu_devices", "cpu-devices", INT(64), AT(config.cpu_devices), "1",
      "the CPU as several devices"},
-    {"memory_pool", GBRUN_POOL, AT(config.memory_pool_bytes), 0, 0, "memory-pool", "SIZE",
+    {"memory_pool", "memory-pool", POOL, AT(config.memory_pool_bytes),
      "1GB, at most a quarter of the device",
      "freed memory that each device keeps: a size, off, or driver (its own pool, on GPUs)"},
-    {"owns_devices", GBRUN_BOOL, AT(config.owns_devices), 0, 0, "owns-devices", "YES|NO", "yes",
+    {"owns_devices", "owns-devices", BOOL, AT(config.owns_devices), "yes",
      "reset a GPU that was lost: nothing else here uses it"},
-    {"prefer_gpu", GBRUN_BOOL, AT(config.prefer_gpu), 0, 0, "prefer-gpu", "YES|NO", "yes",
+    {"prefer_gpu", "prefer-gpu", BOOL, AT(config.prefer_gpu), "yes",
      "no: what names no device runs on the CPU"},
-    {"max_devices", GBRUN_INT, AT(config.max_devices), 0, 64, "max-devices", "N", "all",
+    {"max_devices", "max-devices", INT(64), AT(config.max_devices), "all",
      "so many GPUs are used, the first ones"},
-    {"max_kernels", GBRUN_INT, AT(config.max_kernels), 0, 1000000, "max-kernels", "N", "any number",
+    {"max_kernels", "max-kernels", INT(1000000), AT(config.max_kernels), "any number",
      "launches under way at once; more wait"},
-    {"kernel_bound", GBRUN_DURATION, AT(config.kernel_bound_ms), 0, 0, "kernel-bound", "TIME", "5m",
+    {"kernel_bound", "kernel-bound", DURATION, AT(config.kernel_bound_ms), "5m",
      "a kernel that runs longer is a runaway"},
-    {"file_memory", GBRUN_BYTES, AT(config.file_bytes_max), 0, 0, "file-memory", "SIZE", "16MB",
+    {"file_memory", "file-memory", BYTES, AT(config.file_bytes_max), "16MB",
      "pinned memory while a file is loaded or saved"},
-    {"staged_files", GBRUN_BOOL, AT(config.staged_files), 0, 0, "staged-files", NULL, "no",
+    {"staged_files", "staged-files", SWITCH, AT(config.staged_files), "no",
      "files through host memory, never by GPUDirect Storage"},
-    {"direct_folder", GBRUN_TEXT, AT(config.direct_folder), 0, 0, "direct-folder", "DIR",
-     "all folders", "GPUDirect Storage only for files below it"},
-    {"cpu_memory", GBRUN_BYTES, AT(config.cpu_bytes_max), 0, 0, "cpu-memory", "SIZE",
-     "half of the machine's", "device memory of each cpu device"},
-    {"metrics", GBRUN_BOOL, AT(config.metrics), 0, 0, "metrics", "YES|NO", "yes",
-     "what is counted can be read"},
-    {"tracing", GBRUN_BOOL, AT(config.tracing), 0, 0, "tracing", "YES|NO", "yes",
+    {"direct_folder", "direct-folder", TEXT("DIR"), AT(config.direct_folder), "all folders",
+     "GPUDirect Storage only for files below it"},
+    {"cpu_memory", "cpu-memory", BYTES, AT(config.cpu_bytes_max), "half of the machine's",
+     "device memory of each cpu device"},
+    {"metrics", "metrics", BOOL, AT(config.metrics), "yes", "what is counted can be read"},
+    {"tracing", "tracing", BOOL, AT(config.tracing), "yes",
      "calls and launches of sampled traces leave spans"},
-    {"sampling_rate", GBRUN_RATIO, AT(config.sampling_rate), 0, 0, "sampling-rate", "PART", "0.1",
+    {"sampling_rate", "sampling-rate", RATIO, AT(config.sampling_rate), "0.1",
      "the part of new traces that is sampled, 0 to 1"},
-    {"profiling", GBRUN_BOOL, AT(config.profiling), 0, 0, "profiling", NULL, "no",
+    {"profiling", "profiling", SWITCH, AT(config.profiling), "no",
      "notes what launches take, by kernel"},
-    {"sanitize", GBRUN_BOOL, AT(config.sanitize), 0, 0, "sanitize", NULL, "no",
+    {"sanitize", "sanitize", SWITCH, AT(config.sanitize), "no",
      "kernels on the CPU under ASan and UBSan"},
-    {"virtual_time", GBRUN_BOOL, AT(config.virtual_time), 0, 0, "virtual-time", NULL, "no",
+    {"virtual_time", "virtual-time", SWITCH, AT(config.virtual_time), "no",
      "time moves only when nothing is left to do"},
-    {"cluster", GBRUN_TEXT, AT(config.cluster), 0, 0, "cluster", "URL", "none",
+    {"cluster", "cluster", TEXT("URL"), AT(config.cluster), "none",
      "the membership table: redis://, postgres://, etcd://, sqlite:FILE"},
-    {"cluster_name", GBRUN_TEXT, AT(config.cluster_name), 0, 0, "cluster-name", "NAME", "gpubridge",
+    {"cluster_name", "cluster-name", TEXT("NAME"), AT(config.cluster_name), "gpubridge",
      "several clusters may share one table"},
-    {"silo_name", GBRUN_TEXT, AT(config.silo_name), 0, 0, "name", "NAME", "its address",
+    {"silo_name", "name", TEXT("NAME"), AT(config.silo_name), "its address",
      "of this silo, unique in its cluster"},
-    {"listen", GBRUN_TEXT, AT(config.listen), 0, 0, "listen", "HOST:PORT", "127.0.0.1:0",
+    {"listen", "listen", TEXT("HOST:PORT"), AT(config.listen), "127.0.0.1:0",
      "where other silos and clients connect; port 0: any free one"},
-    {"advertise", GBRUN_TEXT, AT(config.advertise), 0, 0, "advertise", "HOST:PORT", "as it listens",
+    {"advertise", "advertise", TEXT("HOST:PORT"), AT(config.advertise), "as it listens",
      "how others reach this silo"},
-    {"labels", GBRUN_TEXT, AT(config.labels), 0, 0, "label", "K=V", "none",
+    {"labels", "label", TEXT("K=V"), AT(config.labels), "none",
      "what grains may ask of a silo: zone=a,role=gpu"},
-    {"cluster_open", GBRUN_BOOL, AT(config.cluster_open), 0, 0, "cluster-open", NULL, "no",
+    {"cluster_open", "cluster-open", SWITCH, AT(config.cluster_open), "no",
      "more than the loopback without TLS: the network is yours"},
-    {"tls_ca", GBRUN_TEXT, AT(config.tls_ca), 0, 0, "ca", "FILE", "none: no TLS",
+    {"tls_ca", "ca", TEXT("FILE"), AT(config.tls_ca), "none: no TLS",
      "PEM: who has signed the certificates that are believed"},
-    {"tls_cert", GBRUN_TEXT, AT(config.tls_cert), 0, 0, "cert", "FILE", "none",
+    {"tls_cert", "cert", TEXT("FILE"), AT(config.tls_cert), "none",
      "PEM: the certificate of this silo or client"},
-    {"tls_key", GBRUN_TEXT, AT(config.tls_key), 0, 0, "key", "FILE", "none", "PEM: its key"},
-    {"cluster_key", GBRUN_SECRET, AT(config.cluster_key), 0, 0, "", NULL, "none",
+    {"tls_key", "key", TEXT("FILE"), AT(config.tls_key), "none", "PEM: its key"},
+    {"cluster_key", "", SECRET, AT(config.cluster_key), "none",
      "what the silos of a cluster have in common; no flag, others would see it"},
-    {"cluster_key_file", GBRUN_TEXT, AT(config.cluster_key_file), 0, 0, "cluster-key-file", "FILE",
-     "none", "the same, in a file of mode 0600"},
-    {"tokens", GBRUN_TEXT, AT(config.tokens), 0, 0, "tokens", "FILE", "none: clients need none",
+    {"cluster_key_file", "cluster-key-file", TEXT("FILE"), AT(config.cluster_key_file), "none",
+     "the same, in a file of mode 0600"},
+    {"tokens", "tokens", TEXT("FILE"), AT(config.tokens), "none: clients need none",
      "a silo's file of the tokens of clients (gbrun token)"},
-    {"token_file", GBRUN_TEXT, AT(config.token_file), 0, 0, "token-file", "FILE", "none",
+    {"token_file", "token-file", TEXT("FILE"), AT(config.token_file), "none",
      "a client's own token"},
-    {"connect", GBRUN_TEXT, AT(config.connect), 0, 0, "connect", "HOST:PORT", "none",
+    {"connect", "connect", TEXT("HOST:PORT"), AT(config.connect), "none",
      "run as a client of these silos (several: with commas)"},
-    {"pretend_gpus", GBRUN_BOOL, AT(config.pretend_gpus), 0, 0, "pretend-gpus", NULL, "no",
+    {"pretend_gpus", "pretend-gpus", SWITCH, AT(config.pretend_gpus), "no",
      "cpu devices count as GPUs where grains are placed (tests, examples)"},
-    {"seed", GBRUN_SEED, AT(config.seed), 0, 0, "seed", "N", "1", "of virtual time's randomness"},
+    {"seed", "seed", SEED, AT(config.seed), "1", "of virtual time's randomness"},
 };
+
+_Static_assert(sizeof gbrun_settings / sizeof gbrun_settings[0] == GBRUN_SETTINGS,
+               "GBRUN_SETTINGS is the number of rows");
 
 void gbrun_setting_env(const gbrun_setting *setting, char *out, size_t room)
 {
@@ -193,8 +208,7 @@ static bool parse_int(const gbrun_setting *setting, const char *text, int *out)
 {
     char *end;
     double number = strtod(text, &end);
-    if (end == text || *end || number != floor(number) || number < setting->min ||
-        number > setting->max)
+    if (end == text || *end || number != floor(number) || number < 0 || number > setting->most)
         return false;
     *out = (int)number;
     return true;
@@ -264,7 +278,7 @@ static void print_expected(const gbrun_setting *setting)
         [GBRUN_RATIO] = "a number from 0 to 1",
         [GBRUN_SEED] = "a whole number"};
     if (setting->type == GBRUN_INT)
-        fprintf(stderr, "an integer from %.0f to %.0f", setting->min, setting->max);
+        fprintf(stderr, "an integer from 0 to %d", setting->most);
     else
         fputs(expected[setting->type], stderr);
 }
