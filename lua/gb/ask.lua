@@ -87,7 +87,7 @@ function M.types(status)
   local types = {}
   for _, m in ipairs(status.members) do
     if m.state == "active" or m.state == "draining" then
-      for name in m.types:gmatch("[^,]+") do types[name] = true end
+      for _, name in ipairs(m.types) do types[name] = true end
     end
   end
   return types

@@ -22,6 +22,14 @@ local function good(ok, ...)
   return ok, ...
 end
 
+-- In JSON a list is one also when nothing is in it.
+local function lists(t, ...)
+  for _, name in ipairs { ... } do
+    if next(t[name]) == nil then t[name] = json.none end
+  end
+  return t
+end
+
 local function print_rows(head, rows)
   for _, line in ipairs(show.rows(head, rows)) do print(line) end
 end
@@ -62,12 +70,22 @@ local function gpus(member)
     c.stale and ", stale" or "")
 end
 
+local function labels_of(member)
+  local parts = {}
+  for name, value in pairs(member.labels) do parts[#parts + 1] = name .. "=" .. value end
+  table.sort(parts)
+  return table.concat(parts, ",")
+end
+
+-- What is nothing is a dash.
+local function dash(text) return text ~= "" and text or "-" end
+
 local function print_status(status)
   local rows = {}
   for _, m in ipairs(status.members) do
     rows[#rows + 1] = { m.name, m.state, m.epoch, m.address, m.grains or "-",
-      show.age(core.time() - m.started), gpus(m), m.labels ~= "" and m.labels or "-",
-      m.types ~= "" and m.types:gsub(",", " ") or "-" }
+      show.age(core.time() - m.started), gpus(m), dash(labels_of(m)),
+      dash(table.concat(m.types, " ")) }
   end
   print(("cluster %s, as %s sees it"):format(status.self.cluster, status.self.name))
   print_rows({ "SILO", "STATE", ">EPOCH", "ADDRESS", ">GRAINS", ">SINCE", "GPUS", "LABELS",
@@ -90,7 +108,12 @@ function commands.status(flags)
   end)
   local why = ask.ails(status)
   status.healthy, status.why = not why, why
-  if flags["--json"] then print(json.encode(status)) else print_status(status) end
+  if flags["--json"] then
+    for _, m in ipairs(status.members) do lists(m, "types") end
+    print(json.encode(status))
+  else
+    print_status(status)
+  end
   if why and flags["--check"] then
     io.stdout:flush()
     os.exit(1)
@@ -101,7 +124,11 @@ end
 
 -- The answers of the silos that serve, in the order of their names; who does not answer is told.
 local function each_silo(flags, method, ...)
-  local status = good(ask.cluster "status")
+  local status, only = good(ask.cluster "status"), flags["--type"]
+  local types = ask.types(status)
+  if only and not types[only] then
+    fail(near.unknown("grain type", only, near.keys(types)), "ENOTYPE")
+  end
   local list, errors, names = ask.silos(status, flags["--silo"], method, ...)
   for _, one in ipairs(errors) do
     io.stderr:write(("gbrun: %s: %s (%s)\n"):format(one.silo, one.message, one.code))
@@ -176,7 +203,7 @@ function commands.devices(flags)
         show.percent(d.utilization), d.name .. (d.lost and " (lost)" or "") }
       if here then table.remove(rows[#rows], 1) end
       d.silo = one.silo
-      all[#all + 1] = d
+      all[#all + 1] = lists(d, "peers")
     end
   end
   if flags["--json"] then return print(json.list(all, #all)) end
@@ -188,19 +215,12 @@ end
 
 function commands.inspect(flags, args)
   local type_name, key = args[1], args[2]
-  local status = good(ask.cluster "status")
-  local types = ask.types(status)
-  if not types[type_name] then
-    fail(near.unknown("grain type", type_name, near.keys(types)), "ENOTYPE")
-  end
   local found = {}
+  flags["--type"] = type_name
   for _, one in ipairs(each_silo(flags, "inspect", type_name, key)) do
     for _, act in ipairs(one.answer) do
       act.silo = one.silo
-      for _, list in ipairs { "turns", "queue" } do
-        if #act[list] == 0 then act[list] = json.none end
-      end
-      found[#found + 1] = act
+      found[#found + 1] = lists(act, "turns", "queue")
     end
   end
   if #found == 0 then

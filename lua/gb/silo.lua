@@ -22,8 +22,9 @@ end
 local cluster = {}
 
 function cluster.status()
-  local gpus, calls = host.stats()
-  return { self = host.self(), members = host.members(), gpus = gpus, calls = calls }
+  local self, gpus, calls = host.self(), host.stats()
+  self.gone = nil -- a sum for hear.lua
+  return { self = self, members = host.members(), gpus = gpus, calls = calls }
 end
 
 local function record(member)

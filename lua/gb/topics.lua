@@ -115,10 +115,10 @@ end
 local function check_type(grain)
   local name, all = grain:match("^(.-)/"), {}
   for _, silo in ipairs(core.export("$members")()) do
-    for type_name in silo.types:gmatch("[^,]+") do all[type_name] = true end
+    for _, type_name in ipairs(silo.types) do all[type_name] = true end
   end
   if not all[name] then
-    fail.raise("ENOTYPE", "%s: no silo of the cluster hosts it",
+    fail.raise("ENOTYPE", "%s (no silo of the cluster hosts it)",
       near.unknown("grain type", name or grain, near.keys(all)))
   end
 end

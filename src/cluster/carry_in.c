@@ -147,7 +147,7 @@ static int unknown_type(gb_silo *silo, const char *type)
     }
     const char *near = gb_nearest(type, name_at, all, all->count);
     int rc =
-        gb_err_set(GB_ENOTYPE, "unknown grain type '%s'%s%s%s: no silo of the cluster hosts it",
+        gb_err_set(GB_ENOTYPE, "unknown grain type '%s'%s%s%s (no silo of the cluster hosts it)",
                    type, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     free(all);
     return rc;

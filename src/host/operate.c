@@ -131,6 +131,32 @@ static void put_capacity(gb_host *host, gb_value *out, uint64_t silo)
     gb_put_end(out);
 }
 
+/* "role=gpu,zone=a" as a table. */
+static void put_labels(gb_value *out, const char *at)
+{
+    gb_put_text(out, "labels");
+    gb_put_table(out);
+    for (size_t size; *at; at += size + (at[size] == ',')) {
+        size = strcspn(at, ",");
+        size_t name = strcspn(at, "=,"), value = name + (name < size);
+        gb_put_bytes(out, at, name);
+        gb_put_bytes(out, at + value, size - value);
+    }
+    gb_put_end(out);
+}
+
+/* "Cart,Shop" as a list. */
+static void put_types(gb_value *out, const char *at)
+{
+    gb_put_text(out, "types");
+    gb_put_list(out);
+    for (size_t size; *at; at += size + (at[size] == ',')) {
+        size = strcspn(at, ",");
+        gb_put_bytes(out, at, size);
+    }
+    gb_put_end(out);
+}
+
 static void put_member(gb_host *host, gb_value *out, const gb_member *row)
 {
     char id[20];
@@ -140,8 +166,8 @@ static void put_member(gb_host *host, gb_value *out, const gb_member *row)
     put_field(out, "id", id);
     put_field(out, "state", row->left ? "left" : gb_silo_state_name(row->state));
     put_field(out, "address", row->address);
-    put_field(out, "labels", row->labels ? row->labels : "");
-    put_field(out, "types", row->types ? row->types : "");
+    put_labels(out, row->labels);
+    put_types(out, row->types);
     put_count(out, "epoch", (int64_t)row->epoch);
     put_count(out, "started", row->started_ns / (int64_t)GB_SEC);
     put_capacity(host, out, row->id);

@@ -56,7 +56,13 @@ expect 1 "ENOTYPE: gb.get takes a grain type, and none can be called" call '$wor
 # status, grains, devices
 expect 0 '"name":"two"' status --json
 expect 0 "rack=2,zone=east" status
+expect 0 '"labels":{"rack":"2","zone":"east"}' status --json
+expect 0 '"labels":{},"name":"one"' status --json
+expect 0 '"types":[' status --json
+expect 0 '"peers":[]' devices --json
 expect 0 "East" grains --type East
+expect 1 "ENOTYPE: unknown grain type 'Est'; did you mean 'East'?" grains --type Est
+expect 1 "ENOTYPE: unknown grain type 'Est'; did you mean 'East'?" grains --type Est --sort calls
 expect 1 "ENOENT: unknown silo 'tow'; did you mean 'two'?" grains --silo tow
 expect 0 '"silo":"two"' grains --json --silo two
 expect 0 '"silo":"two"' devices --json
