@@ -1,8 +1,3 @@
-# docs/kernels.md: every Lua block of it compiles.
-if(TARGET gbrun)
-  gb_docs_test(docs.kernels blocks.lua docs/kernels.md)
-endif()
-
 # The specs of gb.lib, a process each (tests/lua/lib_spec.c says why).
 file(GLOB GB_LUA_KIT CONFIGURE_DEPENDS lua/kit_*.c)
 add_executable(test_lua_lib lua/lib_spec.c ${GB_LUA_KIT})
