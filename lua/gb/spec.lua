@@ -1,6 +1,7 @@
 -- `gbrun test`: runs busted specs as one turn of a silo whose time is virtual. Their bodies may
 -- wait.
 local core = require "gb.core"
+local fail = require "gb.fail"
 
 local M = {}
 
@@ -62,10 +63,16 @@ local function execute(busted, target, seed)
   busted.publish({ "exit" })
 end
 
+local function check_pattern(filter)
+  local ok, why = pcall(string.find, filter, filter)
+  if not ok then fail.raise("EINVAL", "--filter '%s' is no Lua pattern: %s", filter, why) end
+end
+
 --- target: a folder or a file; dir: where helpers of the specs are found; terminal: "tty" or
 --- "plain".
 function M.run(target, dir, seed, terminal, filter)
   seed = tonumber(seed)
+  if filter then check_pattern(filter) end
   load_own()
   package.path = dir .. "/?.lua;" .. dir .. "/?/init.lua;" .. package.path
   local busted = load_busted()

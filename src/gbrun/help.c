@@ -120,12 +120,13 @@ const gbrun_command gbrun_commands[] = {
      {{"--host", "NAME", "a name or address of silos, beside localhost, 127.0.0.1 and ::1"},
       {"--days", "N", "how long they hold (default: 365)"}}},
     {"token",
-     "token NAME [--role ROLE] [--days N] [--out FILE]",
-     "a client's token: its line in the silos' file (--tokens FILE), and NAME.token",
+     "token NAME --tokens FILE [--role ROLE] [--days N] [--out FILE]",
+     "a client's token: its line in the silos' file, and NAME.token",
      gbrun_token,
      1,
      1,
-     {{"--role", "ROLE", "viewer (looks), client (calls grains too) or operator (all)"},
+     {{"--role", "ROLE",
+       "viewer (looks), client (calls grains too: the default) or operator (all)"},
       {"--days", "N", "how long it holds (default: for ever)"},
       {"--out", "FILE", "the client's file (default: NAME.token)"}}},
     {"help", "help [COMMAND]", "this, or one command", gbrun_help, 0, 1, {{0}}},
@@ -160,16 +161,16 @@ int gbrun_usage(FILE *to)
 static void print_settings(void)
 {
     printf("\nflags and settings (a flag is stronger than its variable, the variable than the "
-           "file):\n");
+           "file,\nwhere GB_CALL_TIMEOUT is call_timeout):\n");
     for (int i = 0; i < GBRUN_SETTINGS; i++) {
         const gbrun_setting *s = &gbrun_settings[i];
         char flag[64], env[64];
         snprintf(flag, sizeof flag, "%s%s%s%s", *s->flag ? "--" : "", s->flag, s->value ? " " : "",
                  s->value ? s->value : "");
         gbrun_setting_env(s, env, sizeof env);
-        printf("  %-22s %-18s %s (default: %s)\n", flag, env, s->help, s->fallback);
+        printf("  %-23s %-19s %s (default: %s)\n", flag, env, s->help, s->fallback);
     }
-    printf("  %-22s %-18s %s\n", "--config FILE", "GB_CONFIG",
+    printf("  %-23s %-19s %s\n", "--config FILE", "GB_CONFIG",
            "a Lua file that returns a table (default: gpubridge.lua here)");
 }
 

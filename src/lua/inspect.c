@@ -4,7 +4,6 @@
 #include "lua/device.h"
 #include "lua/state.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { QUEUE_SHOWN = 20 };
@@ -64,10 +63,9 @@ static int core_type_figures(lua_State *L)
 static int core_quantile(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
-    gb_hist *hist = calloc(1, sizeof *hist);
     double part = luaL_checknumber(L, 2);
-    if (!hist) return luaL_error(L, "out of memory");
-    hist->max = UINT64_MAX;
+    gb_hist *hist = lua_newuserdata(L, sizeof *hist);
+    *hist = (gb_hist){.max = UINT64_MAX};
     for (int i = 0; i < GB_HIST_BUCKETS; i++) {
         lua_rawgeti(L, 1, i + 1);
         double count = lua_tonumber(L, -1);
@@ -76,11 +74,8 @@ static int core_quantile(lua_State *L)
         hist->buckets[i] = (uint64_t)count;
         hist->count += (uint64_t)count;
     }
-    double seconds = (double)gb_hist_quantile(hist, part) / 1e9;
-    bool any = hist->count > 0;
-    free(hist);
-    if (!any) return 0;
-    lua_pushnumber(L, seconds);
+    if (!hist->count) return 0;
+    lua_pushnumber(L, (double)gb_hist_quantile(hist, part) / 1e9);
     return 1;
 }
 
