@@ -44,7 +44,7 @@ int gbl_raise_at(lua_State *L, int level, const char *format, ...)
     lua_pushvfstring(L, format, args);
     va_end(args);
     lua_concat(L, 2);
-    return lua_error(L);
+    return gbl_throw(L);
 }
 
 void *gbl_userdata_at(lua_State *L, int index, const char *key)

@@ -38,6 +38,9 @@ int gbl_push_error(lua_State *L, int rc, const char *message);
 /* Raises at the line of the Lua caller (level 1 is the C function's caller). */
 int gbl_raise(lua_State *L, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* lua_error, for functions that may have had another coroutine run before. */
+int gbl_throw(lua_State *L);
+
 typedef struct gbl_wait gbl_wait;
 struct gbl_wait {
     gb_op op;

@@ -70,6 +70,21 @@ static void push_where(lua_State *L)
     lua_pushliteral(L, "");
 }
 
+static int nothing(lua_State *L)
+{
+    (void)L;
+    return 0;
+}
+
+/* To LuaJIT of before September 2023 the coroutine that ran last is still the one that runs when a
+ * C function that had another one run (it makes an activation) leaves by an error: compiled code
+ * then goes back to the interpreter on the wrong stack. Any protected call sets that right. */
+int gbl_throw(lua_State *L)
+{
+    if (lua_cpcall(L, nothing, NULL) != 0) lua_pop(L, 1);
+    return lua_error(L);
+}
+
 int gbl_raise(lua_State *L, const char *format, ...)
 {
     va_list args;
@@ -78,7 +93,7 @@ int gbl_raise(lua_State *L, const char *format, ...)
     lua_pushvfstring(L, format, args);
     va_end(args);
     lua_concat(L, 2);
-    return lua_error(L);
+    return gbl_throw(L);
 }
 
 uint64_t gbl_random(gbl_state *state)

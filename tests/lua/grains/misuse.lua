@@ -48,6 +48,22 @@ kit.case("references: a colon is missing", function()
   kit.eq(other[2], false)
 end)
 
+-- Each call makes an activation, on another coroutine, before it looks at what it is given. Nothing
+-- but compiled code runs between the error and work: any other function would set that right.
+kit.case("an error after an activation was made leaves compiled code on its own stack", function()
+  local function work(n)
+    local sum = 0
+    for i = 1, n do if i % 7 == 0 then sum = sum + i else sum = sum - 1 end end
+    return sum
+  end
+  local function send(i) local _ = gb.get("Misuse", i):ok(print) end
+  local sum = work(1000)
+  for i = 1, 300 do
+    local ok = pcall(send, i)
+    if work(1000) ~= sum or ok then error(i) end
+  end
+end)
+
 kit.case("raise = true gives the results as they are", function()
   local r = g:with { raise = true }
   kit.eq(select("#", r:ok(1)), 1)
