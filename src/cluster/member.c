@@ -352,6 +352,7 @@ void gb_membership_read(gb_membership *m, const gb_table_view *read, gb_times at
     } else {
         gbi_member_table(m, table, true, out);
         if (m->view == m->table) m->confirmed = began;
+        if (m->table == table) m->looked = began;
         if (began >= m->must_since) m->must_read = false;
         if (m->must_read) m->read_at = at.now;
     }

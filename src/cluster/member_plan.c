@@ -237,8 +237,8 @@ static bool vote(gb_membership *m, uint32_t index, gb_member_actions *out)
 
 static bool untouched(const gb_membership *m, uint32_t index)
 {
-    return m->confirmed > m->seen[index].alive_at &&
-           m->confirmed - m->seen[index].alive_at >= m->config.rules.gone_ns;
+    return m->looked > m->seen[index].alive_at &&
+           m->looked - m->seen[index].alive_at >= m->config.rules.gone_ns;
 }
 
 /* Silent here, no sign of life in the table, and nobody else is there who could vote. */

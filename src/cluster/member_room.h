@@ -81,7 +81,8 @@ struct gb_membership {
     uint32_t seen_count;
     gb_grave *graves; /* outlive the rows that a table loses */
     uint32_t grave_count, grave_room;
-    uint64_t confirmed;  /* when the read that gave the view began */
+    uint64_t confirmed;  /* when the read or write that gave the view began */
+    uint64_t looked;     /* when the read that gave the signs of life in `seen` began */
     uint64_t regress_at; /* since when table is not what view demands; 0: it is */
 
     gb_op_kind op;

@@ -225,6 +225,29 @@ static void test_votes(void **unused)
     end(&t);
 }
 
+/* Long after the last read a write tells nothing of others' signs of life: one vote stays one. */
+static void test_one_vote(void **unused)
+{
+    scene t;
+    begin(&t);
+    gb_member *other = row(&t, 7, "b", 1, GB_SILO_ACTIVE);
+    row(&t, 8, "c", 1, GB_SILO_ACTIVE);
+    join(&t);
+    for (int unread = 0; unread < 400; unread++) {
+        clear(&t);
+        tick(&t, 100 * MS);
+        touched(&t);
+        ack_all(&t);
+        other->alive_ns++;
+        if (find(&t, GB_DO_READ)) unread = 0;
+        if (find(&t, GB_DO_READ)) read_now(&t);
+    }
+    silence(&t, 8);
+    assert_int_equal(write_now(&t), GB_SILO_ACTIVE);
+    assert_null(find(&t, GB_DO_WRITE));
+    end(&t);
+}
+
 /* Who joins answers, and may not vote: silos that do are watched across all of those. */
 static void test_joining(void **unused)
 {
@@ -501,12 +524,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_join_alone),  cmocka_unit_test(test_name),
         cmocka_unit_test(test_votes),       cmocka_unit_test(test_joining),
-        cmocka_unit_test(test_pair),        cmocka_unit_test(test_cut_off),
-        cmocka_unit_test(test_sleep),       cmocka_unit_test(test_table_down),
-        cmocka_unit_test(test_wiped),       cmocka_unit_test(test_returned),
-        cmocka_unit_test(test_first_probe), cmocka_unit_test(test_asked_early),
-        cmocka_unit_test(test_risen),       cmocka_unit_test(test_stop),
-        cmocka_unit_test(test_config),
+        cmocka_unit_test(test_one_vote),    cmocka_unit_test(test_pair),
+        cmocka_unit_test(test_cut_off),     cmocka_unit_test(test_sleep),
+        cmocka_unit_test(test_table_down),  cmocka_unit_test(test_wiped),
+        cmocka_unit_test(test_returned),    cmocka_unit_test(test_first_probe),
+        cmocka_unit_test(test_asked_early), cmocka_unit_test(test_risen),
+        cmocka_unit_test(test_stop),        cmocka_unit_test(test_config),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

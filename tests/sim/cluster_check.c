@@ -82,12 +82,116 @@ void check_released(world *w, slot *s, uint32_t index)
     world_broken(w, "grain %u was not held by %s", index, s->name);
 }
 
+/* Who is dead is decided by the table alone. */
+static void check_dead(world *w, slot *s)
+{
+    for (uint32_t i = 0; i < s->view->count; i++) {
+        const gb_member *row = &s->view->rows[i]->member;
+        struct world_life *life = row->state == GB_SILO_DEAD ? net_life_of(w, row->id) : NULL;
+        if (life && !life->declared)
+            world_broken(w, "%s sees %s dead, which the table never said", s->name, row->name);
+    }
+}
+
 void check_view(world *w, slot *s)
 {
+    check_dead(w, s);
     for (uint32_t i = 0; i < w->grain_count && s->held; i++) {
         if (w->grains[i].holder_count > 1) check_grain(w, i);
     }
 }
+
+/* ---- the table ---- */
+
+static bool lost_rows(const world *w)
+{
+    return w->table.lost_at && w->now <= w->table.lost_at + 120 * SEC;
+}
+
+static bool is_voter(const gb_member *row)
+{
+    return row->state == GB_SILO_ACTIVE || row->state == GB_SILO_DRAINING;
+}
+
+/* Dead by its own word, for a newer silo of its name, by votes, or silent in the table for long:
+ * reads are seconds apart then, so who wrote may have seen less than the last sign of life. */
+static void check_death(world *w, slot *writer, const gb_member *before, const gb_member *row)
+{
+    const sim_table *t = &w->table;
+    uint32_t others = 0, votes = 1;
+    if (row->left) return;
+    for (uint32_t i = 0; i < t->count; i++) {
+        const gb_member *other = &t->rows[i]->member;
+        if (strcmp(other->name, row->name) == 0 && other->epoch > row->epoch) return;
+        if (other->id == row->id || !is_voter(other)) continue;
+        others++;
+        if (other->id == gb_membership_id(writer->member)) continue;
+        for (uint32_t k = 0; k < before->vote_count; k++)
+            votes += before->votes[k].voter == other->id;
+    }
+    struct world_life *life = net_life_of(w, row->id);
+    uint32_t needed = others < 2 ? others : 2;
+    if (votes < needed && life && w->now < life->touched_at + 20 * SEC)
+        world_broken(w, "%s was declared dead by %u of %u votes", row->name, votes, needed);
+}
+
+/* way: there is one from the state before to this one. A silo that does not know of a loss may hit
+ * on the version that it knows by chance: for a while after one nothing is said here. */
+void check_row(world *w, slot *writer, const gb_member *before, const gb_member *row, bool way)
+{
+    if (lost_rows(w)) return;
+    if (!way || (before && gb_member_stage(row) < gb_member_stage(before)))
+        world_broken(w, "a row went from %s to %s",
+                     before ? gb_silo_state_name(before->state) : "nothing",
+                     gb_silo_state_name(row->state));
+    if (before && before->state != GB_SILO_DEAD && row->state == GB_SILO_DEAD && writer)
+        check_death(w, writer, before, row);
+    for (uint32_t i = 0; !before && i < w->table.count; i++) {
+        const gb_member *other = &w->table.rows[i]->member;
+        if (strcmp(other->name, row->name) == 0 && other->epoch >= row->epoch)
+            world_broken(w, "%s starts under epoch %llu, which was there", row->name,
+                         (unsigned long long)row->epoch);
+    }
+}
+
+void check_removed(world *w, const gb_member *row)
+{
+    if (row->state != GB_SILO_DEAD) world_broken(w, "a row of a live silo removed");
+}
+
+/* ---- who may serve ---- */
+
+/* After a read; dead: it told this silo so. */
+void check_read(world *w, slot *s, uint32_t life, bool dead)
+{
+    if (dead && s->up && s->life == life && w->now >= w->memory_until)
+        world_broken(w, "%s has read that it is dead, and goes on", s->name);
+}
+
+void check_turn(world *w, slot *s)
+{
+    gb_member_rules rules;
+    gb_member_rules_init(&rules);
+    if (s->slept_until > s->slept_from + rules.sleep_ns && s->read_began < s->slept_until)
+        world_broken(w, "a turn began on %s, which slept and has not read the table", s->name);
+}
+
+/* Calls go on while the table is out of reach. A step without memory is none, so it was a sleep. */
+void check_paused(world *w, slot *s)
+{
+    gb_silo_state state = gb_membership_state(s->member);
+    if (s->slept_from < s->served_at && !s->fenced && w->now > w->memory_until + SEC &&
+        (state == GB_SILO_ACTIVE || state == GB_SILO_DRAINING))
+        world_broken(w, "%s stopped serving: it neither slept nor was fenced", s->name);
+}
+
+void check_fenced(world *w, slot *s, bool sender_dead, bool fenced)
+{
+    if (sender_dead && !fenced && w->now >= w->memory_until)
+        world_broken(w, "%s listened to a silo that is dead for it", s->name);
+}
+
+/* ---- at any time, and at the end ---- */
 
 /* After a loss of the table too, two activations find each other within a bound. */
 void check_twice(world *w)
@@ -148,8 +252,8 @@ void check_dump(world *w)
 
 void check_end(world *w)
 {
-    if (!w->agreed_at) world_broken(w, "the silos do not agree on a view");
-    if (w->reached && w->reach_ok != w->grain_count)
+    check_twice(w);
+    if (w->reach_ok != w->grain_count)
         world_broken(w, "%u of %u grains could be reached", w->reach_ok, w->grain_count);
     if (w->calls_open) {
         for (uint32_t i = 0; i < w->slot_count; i++) {

@@ -94,11 +94,17 @@ static void table_fault(world *w, int kind)
     w->counts[kind]++;
 }
 
+static void fall_asleep(world *w, slot *s, uint64_t span)
+{
+    if (s->asleep_until <= w->now) s->slept_from = w->now;
+    s->asleep_until = s->slept_until = w->now + span;
+}
+
 static void sleep_some(world *w)
 {
     slot *s = some_up(w);
     static const uint64_t spans[] = {1 * SEC, 2 * SEC, 4 * SEC, 10 * SEC, 40 * SEC};
-    if (s) s->asleep_until = w->now + 100 * MS + below(w, spans[below(w, 5)]);
+    if (s) fall_asleep(w, s, 100 * MS + below(w, spans[below(w, 5)]));
 }
 
 /* SIGSTOP: long enough to be declared dead. */
@@ -106,7 +112,7 @@ static void freeze(world *w)
 {
     slot *s = some_up(w);
     if (!s || s->asleep_until > w->now) return;
-    s->asleep_until = w->now + 15 * SEC;
+    fall_asleep(w, s, 15 * SEC);
     struct world_life *life = net_life_of(w, gb_membership_id(s->member));
     if (life) life->died_at = w->now;
     w->counts[N_FREEZE]++;
@@ -117,6 +123,7 @@ static void leave(world *w, bool gently)
     slot *s = some_up(w);
     if (!s || s->asleep_until > w->now || s->draining) return;
     w->counts[gently ? N_DRAIN : N_STOP]++;
+    if (gently && w->plant == PLANTED_NO_DRAIN) return;
     s->minds = gently ? (uint32_t)below(w, 5) : 0;
     if (s->minds) world_push(w, w->now + below(w, 3 * SEC), EVENT_MIND, s->index, 0, 0, NULL);
     silo_drain(w, s, gently);
@@ -213,11 +220,12 @@ void fault_end_all(world *w)
 {
     memset(w->blocked, 0, (size_t)w->slot_count * w->slot_count);
     memset(w->table_blocked, 0, w->slot_count);
-    w->memory_until = w->loss_until = w->delay_until = w->duplicate_until = 0;
+    w->loss_until = w->delay_until = w->duplicate_until = 0;
+    if (w->memory_until > w->now) w->memory_until = w->now;
     w->table.slow_until = w->table.down_until = 0;
     for (uint32_t i = 0; i < w->slot_count; i++) {
         slot *s = &w->slots[i];
-        if (s->asleep_until > w->now) s->asleep_until = w->now;
+        if (s->asleep_until > w->now) world_awake(w, s);
         if (!s->up && i < w->silos) s->wants_up = true;
         if (!s->up && s->wants_up)
             world_push(w, w->now + below(w, SEC), EVENT_START, i, 0, 0, NULL);

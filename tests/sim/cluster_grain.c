@@ -115,10 +115,11 @@ static void run(world *w, slot *s, uint32_t index)
 {
     act *a = &s->acts[index];
     if (a->state != ACT_ACTIVE || a->busy || !a->queue) return;
-    if (w->now >= gb_membership_serve_until(s->member)) {
+    if (w->now >= gb_membership_serve_until(s->member) && w->plant != PLANTED_SLEEPER) {
         s->stalled = true;
         return;
     }
+    check_turn(w, s);
     call *c = dequeue(a);
     a->busy = true;
     a->used = w->now;
@@ -131,7 +132,10 @@ static void end_act(world *w, slot *s, uint32_t index, bool tell)
     act *a = &s->acts[index];
     uint8_t id[GRAIN_BYTES];
     grain_id(index, id);
-    if (a->state == ACT_LOADING || a->state == ACT_ACTIVE) check_released(w, s, index);
+    if (a->state == ACT_LOADING || a->state == ACT_ACTIVE) {
+        check_released(w, s, index);
+        if (w->plant == PLANTED_TWICE_ENDED) check_released(w, s, index);
+    }
     a->state = ACT_NONE;
     a->busy = false;
     a->serial++;
@@ -167,7 +171,8 @@ void grain_turned(world *w, slot *s, uint32_t index, uint64_t serial, call *c)
     }
     a->busy = false;
     if (a->etag == g->etag || w->plant == PLANTED_NO_ETAG) {
-        g->value = a->value = a->value + 1;
+        a->value++;
+        if (w->plant != PLANTED_TOLD) g->value = a->value;
         a->etag = ++g->etag;
         answer_call(w, s, c, 0, a->value);
         run(w, s, index);
@@ -432,6 +437,16 @@ void grain_resume(world *w, slot *s)
 {
     s->stalled = false;
     for (uint32_t i = 0; i < w->grain_count; i++) run(w, s, i);
+}
+
+void grain_release_all(world *w, slot *s)
+{
+    uint8_t id[GRAIN_BYTES];
+    for (uint32_t i = 0; i < w->grain_count; i++) {
+        grain_id(i, id);
+        if (s->acts[i].state == ACT_ACTIVE)
+            gb_directory_release(s->directory, id, sizeof id, w->now, &w->dir_actions);
+    }
 }
 
 bool grain_end_all(world *w, slot *s, bool gently)

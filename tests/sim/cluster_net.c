@@ -156,6 +156,8 @@ static void spoil(world *w, slot *to, gb_message *message)
     if (w->plant == PLANTED_OLD_GRANT && message->kind == GB_MSG_ANSWER &&
         gb_membership_view(to->member))
         message->view = gb_membership_view(to->member)->id;
+    if (w->plant == PLANTED_ALL_YES && message->kind == GB_MSG_ANSWER && message->silo)
+        message->silo = gb_membership_id(to->member);
 }
 
 void net_arrived(world *w, const event *e)
@@ -164,7 +166,8 @@ void net_arrived(world *w, const event *e)
     slot *s = &w->slots[e->slot];
     if (p->kind == PACKET_MESSAGE) {
         gb_message message;
-        int rc = gb_message_decode(&message, &w->mem, p->bytes->bytes, p->bytes->size);
+        uint32_t size = p->bytes->size - (w->plant == PLANTED_TORN);
+        int rc = gb_message_decode(&message, &w->mem, p->bytes->bytes, size);
         if (rc < 0) world_broken(w, "a message was not decoded: %s", gb_err_detail());
         uint32_t count = message.count;
         spoil(w, s, &message);

@@ -25,7 +25,7 @@ static void remember_life(world *w, slot *s)
     uint64_t id = gb_membership_id(s->member);
     int rc = gb_map_add(&w->ids, gb_hash_mix(id), w->life_count);
     GB_CHECK(rc == 0);
-    w->lives[w->life_count++] = (struct world_life){id, 0, s->index, s->life};
+    w->lives[w->life_count++] = (struct world_life){.id = id, .slot = s->index, .life = s->life};
 }
 
 static void open_machines(world *w, slot *s)
@@ -38,10 +38,11 @@ static void open_machines(world *w, slot *s)
                                    .epoch_min = s->epoch};
     gb_member_rules_init(&config.rules);
     config.rules.dead_keep_ns = w->dead_keep_ns;
+    if (w->plant == PLANTED_ONE_VOTE) config.rules.votes = 1;
+    if (w->plant == PLANTED_LAZY) config.rules.probe_period_ns = 20 * SEC;
     int rc = gb_membership_open(&s->member, &config);
     GB_CHECK(rc == 0);
     gb_directory_config directory = {
-
         .mem = &w->machine_mem, .silo = gb_membership_id(s->member), .hash_seed = cluster_seed};
     gb_directory_rules_init(&directory.rules);
     directory.rules.blind_ns = w->dead_keep_ns / 2;
@@ -57,7 +58,8 @@ static void come_up(world *w, slot *s)
     s->up = true;
     s->draining = s->stalled = false;
     s->minds = 0;
-    s->asleep_until = 0;
+    s->asleep_until = s->slept_from = s->slept_until = s->read_began = s->served_at = 0;
+    s->fenced = false;
     s->woken_at = UINT64_MAX;
     open_machines(w, s);
     remember_life(w, s);
@@ -184,10 +186,13 @@ void silo_after(world *w, slot *s)
             break;
         case GB_DO_SERVE:
             w->counts[N_RESUMED]++;
+            s->served_at = w->now;
+            s->fenced = false;
             grain_resume(w, s);
             break;
         case GB_DO_PAUSE:
             w->counts[N_PAUSED]++;
+            check_paused(w, s);
             break;
         case GB_DO_ENDED:
             over = true;
@@ -239,7 +244,12 @@ void silo_after_directory(world *w, slot *s)
 
 void silo_message(world *w, slot *s, uint64_t from, const gb_message *message)
 {
+    const gb_member *sender = s->view ? gb_view_find(s->view, from) : NULL;
+    bool dead = sender && sender->state == GB_SILO_DEAD;
+    s->fenced |= message->kind == GB_MSG_FENCE;
     bool fenced = gb_membership_message(s->member, from, message, silo_times(w, s), &w->actions);
+    if (w->plant == PLANTED_UNFENCED) fenced = false;
+    check_fenced(w, s, dead, fenced);
     uint32_t life = s->life;
     silo_after(w, s);
     if (fenced || !s->up || s->life != life) return;
@@ -282,6 +292,7 @@ void silo_drain(world *w, slot *s, bool gently)
     s->drain_until = w->now + 8 * SEC;
     world_push(w, s->drain_until, EVENT_DRAINED, s->index, 0, 0, NULL);
     gb_membership_drain(s->member, silo_times(w, s), &w->actions);
+    if (w->plant == PLANTED_EARLY) grain_release_all(w, s);
     silo_after(w, s);
 }
 

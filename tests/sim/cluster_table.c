@@ -11,7 +11,7 @@ typedef struct table_result {
     int rc;
     gb_table_view view;
     gb_row **rows; /* what view.rows show */
-    uint64_t version;
+    uint64_t version, began;
 } table_result;
 
 static void free_rows(world *w, gb_row **rows, uint32_t count, uint32_t room)
@@ -43,7 +43,8 @@ static uint32_t find(const sim_table *t, uint64_t id, bool *found)
     return at;
 }
 
-static void count_state(world *w, const gb_member *before, const gb_member *row)
+/* False: no silo goes from the one to the other. */
+static bool count_state(world *w, const gb_member *before, const gb_member *row)
 {
     static const int transitions[6][5] = {
         [GB_SILO_JOINING] = {0, N_JOINING_ACTIVE, 0, N_JOINING_STOPPING, N_JOINING_DEAD},
@@ -53,20 +54,17 @@ static void count_state(world *w, const gb_member *before, const gb_member *row)
         [5] = {N_NEW_JOINING, N_HEALED, N_HEALED, N_HEALED, N_HEALED}, /* no row before */
     };
     int old = before ? (int)before->state : -1, now = (int)row->state;
-    if (old == now) return;
+    if (old == now) return true;
     int which = transitions[before ? old : 5][now];
     w->counts[N_LEFT] += row->left;
-    if (which && !(before && gb_member_stage(row) < gb_member_stage(before)))
-        w->counts[which]++;
-    else if (!w->table.lost_at || w->now > w->table.lost_at + 120 * SEC)
-        /* A silo that does not know of a loss may hit on the version that it knows by chance. */
-        world_broken(w, "a row went from state %d to %d", old, now);
+    if (which && !(before && gb_member_stage(row) < gb_member_stage(before))) w->counts[which]++;
+    return which != 0;
 }
 
-static void note_death(world *w, uint64_t silo)
+static void note_death(world *w, struct world_life *life)
 {
-    struct world_life *life = net_life_of(w, silo);
-    if (!life || !life->died_at) return;
+    life->declared = true;
+    if (!life->died_at) return;
     uint64_t took = w->now - life->died_at;
     life->died_at = 0;
     w->detect_sum_ns += took;
@@ -74,16 +72,33 @@ static void note_death(world *w, uint64_t silo)
     if (took > w->detect_max_ns) w->detect_max_ns = took;
 }
 
-static void insert(world *w, gb_row *row)
+/* The row that is written instead of this one, when a bug is planted; a reference. */
+static gb_row *spoil_row(world *w, const gb_member *before, gb_row *row)
+{
+    gb_member copy = row->member;
+    gb_row *made;
+    if (w->plant == PLANTED_NO_RETURN && before) copy.returns = before->returns;
+    if (w->plant == PLANTED_EPOCH && !before) copy.epoch = 1;
+    int rc = gb_row_new(&made, &w->mem, &copy);
+    GB_CHECK(rc == 0);
+    return made;
+}
+
+/* writer: NULL for a table that is there from the start. */
+static void insert(world *w, slot *writer, gb_row *row)
 {
     sim_table *t = &w->table;
     bool found;
     uint32_t at = find(t, row->member.id, &found);
-    count_state(w, found ? &t->rows[at]->member : NULL, &row->member);
-    if (row->member.state == GB_SILO_DEAD) note_death(w, row->member.id);
+    const gb_member *before = found ? &t->rows[at]->member : NULL;
+    struct world_life *life = net_life_of(w, row->member.id);
+    row = spoil_row(w, before, row);
+    check_row(w, writer, before, &row->member, count_state(w, before, &row->member));
+    if (writer && row->member.id == gb_membership_id(writer->member)) life->touched_at = w->now;
+    if (row->member.state == GB_SILO_DEAD) note_death(w, life);
     if (found) {
         gb_row_unref(t->rows[at]);
-        t->rows[at] = gb_row_ref(row);
+        t->rows[at] = row;
         return;
     }
     if (t->count == t->room) {
@@ -94,7 +109,7 @@ static void insert(world *w, gb_row *row)
         t->room = room;
     }
     memmove(&t->rows[at + 1], &t->rows[at], (t->count - at) * sizeof *t->rows);
-    t->rows[at] = gb_row_ref(row);
+    t->rows[at] = row;
     t->count++;
 }
 
@@ -103,7 +118,7 @@ void table_put(world *w, const gb_member *member)
     gb_row *row;
     int rc = gb_row_new(&row, &w->mem, member);
     GB_CHECK(rc == 0);
-    insert(w, row);
+    insert(w, NULL, row);
     gb_row_unref(row);
     w->table.version++;
 }
@@ -114,7 +129,7 @@ static void remove_row(world *w, uint64_t id)
     bool found;
     uint32_t at = find(t, id, &found);
     if (!found) return;
-    if (t->rows[at]->member.state != GB_SILO_DEAD) world_broken(w, "a row of a live silo removed");
+    check_removed(w, &t->rows[at]->member);
     gb_row_unref(t->rows[at]);
     memmove(&t->rows[at], &t->rows[at + 1], (t->count - at - 1) * sizeof *t->rows);
     t->count--;
@@ -131,6 +146,7 @@ static void touch(world *w, uint64_t id, int64_t wall, table_result *r)
     gb_member copy = w->table.rows[at]->member;
     gb_row *row;
     copy.alive_ns = wall;
+    net_life_of(w, id)->touched_at = w->now;
     int rc = gb_row_new(&row, &w->mem, &copy);
     GB_CHECK(rc == 0);
     gb_row_unref(w->table.rows[at]);
@@ -152,7 +168,7 @@ static void read_all(world *w, table_result *r)
     }
 }
 
-static void apply(world *w, const gb_member_action *action, table_result *r)
+static void apply(world *w, slot *s, const gb_member_action *action, table_result *r)
 {
     sim_table *t = &w->table;
     if (action->kind == GB_DO_READ) {
@@ -169,7 +185,9 @@ static void apply(world *w, const gb_member_action *action, table_result *r)
         r->rc = GB_ECONFLICT;
         return;
     }
-    if (action->kind == GB_DO_WRITE) insert(w, action->row);
+    if (action->kind == GB_DO_WRITE) insert(w, s, action->row);
+    if (action->kind == GB_DO_REMOVE && w->plant == PLANTED_REMOVE)
+        remove_row(w, gb_membership_id(s->member));
     for (uint32_t i = 0; i < action->id_count; i++) remove_row(w, action->ids[i]);
     r->version = ++t->version;
     world_note(w, t->version);
@@ -184,17 +202,35 @@ void table_op(world *w, slot *s, const gb_member_action *action)
     bool down = w->now < w->table.down_until || w->table_blocked[s->index];
     r->w = w;
     r->kind = action->kind;
+    r->began = w->now;
     if (w->now < w->table.slow_until) wait += world_below(w, 3 * SEC);
-    if (!down) apply(w, action, r);
+    if (!down) apply(w, s, action, r);
     if (down && action->kind != GB_DO_READ && world_chance(w, 200)) {
-        apply(w, action, r); /* it went through, and nobody was told */
+        apply(w, s, action, r); /* it went through, and nobody was told */
         w->counts[N_TABLE_UNSURE]++;
     }
     if (down) {
         wait += world_below(w, 2 * SEC);
         r->rc = GB_ETIMEDOUT;
+        if (w->plant == PLANTED_BLOCKED) s->asleep_until = w->now + wait;
     }
     world_push(w, w->now + wait, EVENT_TABLE, s->index, 0, 0, r);
+}
+
+/* True: it tells the silo that it is dead itself. */
+static bool spoil_read(world *w, slot *s, table_result *r)
+{
+    uint64_t self = gb_membership_id(s->member);
+    bool dead = false;
+    for (uint32_t i = 0; i < r->view.count; i++) {
+        gb_member *row = &r->view.rows[i];
+        bool own = row->id == self && row->state == GB_SILO_DEAD;
+        dead |= own;
+        if ((w->plant == PLANTED_HIDDEN && own) ||
+            (w->plant == PLANTED_RUMOUR && row->id != self && row->state == GB_SILO_ACTIVE))
+            row->state = own ? GB_SILO_ACTIVE : GB_SILO_DEAD;
+    }
+    return dead;
 }
 
 void table_done(world *w, const event *e)
@@ -202,6 +238,9 @@ void table_done(world *w, const event *e)
     table_result *r = e->ptr;
     slot *s = &w->slots[e->slot];
     gb_times at = silo_times(w, s);
+    uint32_t life = s->life;
+    bool dead = spoil_read(w, s, r);
+    if (r->kind == GB_DO_READ && r->rc == 0) s->read_began = r->began;
     bool deaf = w->plant == PLANTED_DEAF && s->index == 1 && w->now > 30 * SEC;
     if (r->kind == GB_DO_TOUCH)
         gb_membership_touched(s->member, r->rc, at, &w->actions);
@@ -214,6 +253,7 @@ void table_done(world *w, const event *e)
     event done = *e;
     table_free(&done);
     silo_after(w, s);
+    check_read(w, s, life, dead && !deaf);
 }
 
 /* ---- losses ---- */

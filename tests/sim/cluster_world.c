@@ -219,6 +219,17 @@ static bool may_run(world *w, event *e)
     return true;
 }
 
+/* What waits for the end of the sleep comes now. */
+void world_awake(world *w, slot *s)
+{
+    for (uint32_t i = 0; i < w->heap_count; i++) {
+        if (w->heap[i].slot != s->index || w->heap[i].at != s->asleep_until) continue;
+        w->heap[i].at = w->now;
+        sift_up(w, i);
+    }
+    s->asleep_until = s->slept_until = w->now;
+}
+
 static void run_event(world *w, event *e)
 {
     slot *s = e->slot < w->slot_count ? &w->slots[e->slot] : NULL;

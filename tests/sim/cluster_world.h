@@ -94,17 +94,38 @@ enum {
         COUNTS_ALL
 };
 
-/* Bugs that a test plants to see them found. */
+/* Bugs that a test plants, one for each check at least: which of them finds which bug is in
+ * sim_cluster.c, and in docs/design/cluster.md for people. */
 typedef enum planted {
     PLANTED_NOTHING,
-    PLANTED_SYNC_EMPTY, /* hosts do not tell what they host: two activations in one view */
-    PLANTED_OLD_GRANT,  /* answers of old views count: likewise */
-    PLANTED_DEADLINE,   /* a call has no deadline: it does not end */
-    PLANTED_DEAF,       /* one silo reads an old table for ever: no agreement */
-    PLANTED_LATER,      /* an owner answers "later" for ever: a grain cannot be reached */
-    PLANTED_NO_ETAG,    /* the store does not look at etags: lost writes */
-    PLANTED_CHANCE,     /* a choice that does not come from the seed: two traces */
-    PLANTED_ALL
+    /* the directory */
+    PLANTED_ALL_YES,    /* an owner grants a claimed grain to the next who claims it */
+    PLANTED_SYNC_EMPTY, /* hosts do not tell what they host */
+    PLANTED_OLD_GRANT,  /* answers of old views count */
+    PLANTED_EARLY,      /* who drains releases before its turns have ended */
+    PLANTED_LATER,      /* an owner answers "later" for ever */
+    /* the table and the rows in it */
+    PLANTED_NO_RETURN, /* a return from draining is not counted */
+    PLANTED_EPOCH,     /* a restarted silo takes its former epoch */
+    PLANTED_ONE_VOTE,  /* one vote suffices */
+    PLANTED_REMOVE,    /* a removal takes a row of a live silo too */
+    /* what a silo makes of them */
+    PLANTED_RUMOUR,   /* one is taken for dead whom the table has alive */
+    PLANTED_HIDDEN,   /* a silo does not see that it is dead */
+    PLANTED_SLEEPER,  /* turns begin although serving is paused */
+    PLANTED_UNFENCED, /* what the dead say counts */
+    PLANTED_BLOCKED,  /* a table that is out of reach holds up the silo that asks */
+    PLANTED_DEAF,     /* one silo reads an old table for ever */
+    PLANTED_LAZY,     /* probes are twenty seconds apart */
+    /* calls, state, bytes */
+    PLANTED_DEADLINE, /* a call has no deadline */
+    PLANTED_NO_ETAG,  /* the store does not look at etags */
+    PLANTED_TOLD,     /* a caller is answered before the write, which is not done */
+    PLANTED_TORN,     /* the last byte of messages is missing */
+    /* the simulator's own */
+    PLANTED_TWICE_ENDED, /* an activation ends twice */
+    PLANTED_NO_DRAIN,    /* a fault is counted and does not happen */
+    PLANTED_CHANCE       /* a choice that does not come from the seed */
 } planted;
 
 typedef enum event_kind {
@@ -182,6 +203,9 @@ typedef struct slot {
     char name[16], address[24];
     uint64_t epoch;
     uint64_t asleep_until;
+    uint64_t slept_from, slept_until; /* by a fault, the last time */
+    uint64_t read_began, served_at;   /* its last read that came through; told to serve */
+    bool fenced;                      /* since then */
     int64_t wall_offset;
     gb_membership *member;
     gb_directory *directory;
@@ -237,7 +261,9 @@ typedef struct world {
     gb_map ids; /* mix of silo id to place in lives */
     struct world_life {
         uint64_t id, died_at; /* its process stopped; 0: not */
+        uint64_t touched_at;  /* its last sign of life in the table */
         uint32_t slot, life;
+        bool declared; /* dead, in the table */
     } * lives;
     uint32_t life_count, life_room;
     uint8_t *blocked; /* slot_count * slot_count: from, to */
@@ -275,6 +301,7 @@ void world_run(world *w); /* to the end, and the last checks */
 void world_close(world *w);
 void world_push(world *w, uint64_t at, event_kind kind, uint32_t index, uint64_t a, uint64_t b,
                 void *ptr);
+void world_awake(world *w, slot *s); /* before its sleep is over */
 void world_broken(world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void world_watch(world *w, uint32_t index, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -329,6 +356,7 @@ void grain_dropped(world *w, slot *s, uint32_t index, uint64_t silo);
 void grain_unlinked(world *w, slot *s, uint64_t silo);
 void grain_resume(world *w, slot *s);
 void grain_idle(world *w, slot *s);
+void grain_release_all(world *w, slot *s);          /* a bug: what is active goes on */
 bool grain_end_all(world *w, slot *s, bool gently); /* true: none is left */
 void grain_forget(world *w, slot *s);
 void grain_id(uint32_t index, uint8_t out[GRAIN_BYTES]);
@@ -344,6 +372,12 @@ void fault_end_all(world *w);
 void check_held(world *w, slot *s, uint32_t index, gb_view_id view);
 void check_released(world *w, slot *s, uint32_t index);
 void check_view(world *w, slot *s);
+void check_row(world *w, slot *writer, const gb_member *before, const gb_member *row, bool way);
+void check_removed(world *w, const gb_member *row);
+void check_read(world *w, slot *s, uint32_t life, bool dead);
+void check_turn(world *w, slot *s);
+void check_paused(world *w, slot *s);
+void check_fenced(world *w, slot *s, bool sender_dead, bool fenced);
 void check_twice(world *w);
 bool check_agreed(world *w);
 void check_end(world *w);
