@@ -31,7 +31,7 @@ export GB_JOBS = $(JOBS)
 .NOTPARALLEL:
 
 help:
-	@sed -n '/^#   make/s/^#   //p' Makefile
+	@sed -n 's/^#   //p' Makefile
 
 build:
 	@scripts/packages.sh build
