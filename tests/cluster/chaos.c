@@ -161,18 +161,28 @@ static void make_keys(town *t)
     setenv("GB_TLS_CA", path, 1);
 }
 
-static bool open_town(town *t, const char *name, const char *gbrun, bool apart, bool tls,
-                      const char *key)
+static bool find_engine(town *t, const char *name)
 {
-    bool found = false;
     for (size_t i = 0; i < sizeof engines / sizeof *engines; i++)
         if (strcmp(engines[i]->name, name) == 0) {
             t->engine = *engines[i];
-            found = true;
+            return true;
         }
-    if (apart && !net_open(&t->net, SILOS + CLIENTS)) return false;
+    printf("not run: there is no engine '%s' here:", name);
+    for (size_t i = 0; i < sizeof engines / sizeof *engines; i++) printf(" %s", engines[i]->name);
+    printf("\n");
+    return false;
+}
+
+static bool open_town(town *t, const char *name, const char *gbrun, bool apart, bool tls,
+                      const char *key)
+{
+    if (!find_engine(t, name) || (apart && !net_open(&t->net, SILOS + CLIENTS))) return false;
     if (apart) t->engine.host = NET_ROUTER;
-    if (!found || !t->engine.start(&t->engine)) return false;
+    if (!t->engine.start(&t->engine)) {
+        printf("not run: the engine is not installed (packages.txt)\n");
+        return false;
+    }
     if (apart && !t->engine.is_server) need(net_disk(t->engine.folder), "a disk");
     const char *slow = getenv("CHAOS_PATIENCE");
     t->gbrun = gbrun;
