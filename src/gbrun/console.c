@@ -12,8 +12,6 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-enum { CLOSE_S = 10 };
-
 /* ---- the terminal ---- */
 
 void gbrun_console_raw(gbrun_console *console)
@@ -189,30 +187,14 @@ int gbrun_console_open(gbrun_console *console, const gb_config *given)
     return GBRUN_FAILED;
 }
 
-/* Hooks that do not end, or a turn that waits for nothing, end the program at once. */
-static void on_alarm(int number)
-{
-    static const char text[] = "gbrun: what it runs does not end; it ends without that\n";
-    ssize_t written = write(STDERR_FILENO, text, sizeof text - 1);
-    (void)number, (void)written;
-    _exit(GBRUN_FAILED);
-}
-
 int gbrun_console_close(gbrun_console *console, int code, double drain_ms)
 {
     sigset_t set;
-    struct sigaction action = {.sa_handler = on_alarm};
     gbrun_console_cooked(console);
     gbrun_console_cancel(console);
     our_signals(&set);
     sigdelset(&set, SIGWINCH);
-    sigaction(SIGALRM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigprocmask(SIG_UNBLOCK, &set, NULL);
-    alarm((unsigned)(drain_ms / 1000) + CLOSE_S);
-    gb_close(console->host, (int)drain_ms);
-    alarm(0);
+    gbrun_close(console->host, &set, drain_ms);
     fflush(stdout);
     close(console->signals);
     close(console->wake);

@@ -37,7 +37,7 @@ int gbrun_version(gbrun_options *options)
 
 /* ---- devices ---- */
 
-static int open_devices(gbrun_options *options, gb_gpu **out)
+int gbrun_open_devices(gbrun_options *options, gb_gpu **out)
 {
     const gb_config *config = &options->config;
     gb_gpu_config gpu = {.mem = &options->mem,
@@ -288,7 +288,7 @@ static int show_devices(gbrun_options *options, bool driver, int arch_oldest)
     char text[256];
     int good = 0;
     gb_gpu *gpu;
-    int rc = open_devices(options, &gpu), count = rc < 0 ? rc : gb_gpu_device_count(gpu);
+    int rc = gbrun_open_devices(options, &gpu), count = rc < 0 ? rc : gb_gpu_device_count(gpu);
     bool gpus = false, software = false;
     if (count < 0) row("devices", gb_err_detail());
     for (int i = 0; i < count; i++) {

@@ -9,6 +9,7 @@
 #include "gpu/gpu.h"
 #include "host/host.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -130,15 +131,25 @@ int gbrun_version(gbrun_options *options);
 int gbrun_help(gbrun_options *options);
 int gbrun_new(gbrun_options *options);
 int gbrun_silo(gbrun_options *options);
-int gbrun_operate(gbrun_options *options); /* call, status, grains, drain; devices of a cluster */
+int gbrun_operate(gbrun_options *options); /* those of lua/gb/operate.lua */
 int gbrun_top(gbrun_options *options);
 int gbrun_repl(gbrun_options *options);
 int gbrun_certs(gbrun_options *options);
 int gbrun_token(gbrun_options *options);
 
-/* A folder of grain modules that is named must be there: its types would be missing one by one. 0,
- * or GBRUN_FAILED with the error printed. */
-int gbrun_check_app(const gb_config *config);
+bool gbrun_is_dir(const char *path);
+
+/* The folder of grain modules: `app`, if it is there and no setting names one. One that is named
+ * must be there: its types would be missing one by one. 0, or GBRUN_FAILED with the error printed.
+ */
+int gbrun_find_app(gb_config *config, const char *app);
+
+/* The devices as the options say. Negative: the detail says why. */
+int gbrun_open_devices(gbrun_options *options, gb_gpu **out);
+
+/* Closes a host whose program has blocked these signals. One more of them, or what does not end in
+ * time, ends the program at once. */
+void gbrun_close(gb_host *host, const sigset_t *signals, double drain_ms);
 
 /* The configuration of a client that looks at a cluster, or of a silo of its own when `here` says
  * that this will do. 0, or GBRUN_USAGE with the error printed. */

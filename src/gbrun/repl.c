@@ -171,14 +171,11 @@ static int converse(repl *r, double drain_ms)
 int gbrun_repl(gbrun_options *options)
 {
     gb_config config = options->config;
-    struct stat st;
     char path[PATH_BYTES];
     config.cluster = NULL;
     config.script_dir = ".";
     if (config.log_level < 0) config.log_level = GB_LOG_WARN;
-    if (!config.app_dir && !config.connect && stat("app", &st) == 0 && S_ISDIR(st.st_mode))
-        config.app_dir = "app";
-    if (gbrun_check_app(&config)) return GBRUN_FAILED;
+    if (gbrun_find_app(&config, config.connect ? "" : "app")) return GBRUN_FAILED;
     repl *r = calloc(1, sizeof *r);
     if (!r) return GBRUN_FAILED;
     r->terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);

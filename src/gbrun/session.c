@@ -23,6 +23,30 @@ static void stop(gbrun_session *session)
         gb_loop_wake(host->silo->workers[0]->loop); /* a write to an eventfd */
 }
 
+/* ---- closing ---- */
+
+static void on_more(int number)
+{
+    static const char text[] = "gbrun: what it runs does not end; it ends without that\n";
+    ssize_t written = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)number, (void)written;
+    _exit(GBRUN_FAILED);
+}
+
+void gbrun_close(gb_host *host, const sigset_t *signals, double drain_ms)
+{
+    struct sigaction action = {.sa_handler = on_more};
+    sigaction(SIGALRM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigprocmask(SIG_UNBLOCK, signals, NULL);
+    alarm((unsigned)(drain_ms / 1000) + CLOSE_S);
+    gb_close(host, (int)drain_ms);
+    alarm(0);
+}
+
+/* ---- one script ---- */
+
 /* The first signal drains, the second ends at once; so does one that nobody hears (a turn that
  * never ends). */
 static void on_signal(int number)

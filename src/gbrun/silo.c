@@ -4,15 +4,10 @@
 #include "cluster/cluster.h"
 
 #include <errno.h>
-#include <math.h>
 #include <signal.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
-enum { JOIN_MS = 30000, LOOK_MS = 500, TWIN_MS = 50, CLOSE_S = 10 };
+enum { JOIN_MS = 30000, LOOK_MS = 500, TWIN_MS = 50 };
 
 static int fail(int rc)
 {
@@ -32,15 +27,6 @@ static int wait_for(const sigset_t *set, gb_host *host)
     }
 }
 
-/* A second signal, or hooks that do not end, end it at once. */
-static void on_alarm(int number)
-{
-    static const char text[] = "gbrun silo: what it runs does not end; it ends without that\n";
-    ssize_t written = write(STDERR_FILENO, text, sizeof text - 1);
-    (void)number, (void)written;
-    _exit(GBRUN_FAILED);
-}
-
 static int serve(gb_host *host, const sigset_t *set, double wait_ms, double drain_ms)
 {
     int rc = gb_join(host, (int)wait_ms);
@@ -54,21 +40,13 @@ static int serve(gb_host *host, const sigset_t *set, double wait_ms, double drai
     int got = wait_for(set, host);
     struct timespec moment = {0, TWIN_MS * 1000000L};
     if (got) sigtimedwait(set, NULL, &moment); /* timeout(1) says it to the group once more */
-    struct sigaction action = {.sa_handler = on_alarm};
-    sigaction(SIGALRM, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-    sigprocmask(SIG_UNBLOCK, set, NULL);
-    alarm((unsigned)(drain_ms / 1000) + CLOSE_S);
-    gb_close(host, got ? (int)drain_ms : 0);
-    alarm(0);
+    gbrun_close(host, set, got ? drain_ms : 0);
     return got ? 0 : GBRUN_FAILED;
 }
 
 int gbrun_silo(gbrun_options *options)
 {
     gb_config config = options->config;
-    struct stat st;
     double wait_ms = JOIN_MS;
     const char *wait = gbrun_given(options, "--wait");
     if (wait && !gbrun_duration(wait, &wait_ms)) {
@@ -80,8 +58,7 @@ int gbrun_silo(gbrun_options *options)
                         "sqlite:./cluster.db needs nothing else\n");
         return GBRUN_USAGE;
     }
-    if (!config.app_dir && stat("app", &st) == 0 && S_ISDIR(st.st_mode)) config.app_dir = "app";
-    if (gbrun_check_app(&config)) return GBRUN_FAILED;
+    if (gbrun_find_app(&config, "app")) return GBRUN_FAILED;
     if (config.workers == 0) config.workers = -1;
     sigset_t set;
     sigemptyset(&set);

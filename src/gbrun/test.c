@@ -5,16 +5,9 @@
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { PATH_BYTES = 4096 };
-
-static bool is_dir(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
 
 /* The project of a folder of specs: the folder itself, or the one above it, that has an app folder.
  */
@@ -24,25 +17,18 @@ static void find_folders(const char *dir, gb_config *config, char *root, char *a
     snprintf(root, PATH_BYTES, "%s", dir);
     config->script_dir = root;
     snprintf(app, PATH_BYTES, "%.*s/app", PATH_BYTES - 8, root);
-    if (!is_dir(app)) {
-        if (!realpath(dir, copy)) return;
-        char *above = dirname(copy);
-        snprintf(app, PATH_BYTES, "%.*s/app", PATH_BYTES - 8, above);
-        if (!is_dir(app)) return;
-        snprintf(root, PATH_BYTES, "%s", above);
-    }
-    if (!config->app_dir) config->app_dir = app;
+    if (gbrun_is_dir(app) || !realpath(dir, copy)) return;
+    char *above = dirname(copy);
+    snprintf(app, PATH_BYTES, "%.*s/app", PATH_BYTES - 8, above);
+    if (gbrun_is_dir(app)) snprintf(root, PATH_BYTES, "%s", above);
 }
 
 /* Is there a device that is no CPU? The software driver of tests is none. Negative: it was told. */
 static int has_gpu(gbrun_options *options)
 {
     gb_gpu *gpu;
-    gb_gpu_config config = {.mem = &options->mem,
-                            .cache_dir = options->config.cache_dir,
-                            .compiler = options->config.compiler,
-                            .threads = options->config.kernel_threads};
-    int rc = gb_gpu_open(&gpu, &config), count = rc < 0 ? rc : gb_gpu_device_count(gpu), found = 0;
+    int rc = gbrun_open_devices(options, &gpu), count = rc < 0 ? rc : gb_gpu_device_count(gpu),
+        found = 0;
     if (count < 0) fprintf(stderr, "gbrun: %s (%s)\n", gb_err_detail(), gb_err_name(count));
     for (int i = 0; i < count; i++) {
         gb_device_info info;
@@ -57,7 +43,7 @@ int gbrun_test(gbrun_options *options)
 {
     gb_config config = options->config;
     char root[PATH_BYTES], app[PATH_BYTES];
-    if (!is_dir(options->file) && access(options->file, R_OK) != 0) {
+    if (!gbrun_is_dir(options->file) && access(options->file, R_OK) != 0) {
         fprintf(stderr, "gbrun: cannot open %s: no such folder or file\n", options->file);
         return GBRUN_FAILED;
     }
@@ -70,8 +56,9 @@ int gbrun_test(gbrun_options *options)
     }
     char path[PATH_BYTES];
     snprintf(path, sizeof path, "%s", options->file);
-    const char *dir = is_dir(path) ? path : dirname(path);
+    const char *dir = gbrun_is_dir(path) ? path : dirname(path);
     find_folders(dir, &config, root, app);
+    if (gbrun_find_app(&config, app)) return GBRUN_FAILED;
     config.virtual_time = 1;
     config.workers = 1;
     if (config.log_level < 0) config.log_level = GB_LOG_WARN;

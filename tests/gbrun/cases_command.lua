@@ -298,6 +298,8 @@ return {
     has = { "ran\n", "no test ran: a.lua has none\n0 passed, 1 failed\n" } },
   { "pending tests", files = { ["a_spec.lua"] = "it('will be', function() pending('soon') end)" },
     run = "test .", has = { "0 passed, 0 failed\n" } },
+  { "specs and no app", files = { ["spec/clock_spec.lua"] = specs }, run = "test spec --app nope",
+    code = 1, err = { "the app folder nope is not there" } },
   { "no folder", run = "test nowhere", code = 1, err = { "cannot open nowhere" } },
   { "gb.test outside of specs", files = { ["a.lua"] = "require('gb').test.advance(1)" },
     run = "a.lua", code = 1,
