@@ -237,11 +237,26 @@ static int check_arguments(const gbrun_options *options)
     return GBRUN_USAGE;
 }
 
+/* In the environment or in a file it may stand for all programs of a project. */
+static int check_cluster(const line *l)
+{
+    const gbrun_command *command = l->options->command;
+    if (command && (strcmp(command->name, "silo") == 0 || strcmp(command->name, "config") == 0))
+        return 0;
+    for (int i = 0; i < l->set_count; i++) {
+        if (strcmp(l->set[i].setting->name, "cluster") != 0) continue;
+        fprintf(stderr, "gbrun: --cluster is for gbrun silo; --connect HOST:PORT makes a client\n");
+        return GBRUN_USAGE;
+    }
+    return 0;
+}
+
 int gbrun_options_read(gbrun_options *options, int argc, char **argv)
 {
     line l = {.options = options, .at = 1, .argc = argc, .argv = argv};
     int code = walk(&l);
     if (code == 0) code = check_arguments(options);
+    if (code == 0) code = check_cluster(&l);
     if (code == 0) code = read_file(options);
     if (code == 0) code = read_environment(options);
     for (int i = 0; i < l.set_count && code == 0; i++) {

@@ -65,7 +65,8 @@ static int check_config(gb_config *config)
         return gb_err_set(GB_EINVAL, "config.max_devices, max_kernels and kernel_bound_ms must not "
                                      "be negative");
     if (config->message_bytes_max < 0 || config->message_bytes_max > MESSAGE_BYTES_MOST)
-        return gb_err_set(GB_EINVAL, "config.message_bytes_max: 0 to %d bytes, not %lld",
+        return gb_err_set(GB_EINVAL,
+                          "config.message_bytes_max (max_message): 0 to %d bytes, not %lld",
                           MESSAGE_BYTES_MOST, (long long)config->message_bytes_max);
     if (config->message_bytes_max == 0) config->message_bytes_max = MESSAGE_BYTES;
     return 0;
