@@ -1,6 +1,6 @@
 -- blocks.lua GBRUN PAGE.md...: every Lua block of a page must compile. One that begins with
 -- ```lua run is run by gbrun, in the folder that blocks with file=NAME before it were written to,
--- and must print what its "-- expect:" lines say.
+-- and must print what its "-- expect:" lines say. One with ```lua spec is for gbrun test.
 package.path = (arg[0]:match("^.*/") or "./") .. "?.lua;" .. package.path
 local run = require "run"
 
@@ -40,6 +40,10 @@ local function check(gbrun, page, folder, block)
   if not chunk then
     print(message)
     return false
+  end
+  if block.info:match(" spec") then
+    local lines, code = run.run(gbrun, file, folder, "test")
+    return code == 0 or run.check(name, lines, code, {}), true
   end
   if not block.info:match(" run") then return true end
   local script = file or ("block_%d.lua"):format(block.line)

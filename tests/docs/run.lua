@@ -3,10 +3,11 @@ local M = {}
 
 local function quote(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
 
---- gbrun FILE from the folder: a list of lines (standard error among them), and the exit code.
-function M.run(gbrun, file, folder)
-  local pipe = assert(io.popen(("cd %s && %s %s 2>&1 </dev/null; echo \"exit $?\""):format(
-    quote(folder or "."), quote(gbrun), quote(file))))
+--- gbrun FILE from the folder, or with a command gbrun COMMAND FILE: a list of lines (standard
+--- error among them), and the exit code.
+function M.run(gbrun, file, folder, command)
+  local pipe = assert(io.popen(("cd %s && %s %s %s 2>&1 </dev/null; echo \"exit $?\""):format(
+    quote(folder or "."), quote(gbrun), command or "", quote(file))))
   local lines = {}
   for line in pipe:lines() do lines[#lines + 1] = line end
   pipe:close()
