@@ -137,6 +137,9 @@ int gbrun_repl(gbrun_options *options);
 int gbrun_certs(gbrun_options *options);
 int gbrun_token(gbrun_options *options);
 
+/* What --days says; negative: what is wrong is printed. */
+int gbrun_days(const gbrun_options *options, int fallback);
+
 bool gbrun_is_dir(const char *path);
 
 /* The folder of grain modules: `app`, if it is there and no setting names one. One that is named

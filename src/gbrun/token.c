@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DAYS_MAX = 36500, DAY_S = 86400 };
+enum { DAY_S = 86400 };
 
 static int fail(const char *what)
 {
@@ -65,21 +65,17 @@ static int write_both(const char *tokens, const char *out, const char *text, con
 int gbrun_token(gbrun_options *options)
 {
     const char *name = options->file, *tokens = options->config.tokens;
-    const char *role = gbrun_given(options, "--role"), *days = gbrun_given(options, "--days");
+    const char *role = gbrun_given(options, "--role");
     const char *out = gbrun_given(options, "--out");
     char text[GB_TOKEN_TEXT_BYTES], line[GB_TOKEN_LINE_BYTES], path[GB_TOKEN_NAME_BYTES + 8];
-    char *end = NULL;
-    long count = days ? strtol(days, &end, 10) : 1;
-    if ((days && (!*days || *end)) || count < 1 || count > DAYS_MAX) {
-        fprintf(stderr, "gbrun token: --days is a number from 1 to %d\n", DAYS_MAX);
-        return GBRUN_USAGE;
-    }
+    int days = gbrun_days(options, 0);
+    if (days < 0) return GBRUN_USAGE;
     if (!tokens) {
         fprintf(stderr, "gbrun token: --tokens FILE (or GB_TOKENS) names the silos' file\n");
         return GBRUN_USAGE;
     }
     int rc = gb_token_make(text, line, name, role ? role : "client",
-                           days ? (int64_t)time(NULL) + count * DAY_S : 0);
+                           days ? (int64_t)time(NULL) + (int64_t)days * DAY_S : 0);
     if (rc == 0) rc = check_new(tokens, name);
     if (rc < 0) return fail(gb_err_detail());
     snprintf(path, sizeof path, "%s.token", name);
