@@ -181,6 +181,9 @@ typedef struct gb_config {
     int profiling;        /* what launches take is noted, by kernel */
     int64_t message_bytes_max; /* of the strings of one message, and between silos of all of it,
                                   with its arrays; 0: 64 MB; at most 1 GB */
+    const char *tenants; /* "acme=2GB,beta": whom grains may name as their tenant, and how much
+                            device and page-locked memory each may have of all devices together (no
+                            size: any). NULL: they may name anybody, and nobody has a cap */
 } gb_config;
 
 /* Defaults: workers -1, prefer_gpu 1, metrics 1, tracing 1, sampling_rate 0.1, everything else none

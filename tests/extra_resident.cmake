@@ -17,6 +17,16 @@ if(TARGET gbrun)
   set_tests_properties(resident.pressure PROPERTIES ENVIRONMENT "GB_CPU_MEMORY=64MB;GB_WORKERS=4")
 endif()
 
+# Tenants: caps of device memory, what counts to them, what they see of each other.
+if(TARGET gbrun)
+  set(GB_TENANTS_ENVIRONMENT "GB_TENANTS=acme=8MB,beta=40MB,gamma" GB_CPU_MEMORY=64MB)
+  foreach(name cpu softcuda)
+    add_test(NAME tenants.${name} COMMAND gbrun test ${CMAKE_CURRENT_SOURCE_DIR}/lua/tenants)
+    set_tests_properties(tenants.${name} PROPERTIES TIMEOUT 300 LABELS "lua;gpu" ENVIRONMENT "${GB_TENANTS_ENVIRONMENT}")
+  endforeach()
+  set_property(TEST tenants.softcuda APPEND PROPERTY ENVIRONMENT "${GB_SOFT_ENVIRONMENT}")
+endif()
+
 # Streams in virtual time.
 if(TARGET gbrun)
   add_test(NAME stream.virtual COMMAND gbrun test ${CMAKE_CURRENT_SOURCE_DIR}/lua/streams)

@@ -415,7 +415,8 @@ function M.run(entry, items, hints)
 end
 
 --- For a pipeline on another worker: the results, or nil, message, code.
-function M.serve(entry, items, hints)
+function M.serve(tenant, entry, items, hints)
+  core.work_for(tenant)
   local out, failed, n = M.run(entry, items, hints)
   if out == false then return nil, failed, "EINVAL" end
   if out == nil then return nil, failed, n end

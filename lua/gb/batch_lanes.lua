@@ -23,15 +23,19 @@ local function cut(run, usable, n)
   return math.min(room_of(run), n, fit), lanes
 end
 
--- The bytes that a batch may take. When that is not even one item's, state of resident grains that
--- is not in use goes first.
+-- The bytes that a batch may take of what the device and the tenant have left. When that is not
+-- even one item's, state of resident grains that is not in use goes first.
 local function usable_bytes(run)
   local device = run.device
   local function look()
-    local free = core.device_memory(device)
+    local free, whose = core.device_memory(device), "its %.0f free bytes"
+    local left, tenant = core.tenant_left()
+    if left and left < free then
+      free, whose = left, "the %.0f that tenant '" .. tenant .. "' may still have"
+    end
     if run.bytes <= USABLE * free then return USABLE * free end
-    return nil, ("one item needs %.0f bytes on the device, and %.0f of its %.0f free bytes may be "
-      .. "used"):format(run.bytes, USABLE * free, free), "ENOMEM"
+    return nil, ("one item needs %.0f bytes on the device, and %.0f of " .. whose
+      .. " may be used"):format(run.bytes, USABLE * free, free), "ENOMEM"
   end
   local usable = look()
   if usable then return usable end
@@ -105,11 +109,13 @@ local function open_lanes(run, n)
   end
 end
 
--- With persistent = true they are kept for the next batch of the same kernel on the device.
+-- With persistent = true they are kept for the next batch of the same kernel and tenant on the
+-- device.
 local kept = {}
 
 local function lanes_key(run)
-  return run.entry.key .. "\0" .. run.device .. (run.hints.high_priority and "!" or "")
+  return ("%s\0%d %d%s"):format(run.entry.key, run.device, core.tenant(),
+    run.hints.high_priority and "!" or "")
 end
 
 --- Lanes for n items, and how many of them one lane takes; nil, message, code.

@@ -40,6 +40,7 @@ function M.run(number)
   local group = groups[number]
   if not group then return nil, "the batch is gone", "ECANCELED" end
   local owner = group.owner
+  core.work_for(owner.tenant)
   if owner.open == group then core.await(group.full, owner.delay) end
   if owner.open == group then owner.open = false end
   groups[number] = nil
@@ -146,11 +147,22 @@ end
 
 -- ---- calls that are coalesced ----
 
-local callers = {} -- by the key of the entry
+local callers = {} -- by the key of the entry: how they are gathered, and by tenant the open group
 
 --- How calls of an entry are gathered: at most so many items, so many seconds after the first.
 function M.tune(entry, hints, size, delay)
-  callers[entry.key] = { entry = entry, hints = hints, size = size, delay = delay }
+  callers[entry.key] = { of = {}, entry = entry, hints = hints, size = size, delay = delay }
+end
+
+-- Items of one tenant share a group, which counts to it.
+local function owner_of(entry)
+  local rule, tenant = callers[entry.key], core.tenant()
+  local owner = rule.of[tenant]
+  if not owner then
+    owner = setmetatable({ open = false, spare = false, tenant = tenant }, { __index = rule })
+    rule.of[tenant] = owner
+  end
+  return owner
 end
 
 --- The result of one item, which runs in one launch with those that other turns ask for now.
@@ -158,7 +170,7 @@ function M.call(entry, check_hints, item)
   if not callers[entry.key] then
     M.tune(entry, check_hints(nil, 1), CALL_SIZE, units.seconds(CALL_DELAY, "delay"))
   end
-  local group, at, code = add(callers[entry.key], item)
+  local group, at, code = add(owner_of(entry), item)
   if not group then return nil, at, code end
   local ok, message
   ok, message, code = await(group)

@@ -16,6 +16,7 @@ local hooks = { on_activate = true, on_deactivate = true, on_reload = true, on_l
 local known_options = {
   placement = true, storage = true, save = true, kernels = true, reentrant = true,
   keep_alive = true, idle = true, max_queue = true, max_activations = true, resident = true,
+  tenant = true,
 }
 
 --- Names that no grain can define or assign: on references and on self.
@@ -199,10 +200,13 @@ local function digest(name, options, level)
   if options.resident ~= nil and placement == "stateless" then
     error("resident: the activations of a stateless grain share no state", level + 1)
   end
+  if options.tenant ~= nil and type(options.tenant) ~= "string" then
+    error("tenant is the name of a tenant: \"acme\", got " .. type(options.tenant), level + 1)
+  end
   local idle = units.seconds(options.idle or "10m", "idle", level + 1)
   site.placement_code, site.reentrant_code = placements[placement], reentrancies[reentrant]
   site.keep_alive, site.idle_s = options.keep_alive or false, idle
-  site.max_queue, site.stateless_max = queue, most
+  site.max_queue, site.stateless_max, site.tenant = queue, most, options.tenant
   return site
 end
 

@@ -95,7 +95,9 @@ gb.deadline, gb.cancelled = core.deadline, core.cancelled
 
 function gb.context()
   local trace, bag, sampled, type_name, key = core.context()
-  return { trace = trace, sampled = sampled, tenant = "default",
+  local self = core.self()
+  return { trace = trace, sampled = sampled,
+    tenant = self and getmetatable(self).__gb_options.tenant or "default",
     bag = bag and core.decode(bag) or {},
     caller = type_name and type_name .. "/" .. ref.key_text(key) }
 end
@@ -107,6 +109,10 @@ function gb.spans()
   if text then return (select(2, require("gb.json").decode(text))), dropped end
   return nil, "nothing leaves spans: the setting tracing is off (GB_TRACING, --tracing)", "EDENIED"
 end
+
+--- The device memory of tenants in this silo: a list of { name, memory = bytes in use, memory_max =
+--- its cap, or nil }; "default" is what belongs to none.
+gb.tenants = core.tenants
 
 local member = core.export("$self") -- of a silo in a cluster
 

@@ -189,6 +189,26 @@ function commands.grains(flags)
   print_rows({ "TYPE", "SILO", ">ACTIVE", ">CALLS", ">QUEUED", ">P99" }, rows)
 end
 
+-- What tenants have of the devices' memory, where there are some.
+local function print_tenants(found, here)
+  local rows, any = {}, false
+  for _, one in ipairs(found) do
+    for _, t in ipairs(one.answer) do
+      any = any or t.name ~= "default"
+      rows[#rows + 1] = { one.silo or "", t.name, show.bytes(tonumber(t.memory)),
+        t.memory_max and show.bytes(tonumber(t.memory_max)) or "-" }
+    end
+  end
+  if not any then return end
+  local head = { "SILO", "TENANT", ">MEMORY", ">LIMIT" }
+  if here then
+    for _, row in ipairs(rows) do table.remove(row, 1) end
+    table.remove(head, 1)
+  end
+  print()
+  print_rows(head, rows)
+end
+
 --- Of all silos, or without a cluster those of this machine.
 function commands.devices(flags)
   local head = { "SILO", ">DEVICE", "BACKEND", "ARCH", ">UNITS", ">FREE", ">TOTAL", ">QUEUE",
@@ -209,6 +229,8 @@ function commands.devices(flags)
   if flags["--json"] then return print(json.list(all, #all)) end
   if here then table.remove(head, 1) end
   print_rows(head, rows)
+  local tenants = here and { { answer = require("gb").tenants() } } or each_silo(flags, "tenants")
+  print_tenants(tenants, here)
 end
 
 -- ---- one grain ----

@@ -116,7 +116,8 @@ end
 local function spread(entry, items, hints)
   turn = (turn + 1) % workers
   hints = with_device(hints)
-  return ref.make("$worker" .. turn, 0):with { timeout = hints.timeout }:batch(entry, items, hints)
+  local worker = ref.make("$worker" .. turn, 0):with { timeout = hints.timeout }
+  return worker:batch(core.tenant(), entry, items, hints)
 end
 
 local function kernel_stage(stage, items, hints)

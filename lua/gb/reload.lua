@@ -15,7 +15,7 @@ local staged          -- what this worker will switch to
 local under_way = false
 
 local fixed = { "placement_code", "reentrant_code", "keep_alive", "idle_s", "max_queue",
-  "stateless_max" }
+  "stateless_max", "tenant" }
 local shown = { placement_code = "placement", reentrant_code = "reentrant", idle_s = "idle",
   stateless_max = "max_activations" }
 

@@ -157,43 +157,53 @@ local function in_use(group, own)
 end
 
 -- ---- room on a device ----
+-- What stands in the way is a device that is full, and then any group on it may go; or the cap of a
+-- tenant, and then only groups of that tenant, wherever they lie.
+
+-- Of this worker: the group that was used least recently of those that may go, or nil; the bytes of
+-- these, and of those that are in use or being loaded.
+local function look(device, tenant)
+  local oldest, bytes, busy = nil, 0, 0
+  for at, head in pairs(used) do
+    local group = (tenant or at == device) and head.before or head
+    while group ~= head do
+      local may = not tenant or group.tenant == tenant
+      if may and in_use(group, 0) then
+        busy = busy + group.opened
+      elseif may then
+        bytes = bytes + group.opened
+        if not oldest or group.last < oldest.last then oldest = group end
+      end
+      group = group.before
+    end
+  end
+  return oldest, bytes, busy
+end
 
 --- What could go on this worker: when the oldest was used (false: none), the bytes of all, those of
 --- groups that are in use or being loaded, and how often any came or went.
-function M.oldest(device)
-  local head, last, bytes, busy = used[device], false, 0, 0
-  local group = head and head.before
-  while group and group ~= head do
-    if not in_use(group, 0) then
-      last = last or group.last
-      bytes = bytes + group.opened
-    else
-      busy = busy + group.opened
-    end
-    group = group.before
-  end
-  return { last = last, bytes = bytes, busy = busy, moves = moves }
+function M.oldest(device, tenant)
+  local oldest, bytes, busy = look(device, tenant)
+  return { last = oldest and oldest.last or false, bytes = bytes, busy = busy, moves = moves }
 end
 
 local evict
 
 --- Evicts the one of this worker that was used least recently: were there any.
-function M.evict(device)
-  local head = used[device]
-  local group = head and head.before
-  while group and group ~= head do
-    if not in_use(group, 0) then return evict(group) end
-    group = group.before
-  end
-  return false
+function M.evict(device, tenant)
+  local oldest = look(device, tenant)
+  return oldest and evict(oldest) or false
 end
 
 -- Was one evicted; may there be room for so many bytes later: groups are in use now; and the moves
 -- so far: what two looks with the same number say was so at one moment.
 local function evict_somewhere(device, bytes)
-  local answers = place.workers == 1 and { M.oldest(device) }
-    or require("gb.worker").ask_all("resident_oldest", device) or {}
+  local left = core.tenant_left()
+  local tenant = left and left < bytes and core.tenant() or nil
+  local answers = place.workers == 1 and { M.oldest(device, tenant) }
+    or require("gb.worker").ask_all("resident_oldest", device, tenant) or {}
   local free, busy, moved, at = core.device_info(device).memory_free, 0, 0, nil
+  if tenant then free = left end
   for i, answer in ipairs(answers) do
     free, busy, moved = free + answer.bytes, busy + answer.busy, moved + answer.moves
     if answer.last and (not at or answer.last < answers[at].last) then at = i end
@@ -201,9 +211,9 @@ local function evict_somewhere(device, bytes)
   if not at or free < bytes then return false, free + busy >= bytes, moved end
   local gone
   if place.workers == 1 then
-    gone = M.evict(device)
+    gone = M.evict(device, tenant)
   else
-    gone = ref.make("$worker" .. at - 1, 0):resident_evict(device)
+    gone = ref.make("$worker" .. at - 1, 0):resident_evict(device, tenant)
   end
   return gone or false, true, moved
 end
@@ -413,8 +423,8 @@ local function open(self, spec, placement)
   local name = type_name .. "/" .. ref.key_text(key)
   local group = { self = self, act = rawget(self, "__act"), spec = spec, handles = {},
     name = name, id = plain(name), loaded = false, opened = 0, lost = false, armed = false,
-    move = false, last = 0, device = rawget(self, "device").index, fixed = wants.device ~= nil,
-    gpu_only = wants.required }
+    move = false, last = 0, tenant = core.tenant(), device = rawget(self, "device").index,
+    fixed = wants.device ~= nil, gpu_only = wants.required }
   for _, buffer in ipairs(spec.list) do
     group.handles[buffer.name] = core.resident_handle(buffer.type.id, buffer.count)
   end

@@ -117,6 +117,7 @@ function silo.look()
 end
 
 function silo.devices() return require("gb").devices() end
+function silo.tenants() return require("gb").tenants() end
 
 --- Figures instead of the measured ones; nothing: the measured ones again.
 function silo.give(_, figures)

@@ -25,8 +25,8 @@ function methods.busiest(_, ...) return require("gb.busy").busiest(...) end
 
 function methods.catalog(_, id) return require("gb.catalog").own(id) end
 function methods.collect_run(_, number) return require("gb.collect").run(number) end
-function methods.resident_oldest(_, device) return require("gb.resident").oldest(device) end
-function methods.resident_evict(_, device) return require("gb.resident").evict(device) end
+function methods.resident_oldest(_, ...) return require("gb.resident").oldest(...) end
+function methods.resident_evict(_, ...) return require("gb.resident").evict(...) end
 function methods.resident_stats() return require("gb.resident").own_stats() end
 function methods.device_lost(_, index, why, message)
   require("gb.faults").lose(index, why, message, true)

@@ -57,6 +57,8 @@ local gb = {}
 ---@field max_activations? integer Of a stateless grain, on each worker. 16 by default.
 ---@field resident? table<string, gb.ResidentBuffer|gb.Duration> Buffers that stay on the device as
 --- self.resident; `idle`: how long unused until they are written back ("10m").
+---@field tenant? string Whom their device memory counts to: one of the setting `tenants`, any name
+--- where there is no such setting.
 ---@field storage? string Not in this version yet.
 ---@field save? "turn" Not in this version yet.
 
@@ -337,7 +339,7 @@ function gb.cancelled() end
 ---@class gb.Context
 ---@field trace string 32 hex digits
 ---@field sampled boolean Its calls and launches leave spans.
----@field tenant string
+---@field tenant string Of the grain that asks; "default": it has none, or this is a script.
 ---@field bag table What with{ bag = } gave.
 
 ---@return gb.Context
@@ -358,6 +360,15 @@ function gb.context() end
 ---@return integer|string dropped How many were not kept since the silo started; or the message.
 ---@return string? code "EDENIED": tracing is off
 function gb.spans() end
+
+---@class gb.Tenant
+---@field name string "default": what belongs to no tenant.
+---@field memory integer Bytes of all devices, and page-locked, in use or reserved.
+---@field memory_max? integer The cap; none without the setting.
+
+---The tenants of this silo, "default" first.
+---@return gb.Tenant[]
+function gb.tenants() end
 
 ---@class gb.Silo
 ---@field name string

@@ -24,6 +24,7 @@ typedef struct reservation {
 
 typedef struct tenant {
     uint64_t id;
+    const char *name; /* borrowed; of one with a cap */
     gb_ledger_sum max, sum;
 } tenant;
 
@@ -118,12 +119,16 @@ static tenant *make_tenant(gb_ledger *ledger, uint64_t id)
     return found;
 }
 
-int gb_ledger_cap(gb_ledger *ledger, uint64_t id, int64_t bytes_max, int64_t launches_max)
+int gb_ledger_cap(gb_ledger *ledger, uint64_t id, const char *name, int64_t bytes_max,
+                  int64_t launches_max)
 {
     GB_CHECK(bytes_max >= 0 && launches_max >= 0);
     pthread_mutex_lock(&ledger->lock);
     tenant *found = make_tenant(ledger, id);
-    if (found) found->max = (gb_ledger_sum){bytes_max, launches_max};
+    if (found) {
+        found->name = name;
+        found->max = (gb_ledger_sum){bytes_max, launches_max};
+    }
     pthread_mutex_unlock(&ledger->lock);
     return found ? 0 : GB_ENOMEM;
 }
@@ -203,14 +208,14 @@ static int judge(const gb_ledger *ledger, const gb_ledger_claim *claim, const te
         return gb_err_set(GB_EBUSY, "device %d: %lld launches wait, at most %lld", claim->device,
                           (long long)on->reserved.launches, (long long)on->device.launches_max);
     if (claim->bytes > 0 && of->max.bytes > 0 && claim->bytes > of->max.bytes - of->sum.bytes)
-        return gb_err_set(GB_EQUOTA,
-                          "the tenant's device memory: %lld bytes wanted, %lld of %lld "
-                          "are used",
-                          (long long)claim->bytes, (long long)of->sum.bytes,
+        return gb_err_set(GB_ENOMEM,
+                          "device memory of tenant '%s': %lld bytes wanted, and %lld of the %lld "
+                          "that it may have are in use",
+                          of->name, (long long)claim->bytes, (long long)of->sum.bytes,
                           (long long)of->max.bytes);
     if (claim->launches > 0 && of->max.launches > 0 &&
         claim->launches > of->max.launches - of->sum.launches)
-        return gb_err_set(GB_EQUOTA, "the tenant's launches: %lld wait, at most %lld",
+        return gb_err_set(GB_EQUOTA, "launches of tenant '%s': %lld wait, at most %lld", of->name,
                           (long long)of->sum.launches, (long long)of->max.launches);
     return 0;
 }

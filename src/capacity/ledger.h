@@ -5,8 +5,8 @@
  * error says what stood in the way. It ends by its id, once: a second release is a check failure.
  *
  * Threads: any; one short lock inside. Owners and tenants are ids that the caller chooses (0 is a
- * valid one). Errors: GB_ENOMEM (the device has no more memory, or the host), GB_EBUSY (the queue
- * of the device is full), GB_EQUOTA (the tenant's cap).
+ * valid one). Errors: GB_ENOMEM (the device has no more memory, or the host, or the tenant may
+ * not have more), GB_EBUSY (the queue of the device is full), GB_EQUOTA (the tenant's launches).
  */
 #ifndef GB_CAPACITY_LEDGER_H
 #define GB_CAPACITY_LEDGER_H
@@ -35,8 +35,10 @@ void gb_ledger_free(gb_ledger *ledger);
  * refuses new reservations and touches none that stand. */
 void gb_ledger_resize(gb_ledger *ledger, int device, int64_t bytes_total);
 
-/* Caps over all devices; 0: none. 0 or GB_ENOMEM. */
-int gb_ledger_cap(gb_ledger *ledger, uint64_t tenant, int64_t bytes_max, int64_t launches_max);
+/* Caps over all devices; 0: none. name is for messages, and stays the caller's as long as the
+ * ledger. 0 or GB_ENOMEM. */
+int gb_ledger_cap(gb_ledger *ledger, uint64_t tenant, const char *name, int64_t bytes_max,
+                  int64_t launches_max);
 
 typedef struct gb_ledger_claim {
     uint64_t tenant, owner;

@@ -2,6 +2,9 @@
  * own: it becomes text that every worker's Lua state reads again. */
 #include "gbrun/gbrun.h"
 
+#include "base/err.h"
+#include "base/unit.h"
+
 #include <ctype.h>
 #include <lauxlib.h>
 #include <lualib.h>
@@ -13,7 +16,7 @@ enum { DEPTH_MAX = 20, PATH_BYTES = 256 };
 
 /* Settings of api.md whose features come later: naming one must not be taken for a spelling
  * mistake. */
-static const char *const later[] = {"admin", "devices", "stores", "streams", "tenants", NULL};
+static const char *const later[] = {"admin", "devices", "stores", "streams", NULL};
 
 typedef struct reader {
     lua_State *L;
@@ -169,6 +172,66 @@ static int read_app(reader *r)
     return code;
 }
 
+/* ---- tenants ---- */
+
+/* What stands behind the name at -2, as "=2GB", or nothing when it has no cap. */
+static int put_cap(reader *r, const char *name, gb_buf *out)
+{
+    static const char *const known[] = {"memory", NULL};
+    lua_State *L = r->L;
+    char at[PATH_BYTES];
+    snprintf(at, sizeof at, "tenants.%s", name);
+    if (!lua_istable(L, -1)) return fail(r, at, "a table is wanted: { memory = \"2GB\" }, or {}");
+    for (lua_pushnil(L); lua_next(L, -2); lua_settop(L, -2)) {
+        const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
+        int64_t bytes;
+        snprintf(at, sizeof at, "setting of tenants.%s in %s", name, r->shown);
+        if (strcmp(key, known[0]) != 0) return gbrun_unknown(at, "", key, known);
+        lua_pushvalue(L, -1);
+        const char *size = lua_tostring(L, -1);
+        snprintf(at, sizeof at, "tenants.%s.memory", name);
+        if (!size || !gb_size_parse(size, &bytes) || bytes < 1)
+            return fail(r, at, "a size is wanted (bytes, or \"512MB\"), from 1 byte");
+        gb_buf_printf(out, "=%s", size);
+        lua_pop(L, 1);
+    }
+    return 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The table becomes the text that the variable and the flag take, in the order of the names. */
+static int read_tenants(reader *r, const gbrun_setting *setting)
+{
+    lua_State *L = r->L;
+    const char *names[GB_TENANTS_MAX];
+    int count = 0, code = 0;
+    if (!lua_istable(L, -1))
+        return fail(r, "tenants", "a table is wanted: { acme = { memory = \"2GB\" } }");
+    for (lua_pushnil(L); lua_next(L, -2); lua_settop(L, -2)) {
+        const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+        if (gb_tenant_check(name) < 0) return fail(r, "tenants", gb_err_detail());
+        if (count == GB_TENANTS_MAX) return fail(r, "tenants", "there are too many");
+        names[count++] = name;
+    }
+    if (count == 0) return fail(r, "tenants", "names nobody: { acme = { memory = \"2GB\" } }");
+    qsort(names, (size_t)count, sizeof *names, compare_names);
+    gb_buf list;
+    gb_buf_init(&list, &r->options->mem);
+    for (int i = 0; i < count && code == 0; i++) {
+        gb_buf_printf(&list, "%s%s", i ? "," : "", names[i]);
+        lua_getfield(L, -1, names[i]);
+        code = put_cap(r, names[i], &list);
+        if (code == 0) lua_pop(L, 1);
+    }
+    if (code == 0) code = gbrun_setting_set(r->options, setting, gb_buf_text(&list), r->shown);
+    gb_buf_fini(&list);
+    return code;
+}
+
 /* ---- ours ---- */
 
 static int unknown_setting(const reader *r, const char *name)
@@ -202,6 +265,8 @@ static int read_field(reader *r)
     if (strcmp(name, "app") == 0) return read_app(r);
     const gbrun_setting *setting = gbrun_setting_find(name);
     if (!setting) return unknown_setting(r, name);
+    if (setting->type == GBRUN_TENANTS && lua_type(L, -1) != LUA_TSTRING)
+        return read_tenants(r, setting);
     if (lua_type(L, -1) == LUA_TBOOLEAN)
         return gbrun_setting_set(r->options, setting, lua_toboolean(L, -1) ? "yes" : "no",
                                  r->shown);

@@ -16,7 +16,7 @@
 enum {
     GBRUN_FAILED = 1,
     GBRUN_USAGE = 2,
-    GBRUN_SETTINGS = 46,
+    GBRUN_SETTINGS = 47,
     GBRUN_GIVEN_MAX = 64,
     GBRUN_REST_MAX = 32
 };
@@ -31,6 +31,7 @@ typedef enum {
     GBRUN_MICROS,   /* a number */
     GBRUN_BYTES,    /* "512MB", or bytes */
     GBRUN_POOL,     /* the same, "off" (-1) or "driver" (-2) */
+    GBRUN_TENANTS,  /* "acme=2GB,beta", a table in the file */
     GBRUN_LEVEL,    /* debug, info, warn, error, off */
     GBRUN_BOOL,
     GBRUN_RATIO, /* 0 .. 1 */

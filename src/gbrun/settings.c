@@ -1,7 +1,9 @@
 /* All settings: what they are called, and how their text becomes a field of the options. */
 #include "gbrun/gbrun.h"
 
+#include "base/err.h"
 #include "base/nearest.h"
+#include "base/unit.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -20,6 +22,7 @@
 #define MICROS GBRUN_MICROS, "US", 0
 #define BYTES GBRUN_BYTES, "SIZE", 0
 #define POOL GBRUN_POOL, "SIZE", 0
+#define TENANTS GBRUN_TENANTS, "NAME=SIZE,...", 0
 #define LEVEL GBRUN_LEVEL, "LEVEL", 0
 #define BOOL GBRUN_BOOL, "YES|NO", 0
 #define SWITCH GBRUN_BOOL, NULL, 0
@@ -73,6 +76,8 @@ const gbrun_setting gbrun_settings[] = {
      "GPUDirect Storage only for files below it"},
     {"cpu_memory", "cpu-memory", BYTES, AT(config.cpu_bytes_max), "half of the machine's",
      "device memory of each cpu device"},
+    {"tenants", "tenants", TENANTS, AT(config.tenants), "any tenant, without a cap",
+     "the tenants that grains may name, and caps of device memory"},
     {"metrics", "metrics", BOOL, AT(config.metrics), "yes", "what is counted can be read"},
     {"tracing", "tracing", BOOL, AT(config.tracing), "yes",
      "calls and launches of sampled traces leave spans"},
@@ -152,31 +157,11 @@ int gbrun_unknown(const char *what, const char *prefix, const char *name, const 
 
 /* ---- values ---- */
 
-typedef struct unit {
-    const char *name;
-    double factor;
-} unit;
-
-/* A number with one of the units (none: the first): false when it is not one. */
-static bool parse_unit(const char *text, const unit *units, double *out)
-{
-    char *end;
-    double number = strtod(text, &end);
-    if (end == text || !isfinite(number) || number < 0) return false;
-    while (*end == ' ') end++;
-    for (const unit *one = units; one->name; one++) {
-        if (strcmp(end, one->name) != 0) continue;
-        *out = number * one->factor;
-        return true;
-    }
-    return false;
-}
-
 static bool parse_duration(const char *text, double *out_ms)
 {
-    static const unit units[] = {{"", 1000},  {"s", 1000},   {"ms", 1}, {"us", 1e-3},
-                                 {"m", 60e3}, {"h", 3600e3}, {NULL, 0}};
-    return parse_unit(text, units, out_ms);
+    static const gb_unit units[] = {{"", 1000},  {"s", 1000},   {"ms", 1}, {"us", 1e-3},
+                                    {"m", 60e3}, {"h", 3600e3}, {NULL, 0}};
+    return gb_unit_parse(text, units, out_ms);
 }
 
 bool gbrun_duration(const char *text, double *ms)
@@ -184,22 +169,11 @@ bool gbrun_duration(const char *text, double *ms)
     return parse_duration(text, ms);
 }
 
-static bool parse_bytes(const char *text, int64_t *out)
-{
-    static const unit units[] = {
-        {"", 1},  {"B", 1}, {"KB", 1024}, {"MB", 1024.0 * 1024}, {"GB", 1024.0 * 1024 * 1024},
-        {NULL, 0}};
-    double bytes;
-    if (!parse_unit(text, units, &bytes) || bytes > 1e18) return false;
-    *out = (int64_t)bytes;
-    return true;
-}
-
 /* As memory_pool_bytes of the configuration, where 0 is the default. */
 static bool parse_pool(const char *text, int64_t *out)
 {
     if (strcmp(text, "driver") == 0) return *out = -2, true;
-    if (strcmp(text, "off") != 0 && !parse_bytes(text, out)) return false;
+    if (strcmp(text, "off") != 0 && !gb_size_parse(text, out)) return false;
     if (strcmp(text, "off") == 0 || *out == 0) *out = -1;
     return true;
 }
@@ -224,8 +198,8 @@ static bool parse_bool(const char *text, int *out)
 
 static bool parse_ratio(const char *text, double *out)
 {
-    static const unit none[] = {{"", 1}, {NULL, 0}};
-    return parse_unit(text, none, out) && *out <= 1;
+    static const gb_unit none[] = {{"", 1}, {NULL, 0}};
+    return gb_unit_parse(text, none, out) && *out <= 1;
 }
 
 static bool parse_seed(const char *text, uint64_t *out)
@@ -237,19 +211,21 @@ static bool parse_seed(const char *text, uint64_t *out)
 
 static bool parse(const gbrun_setting *setting, char *text, void *field)
 {
-    static const unit micros[] = {{"", 1}, {"us", 1}, {NULL, 0}};
+    static const gb_unit micros[] = {{"", 1}, {"us", 1}, {NULL, 0}};
     switch (setting->type) {
     case GBRUN_INT:
         return parse_int(setting, text, field);
     case GBRUN_TEXT:
     case GBRUN_SECRET:
         return *(const char **)field = text, *text != 0;
+    case GBRUN_TENANTS:
+        return *(const char **)field = text, gb_tenants_check(text) == 0;
     case GBRUN_DURATION:
         return parse_duration(text, field);
     case GBRUN_MICROS:
-        return parse_unit(text, micros, field);
+        return gb_unit_parse(text, micros, field);
     case GBRUN_BYTES:
-        return parse_bytes(text, field);
+        return gb_size_parse(text, field);
     case GBRUN_POOL:
         return parse_pool(text, field);
     case GBRUN_LEVEL:
@@ -264,7 +240,7 @@ static bool parse(const gbrun_setting *setting, char *text, void *field)
     return false;
 }
 
-static void print_expected(const gbrun_setting *setting)
+static void print_expected(const gbrun_setting *setting, const char *text)
 {
     static const char *const expected[] = {
         [GBRUN_TEXT] = "a text that is not empty",
@@ -277,10 +253,12 @@ static void print_expected(const gbrun_setting *setting)
         [GBRUN_BOOL] = "yes or no",
         [GBRUN_RATIO] = "a number from 0 to 1",
         [GBRUN_SEED] = "a whole number"};
-    if (setting->type == GBRUN_INT)
-        fprintf(stderr, "an integer from 0 to %d", setting->most);
+    if (setting->type == GBRUN_TENANTS)
+        fprintf(stderr, "%s\n", gb_err_detail());
+    else if (setting->type == GBRUN_INT)
+        fprintf(stderr, "an integer from 0 to %d is wanted, not '%s'\n", setting->most, text);
     else
-        fputs(expected[setting->type], stderr);
+        fprintf(stderr, "%s is wanted, not '%s'\n", expected[setting->type], text);
 }
 
 int gbrun_setting_set(gbrun_options *options, const gbrun_setting *setting, const char *text,
@@ -292,8 +270,7 @@ int gbrun_setting_set(gbrun_options *options, const gbrun_setting *setting, cons
         fprintf(stderr, "gbrun: %s: ", origin);
         if (strncmp(origin, "--", 2) != 0 && strncmp(origin, "GB_", 3) != 0)
             fprintf(stderr, "%s: ", setting->name);
-        print_expected(setting);
-        fprintf(stderr, " is wanted, not '%s'\n", text);
+        print_expected(setting, text);
         free(copy);
         free(from);
         return GBRUN_USAGE;

@@ -6,6 +6,7 @@
 #include "gpu/backend.h"
 #include "gpu/mempool.h"
 #include "gpu/profile.h"
+#include "gpu/tenants.h"
 
 #include <pthread.h>
 
@@ -37,6 +38,7 @@ struct gb_gpu {
         void *self;
     } backends[GBI_BACKENDS_MAX];
     gb_device *devices;
+    gbi_tenants tenants;
     gb_ledger *ledger;        /* made with the devices */
     pthread_mutex_t pressure; /* held by who gives all pools back to open a buffer */
     atomic_bool pressed;      /* somebody is out of memory: what is given back is kept by no pool */

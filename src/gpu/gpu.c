@@ -24,6 +24,7 @@ static void free_gpu(gb_gpu *gpu, gb_mem *mem)
     pthread_mutex_destroy(&gpu->pressure);
     pthread_cond_destroy(&gpu->idle);
     gbi_profile_fini(&gpu->profile);
+    gbi_tenants_fini(&gpu->tenants);
     gb_mem_fini(&gpu->room);
     gb_mem_free(mem, gpu, sizeof *gpu);
 }
@@ -42,21 +43,24 @@ int gb_gpu_open(gb_gpu **out, const gb_gpu_config *config)
     gbi_profile_init(&gpu->profile, &gpu->room, config->profiling);
     gpu->config.cache_dir = config->cache_dir ? gb_mem_strdup(&gpu->room, config->cache_dir) : NULL;
     gpu->config.compiler = config->compiler ? gb_mem_strdup(&gpu->room, config->compiler) : NULL;
-    bool lost = (config->cache_dir && !gpu->config.cache_dir) ||
-                (config->compiler && !gpu->config.compiler) ||
-                gbi_jobs_open(&gpu->jobs, &gpu->room) < 0;
-    if (!lost && gbi_jobs_open(&gpu->files, &gpu->room) < 0) {
+    gpu->config.tenants = NULL;
+    int rc = gbi_tenants_init(&gpu->tenants, &gpu->room, config->tenants);
+    if (rc == 0 &&
+        ((config->cache_dir && !gpu->config.cache_dir) ||
+         (config->compiler && !gpu->config.compiler) || gbi_jobs_open(&gpu->jobs, &gpu->room) < 0))
+        rc = GB_ENOMEM;
+    if (rc == 0 && gbi_jobs_open(&gpu->files, &gpu->room) < 0) {
         gbi_jobs_close(&gpu->jobs, &gpu->room);
-        lost = true;
+        rc = GB_ENOMEM;
     }
-    if (lost) {
+    if (rc < 0) {
         free_gpu(gpu, config->mem);
-        return GB_ENOMEM;
+        return rc;
     }
     if (!gpu->config.bound_ns) gpu->config.bound_ns = 300000000000u;
     for (int i = 0; i < TABLES; i++) {
         void *self = NULL;
-        int rc = tables[i]->open(&self, gpu);
+        rc = tables[i]->open(&self, gpu);
         if (rc == GB_ENOGPU) continue;
         if (rc < 0) {
             gb_gpu_close(gpu);
@@ -184,7 +188,11 @@ static int open_ledger(gb_gpu *gpu, int total)
                                         .gpu = strcmp(device->limits.backend, "cuda") == 0};
     }
     devices[total] = (gb_ledger_device){.bytes_total = INT64_MAX};
-    return gb_ledger_new(&gpu->ledger, &gpu->room, devices, total + 1);
+    int rc = gb_ledger_new(&gpu->ledger, &gpu->room, devices, total + 1);
+    if (rc < 0 || (rc = gbi_tenants_cap(&gpu->tenants, gpu->ledger)) == 0) return rc;
+    gb_ledger_free(gpu->ledger);
+    gpu->ledger = NULL;
+    return rc;
 }
 
 static int probe(gb_gpu *gpu)

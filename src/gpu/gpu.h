@@ -54,10 +54,12 @@ typedef struct gb_gpu_config {
     bool owns_devices; /* nobody else in this process uses the GPUs: a lost one is reset as soon as
                           nothing of it is under way and no pinned or unified buffer of it is open;
                           what was made on it before stays lost (GB_ELOST). Else it stays lost. */
-    bool prefer_cpu;   /* gb_gpu_home is a cpu device, also where there is a GPU */
-    bool profiling;    /* notes what launches take, see gb_gpu_each_times */
-    bool sanitize;     /* cpu kernels under ASan and UBSan (the process must be preloaded with the
-                          runtime) */
+    const char *tenants; /* "acme=2GB,beta": who there is, and caps of memory over all devices;
+                            NULL: any name, none has a cap. Not kept */
+    bool prefer_cpu;     /* gb_gpu_home is a cpu device, also where there is a GPU */
+    bool profiling;      /* notes what launches take, see gb_gpu_each_times */
+    bool sanitize;       /* cpu kernels under ASan and UBSan (the process must be preloaded with the
+                            runtime) */
 } gb_gpu_config;
 
 enum {
@@ -152,9 +154,32 @@ void gb_device_get_counts(gb_device *device, gb_device_counts *out);
 /* The ledger of all devices, numbered as they are, and of the host's pinned memory, which comes
  * behind them and has no bound there (the account has): every buffer stands in it, under its owner,
  * and whoever needs memory later reserves it there (gb_ledger_reserve; buffers but pinned ones are
- * then opened out of the reservation). Caps of tenants are set there too. NULL: no device was
- * found, the detail says why. Borrowed. What is reserved is released before the room closes. */
+ * then opened out of the reservation). NULL: no device was found, the detail says why. Borrowed.
+ * What is reserved is released before the room closes. */
 gb_ledger *gb_gpu_ledger(gb_gpu *gpu);
+
+/* ---- tenants: whom memory is counted to, beside the owner. No function opens a device. ---- */
+
+enum { GB_TENANTS_MAX = 1000, GB_TENANT_NAME_MAX = 64 };
+#define GB_TENANT_NONE                                                                             \
+    "default" /* the name of number 0: the host itself, and who names no tenant */
+
+/* Is that a name, is that a list for config.tenants: 0 or GB_EINVAL. */
+int gb_tenant_check(const char *name);
+int gb_tenants_check(const char *list);
+
+/* The number of a tenant, for claims and specs: 1 and on, for good. GB_EINVAL: no name. GB_ENOENT:
+ * config.tenants has others. Without that setting a name gets the next number: GB_EQUOTA (there
+ * are GB_TENANTS_MAX), GB_ENOMEM. */
+int gb_gpu_tenant(gb_gpu *gpu, const char *name, uint64_t *out);
+
+typedef struct gb_tenant_memory {
+    const char *name;         /* borrowed from the room */
+    int64_t bytes, bytes_max; /* in use and reserved, of all devices and pinned; the cap, 0: none */
+} gb_tenant_memory;
+
+int gb_gpu_tenant_count(gb_gpu *gpu); /* without number 0: the highest number */
+void gb_gpu_tenant_memory(gb_gpu *gpu, uint64_t tenant, gb_tenant_memory *out);
 
 /* ---- buffers ---- */
 
@@ -163,15 +188,15 @@ typedef enum { GB_BUFFER_DEVICE, GB_BUFFER_PINNED, GB_BUFFER_UNIFIED } gb_buffer
 typedef struct gb_buffer_spec {
     size_t bytes;
     gb_buffer_kind kind;
-    uint64_t tenant, owner;     /* whom it is counted to: ids that the caller chooses */
+    uint64_t tenant, owner;     /* whom it is counted to; owners are ids that the caller chooses */
     gb_reservation reservation; /* of that tenant and device, to take its bytes out of; 0: none */
     bool raw; /* the caller overwrites all of it before anything reads it: the owner's own old bytes
                  may be in it (and nobody else's ever) */
 } gb_buffer_spec;
 
-/* Bytes are zero, unless raw. GB_ENOMEM names what was asked and what is free, GB_EQUOTA the
- * tenant's cap. Count 1 for the caller. Memory comes out of the device's pool where that has some
- * of the size; where the device has none, all pools give back what they keep and it is tried
+/* Bytes are zero, unless raw. GB_ENOMEM names what was asked and what is free, or the
+ * tenant and its cap. Count 1 for the caller. Memory comes out of the device's pool where that has
+ * some of the size; where the device has none, all pools give back what they keep and it is tried
  * again. Commands on any queue find the bytes as they should be; the host does in what it can see.
  */
 int gb_buffer_rent(gb_buffer **out, gb_device *device, const gb_buffer_spec *spec);

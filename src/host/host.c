@@ -220,6 +220,7 @@ static int open_rest(gb_host *host, int driven)
         .storage_mount = config->direct_folder,
         .memory_pool_bytes = config->memory_pool_bytes,
         .sanitize = config->sanitize != 0,
+        .tenants = config->tenants,
         .prefer_cpu = config->prefer_gpu == 0,
         .profiling = config->profiling != 0,
     };

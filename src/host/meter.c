@@ -157,6 +157,18 @@ static void read_times(void *user, const gb_kernel_times *times)
     put_times(user, labels, times->failed);
 }
 
+/* Together they are all that is in use or reserved. */
+static void read_tenants(gbi_meter *meter, gb_gpu *gpu)
+{
+    int count = gb_gpu_tenant_count(gpu);
+    for (int i = 0; i <= count; i++) {
+        gb_tenant_memory now;
+        gb_gpu_tenant_memory(gpu, (uint64_t)i, &now);
+        tell_one(meter, GB_METRIC_TENANT_MEMORY, now.name, now.bytes);
+        if (now.bytes_max) tell_one(meter, GB_METRIC_TENANT_MEMORY_MAX, now.name, now.bytes_max);
+    }
+}
+
 /* Devices that nobody has used yet are not opened for this. */
 static void read_devices(gbi_meter *meter)
 {
@@ -165,6 +177,7 @@ static void read_devices(gbi_meter *meter)
     int count = gb_gpu_devices_open(gpu);
     for (int i = 0; i < count; i++) read_device(meter, gb_gpu_device(gpu, i), &all);
     if (count == 0) return;
+    read_tenants(meter, gpu);
     tell_one(meter, GB_METRIC_BYTES_TRANSFERRED, gb_catalog_direction(GB_TRANSFER_HOST_TO_DEVICE),
              (int64_t)all.bytes_up);
     tell_one(meter, GB_METRIC_BYTES_TRANSFERRED, gb_catalog_direction(GB_TRANSFER_DEVICE_TO_HOST),

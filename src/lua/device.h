@@ -163,9 +163,6 @@ gb_buffer *gbl_pinned_of(const gbl_array *array, const gb_buffer *with, size_t *
 /* Adds pool to the table on top: how the device's memory pool does. */
 void gbl_put_pool(lua_State *L, gb_device *device);
 
-/* Whom memory is counted to that is opened now: the running grain, or the worker's scripts. */
-uint64_t gbl_owner_here(lua_State *L);
-
 /* ---- kernels (kernel.c), their arguments (args.c) and launches (launch.c) ---- */
 
 /* A kernel on one device: the signature ready for the walk. */

@@ -206,9 +206,11 @@ static int buffer_new(lua_State *L)
     gbl_buffer_push_new(L, NULL, NULL, count, type, 0);
     gbl_buffer *handle = lua_touserdata(L, -1);
     if (bytes >= 0x1p62) bytes = 0x1p62;
+    gbl_payer payer = gbl_payer_here(room->state);
     gb_buffer_spec spec = {.bytes = (size_t)bytes,
                            .kind = (gb_buffer_kind)kind,
-                           .owner = gbl_owner_here(L),
+                           .tenant = payer.tenant,
+                           .owner = payer.owner,
                            .reservation = from ? from->id : 0,
                            .raw = lua_toboolean(L, 7)};
     int rc = gb_buffer_rent(&handle->buffer, device->device, &spec);

@@ -79,13 +79,17 @@ static int core_define(lua_State *L)
     options.queue_max = (uint32_t)field_number(L, 4, "max_queue", 1024);
     options.stateless_max = (uint32_t)field_number(L, 4, "stateless_max", 16);
     read_site(L, 4, &options.site);
+    uint64_t tenant;
     gb_type *type;
     int pinned = lua_toboolean(L, 3) ? state->worker->index : -1;
-    int rc = gb_type_define(&type, state->worker->silo, luaL_checkstring(L, 1),
-                            luaL_checkstring(L, 2), &gbl_kind, pinned, &options);
+    int rc = gbl_read_tenant(L, 4, &tenant);
+    if (rc < 0) return gbl_push_failure(L, rc, gb_err_detail());
+    rc = gb_type_define(&type, state->worker->silo, luaL_checkstring(L, 1), luaL_checkstring(L, 2),
+                        &gbl_kind, pinned, &options);
     if (rc < 0) return gbl_push_failure(L, rc, gb_err_detail());
     bind_type(L, type, 5, 6);
     struct gb_type_local *local = &type->local[state->worker->index];
+    gbl_type_of(state, type)->tenant = tenant;
     gb_call *turn = gbl_turn(state);
     if (turn) local->loader = turn, local->loader_serial = turn->serial;
     lua_pushnumber(L, type->id);

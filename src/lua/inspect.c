@@ -87,11 +87,12 @@ static double seconds_since(const gb_worker *worker, uint64_t then)
     return now > then ? (double)(now - then) / 1e9 : 0;
 }
 
-static int64_t device_bytes(const gbl_state *state, const gb_act *act)
+static int64_t device_bytes(gbl_state *state, const gb_act *act)
 {
     struct gb_gpu *gpu = state->config.gpu;
     if (!gpu || gb_gpu_devices_open(gpu) <= 0) return 0;
-    return gb_ledger_owner(gb_gpu_ledger(gpu), 0, gbl_owner_of(state, act)).bytes;
+    gbl_payer payer = gbl_payer_of(state, act);
+    return gb_ledger_owner(gb_gpu_ledger(gpu), payer.tenant, payer.owner).bytes;
 }
 
 /* What counts for one activation, as a table; with_self: its instance too. */

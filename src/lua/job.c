@@ -11,7 +11,7 @@
 
 enum {
     FREE_JOBS_MAX = 256,
-    STAGING_OWNER = 2 /* even: no grain's, see gbl_owner_here */
+    STAGING_OWNER = 2 /* even: no grain's, see gbl_payer_of */
 };
 
 /* ---- the room ---- */
@@ -191,11 +191,15 @@ void gbl_job_keep_buffer(gbl_job *job, gb_buffer *buffer)
 }
 
 /* Host arrays are copied over all of it before anything reads it, so what an earlier launch left
- * there need not be cleared; nobody but launches has memory of this owner. */
+ * there need not be cleared; nobody but launches has memory of this owner, those of each tenant
+ * their own. */
 int gbl_job_temp(gbl_job *job, size_t bytes, gb_buffer **out)
 {
     GB_CHECK(job->buffer_count < GBL_ARGS_MAX);
-    gb_buffer_spec spec = {.bytes = bytes, .owner = STAGING_OWNER, .raw = true};
+    gb_buffer_spec spec = {.bytes = bytes,
+                           .tenant = gbl_payer_here(job->room->state).tenant,
+                           .owner = STAGING_OWNER,
+                           .raw = true};
     int rc = gb_buffer_rent(out, job->device->device, &spec);
     if (rc == 0) job->buffers[job->buffer_count++] = *out;
     return rc;

@@ -11,17 +11,87 @@
 
 static const char reservation_key[] = "gb.reservation.meta";
 
-/* Scripts of one worker are one owner. */
-uint64_t gbl_owner_here(lua_State *L)
-{
-    gb_call *turn = gbl_turn(gbl_of(L));
-    return gbl_owner_of(gbl_of(L), turn ? turn->act : NULL);
-}
+/* ---- who pays ---- */
 
-uint64_t gbl_owner_of(const gbl_state *state, const gb_act *act)
+/* Scripts of one worker are one owner. */
+gbl_payer gbl_payer_of(gbl_state *state, const gb_act *act)
 {
     uint64_t grain = act ? (uint64_t)act->slot << 32 | act->generation : UINT64_MAX;
-    return gb_hash_mix(grain + (uint64_t)state->worker->index) | 1; /* 0 is the host's own */
+    const gbl_type *type = act ? gbl_type_of(state, act->type) : NULL;
+    return (gbl_payer){
+        .tenant = type ? type->tenant : 0,
+        .owner = gb_hash_mix(grain + (uint64_t)state->worker->index) | 1, /* 0 is the host's own */
+    };
+}
+
+gbl_payer gbl_payer_here(gbl_state *state)
+{
+    gb_call *turn = gbl_turn(state);
+    gbl_payer payer = gbl_payer_of(state, turn ? turn->act : NULL);
+    const gbl_co *co = turn ? turn->body : NULL;
+    if (co && co->tenant) payer.tenant = co->tenant;
+    return payer;
+}
+
+int gbl_read_tenant(lua_State *L, int index, uint64_t *out)
+{
+    lua_getfield(L, index, "tenant");
+    const char *name = lua_tostring(L, -1);
+    *out = 0;
+    int rc = name ? gb_gpu_tenant(gbl_gpu(L), name, out) : 0;
+    lua_pop(L, 1);
+    return rc;
+}
+
+/* core.tenant(): the number of the tenant whom memory is counted to that is opened now; 0: none. */
+static int core_tenant(lua_State *L)
+{
+    lua_pushnumber(L, (lua_Number)gbl_payer_here(gbl_of(L)).tenant);
+    return 1;
+}
+
+/* core.work_for(number): the rest of this turn, one of the house, is on behalf of a tenant. */
+static int core_work_for(lua_State *L)
+{
+    gb_call *turn = gbl_turn(gbl_of(L));
+    GB_CHECK(turn && turn->body);
+    ((gbl_co *)turn->body)->tenant = (uint64_t)luaL_checknumber(L, 1);
+    return 0;
+}
+
+/* core.tenant_left(): the bytes that the tenant here may still have, and its name; nothing when it
+ * has no cap. */
+static int core_tenant_left(lua_State *L)
+{
+    gb_tenant_memory now;
+    gb_gpu_tenant_memory(gbl_gpu(L), gbl_payer_here(gbl_of(L)).tenant, &now);
+    if (!now.bytes_max) return 0;
+    lua_pushnumber(L, (lua_Number)(now.bytes_max > now.bytes ? now.bytes_max - now.bytes : 0));
+    lua_pushstring(L, now.name);
+    return 2;
+}
+
+/* core.tenants(): a list of { name, memory, memory_max or nil }, what belongs to none first. */
+static int core_tenants(lua_State *L)
+{
+    struct gb_gpu *gpu = gbl_gpu(L);
+    int count = gb_gpu_tenant_count(gpu);
+    lua_createtable(L, count + 1, 0);
+    for (int i = 0; i <= count; i++) {
+        gb_tenant_memory now;
+        gb_gpu_tenant_memory(gpu, (uint64_t)i, &now);
+        lua_createtable(L, 0, 3);
+        lua_pushstring(L, now.name);
+        lua_setfield(L, -2, "name");
+        lua_pushnumber(L, (lua_Number)now.bytes);
+        lua_setfield(L, -2, "memory");
+        if (now.bytes_max) {
+            lua_pushnumber(L, (lua_Number)now.bytes_max);
+            lua_setfield(L, -2, "memory_max");
+        }
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
 }
 
 /* ---- reservations ---- */
@@ -53,8 +123,11 @@ static int reserve(lua_State *L)
     *held = (gbl_reservation){gb_gpu_ledger(room->gpu), index, 0};
     lua_getfield(L, LUA_REGISTRYINDEX, reservation_key);
     lua_setmetatable(L, -2);
-    gb_ledger_claim claim = {
-        .owner = gbl_owner_here(L), .device = index, .bytes = (int64_t)ceil(bytes)};
+    gbl_payer payer = gbl_payer_here(gbl_of(L));
+    gb_ledger_claim claim = {.tenant = payer.tenant,
+                             .owner = payer.owner,
+                             .device = index,
+                             .bytes = (int64_t)ceil(bytes)};
     int rc = gb_ledger_reserve(held->ledger, &claim, &held->id);
     return rc < 0 ? gbl_push_error(L, rc, gb_err_detail()) : 1;
 }
@@ -92,9 +165,11 @@ static int array_pinned(lua_State *L)
     if (bytes >= 0x1p62) bytes = 0x1p62;
     gbl_array_drive(L, bytes < 1e9 ? (int64_t)bytes : 1000000000);
     gb_buffer *buffer;
+    gbl_payer payer = gbl_payer_here(gbl_of(L));
     gb_buffer_spec spec = {.bytes = bytes > 0 ? (size_t)bytes : 1,
                            .kind = GB_BUFFER_PINNED,
-                           .owner = gbl_owner_here(L)};
+                           .tenant = payer.tenant,
+                           .owner = payer.owner};
     int rc = gb_buffer_rent(&buffer, gbl_device_here(L, room)->device, &spec);
     if (rc < 0) return gbl_push_error(L, rc, gb_err_detail());
     gb_block *block =
@@ -142,10 +217,10 @@ void gbl_put_pool(lua_State *L, gb_device *device)
 void gbl_open_memory(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"reserve", reserve},
-        {"reserve_end", reserve_end},
-        {"array_pinned", array_pinned},
-        {NULL, NULL},
+        {"reserve", reserve},           {"reserve_end", reserve_end},
+        {"array_pinned", array_pinned}, {"tenant", core_tenant},
+        {"work_for", core_work_for},    {"tenant_left", core_tenant_left},
+        {"tenants", core_tenants},      {NULL, NULL},
     };
     luaL_register(L, NULL, functions);
     lua_newtable(L);

@@ -33,8 +33,11 @@ static int resident_open(lua_State *L)
     gb_device *device = room->at[luaL_checkinteger(L, 3)].device;
     GB_CHECK(!handle->buffer);
     int kind = luaL_checkoption(L, 4, "device", kinds);
-    gb_buffer_spec spec = {
-        .bytes = (size_t)bytes, .kind = (gb_buffer_kind)kind, .owner = gbl_owner_here(L)};
+    gbl_payer payer = gbl_payer_here(gbl_of(L));
+    gb_buffer_spec spec = {.bytes = (size_t)bytes,
+                           .kind = (gb_buffer_kind)kind,
+                           .tenant = payer.tenant,
+                           .owner = payer.owner};
     int rc = gb_buffer_rent(&handle->buffer, device, &spec);
     if (rc < 0) return gbl_push_error(L, rc, gb_err_detail());
     lua_pushboolean(L, 1);

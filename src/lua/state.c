@@ -158,6 +158,7 @@ void gbl_co_give(gbl_state *state, gbl_co *co)
     co->pushed = 0;
     co->caller = 0;
     co->begun = false;
+    co->tenant = 0;
     co->next = state->free;
     state->free = co;
     state->free_count++;

@@ -28,6 +28,7 @@ typedef struct gbl_co {
     uint32_t park_seq; /* changes with every park: a ticket for an older one is void */
     uint32_t caller;   /* as many bytes of the call name its caller; 0: none do */
     bool begun;        /* looked at for a span */
+    uint64_t tenant;   /* on whose behalf a turn of the house runs; 0: its grain's own */
     gb_span *span;     /* of the turn, or NULL */
     struct gbl_co *next;
 } gbl_co;
@@ -43,6 +44,7 @@ typedef struct gbl_type {
     bool complete;                    /* hooks are looked up: with the first activation */
     int activate_ref, deactivate_ref; /* or 0 */
     int make_ref;                     /* makes an instance from a handle */
+    uint64_t tenant;                  /* see gb_gpu_tenant */
     bool reloaded;                    /* instances of an older version may be there */
 } gbl_type;
 
@@ -274,7 +276,16 @@ void gbl_open_kind(lua_State *L);
 void gbl_open_inspect(lua_State *L);
 
 /* Under whom what a grain holds of devices stands in the ledger; act NULL: scripts. */
-uint64_t gbl_owner_of(const gbl_state *state, const gb_act *act);
+typedef struct gbl_payer {
+    uint64_t tenant, owner;
+} gbl_payer;
+gbl_payer gbl_payer_of(gbl_state *state, const gb_act *act);
+/* Of what is opened now: the running grain, or scripts; and the tenant of that, or the one whom a
+ * turn of the house works for. */
+gbl_payer gbl_payer_here(gbl_state *state);
+/* Whom the options of a grain type at an index name: a number, 0 for nobody; or what gb_gpu_tenant
+ * says. */
+int gbl_read_tenant(lua_State *L, int index, uint64_t *out);
 
 /* A key as references keep it (ref.lua). */
 void gbl_push_key(lua_State *L, gb_key key);

@@ -25,6 +25,8 @@ typedef enum gb_catalog {
     GB_METRIC_MEMORY_USED,        /* bytes; device */
     GB_METRIC_MEMORY_TOTAL,       /* bytes; device */
     GB_METRIC_MEMORY_PINNED,      /* bytes; device */
+    GB_METRIC_TENANT_MEMORY,      /* bytes, pinned too; tenant */
+    GB_METRIC_TENANT_MEMORY_MAX,  /* bytes; tenant */
     GB_METRIC_UTILIZATION,        /* percent; device */
     GB_METRIC_QUEUE_DEPTH,        /* device */
     GB_METRIC_TEMPERATURE,        /* degrees; device */

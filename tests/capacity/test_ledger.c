@@ -114,18 +114,20 @@ static void test_tenant_caps(void **state)
 {
     world *w = *state;
     gb_reservation a, b, none;
-    assert_int_equal(gb_ledger_cap(w->ledger, 3, 700, 3), 0);
+    assert_int_equal(gb_ledger_cap(w->ledger, 3, "acme", 700, 3), 0);
     assert_int_equal(reserve(w, 3, 1, 0, 500, 1, &a), 0);
-    assert_int_equal(reserve(w, 3, 2, 1, 201, 0, &none), GB_EQUOTA); /* over all devices */
+    assert_int_equal(reserve(w, 3, 2, 1, 201, 0, &none), GB_ENOMEM); /* over all devices */
+    assert_string_equal(gb_err_detail(), "device memory of tenant 'acme': 201 bytes wanted, and "
+                                         "500 of the 700 that it may have are in use");
     assert_int_equal(reserve(w, 3, 2, 1, 200, 3, &none), GB_EQUOTA);
     assert_int_equal(reserve(w, 3, 2, 1, 200, 2, &b), 0);
     assert_int_equal(gb_ledger_tenant(w->ledger, 3).bytes, 700);
     check_sums(w);
-    assert_int_equal(gb_ledger_cap(w->ledger, 3, 100, 1), 0); /* lower than what stands */
-    assert_int_equal(reserve(w, 3, 2, 1, 1, 0, &none), GB_EQUOTA);
+    assert_int_equal(gb_ledger_cap(w->ledger, 3, "acme", 100, 1), 0); /* lower than what stands */
+    assert_int_equal(reserve(w, 3, 2, 1, 1, 0, &none), GB_ENOMEM);
     gb_ledger_release(w->ledger, a);
     gb_ledger_release(w->ledger, b);
-    assert_int_equal(gb_ledger_cap(w->ledger, 3, 0, 0), 0);
+    assert_int_equal(gb_ledger_cap(w->ledger, 3, "acme", 0, 0), 0);
     assert_int_equal(reserve(w, 3, 2, 1, 1500, 50, &a), 0); /* no cap again */
     gb_ledger_release(w->ledger, a);
 }
@@ -142,7 +144,7 @@ static void test_split(void **state)
 {
     world *w = *state;
     gb_reservation whole, part, rest, none;
-    assert_int_equal(gb_ledger_cap(w->ledger, 3, 1000, 0), 0);
+    assert_int_equal(gb_ledger_cap(w->ledger, 3, "acme", 1000, 0), 0);
     assert_int_equal(reserve(w, 3, 1, 0, 1000, 0, &whole), 0);
     assert_int_equal(split(w, whole, 3, 2, 1001, &none), GB_ENOMEM);
     assert_non_null(strstr(gb_err_detail(), "1001 bytes wanted of a reservation that has 1000"));
@@ -202,7 +204,7 @@ static void test_random(void **state)
     enum { HELD = 40 };
     gb_reservation held[HELD] = {0};
     int taken = 0, refused = 0;
-    assert_int_equal(gb_ledger_cap(w->ledger, 2, 900, 5), 0);
+    assert_int_equal(gb_ledger_cap(w->ledger, 2, "beta", 900, 5), 0);
     for (int step = 0; step < 50000; step++) {
         gb_reservation *one = &held[seed_below(&s, HELD)];
         if (*one) {

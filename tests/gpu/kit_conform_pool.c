@@ -166,17 +166,18 @@ void conform_pool_quota(conform *c)
     gb_ledger *ledger = gb_gpu_ledger(c->gpu);
     gb_buffer *first = NULL, *none = NULL;
     gb_buffer_spec spec = {.bytes = 6000, .tenant = 9, .owner = 1};
-    assert_int_equal(gb_ledger_cap(ledger, 9, 10000, 0), 0);
+    assert_int_equal(gb_ledger_cap(ledger, 9, "nine", 10000, 0), 0);
     assert_int_equal(gb_buffer_rent(&first, c->device, &spec), 0);
     assert_int_equal(gb_ledger_owner(ledger, 9, 1).bytes, 6000);
     spec.owner = 2;
     spec.bytes = 4001;
-    assert_int_equal(gb_buffer_rent(&none, c->device, &spec), GB_EQUOTA);
+    assert_int_equal(gb_buffer_rent(&none, c->device, &spec), GB_ENOMEM);
     assert_null(none);
-    assert_non_null(strstr(gb_err_detail(), "4001 bytes wanted, 6000 of 10000 are used"));
+    assert_non_null(
+        strstr(gb_err_detail(), "tenant 'nine': 4001 bytes wanted, and 6000 of the 10000 "));
     spec.kind = GB_BUFFER_PINNED; /* the host's, and the tenant's all the same */
     int64_t left = gb_ledger_left(ledger, gb_device_index(c->device));
-    assert_int_equal(gb_buffer_rent(&none, c->device, &spec), GB_EQUOTA);
+    assert_int_equal(gb_buffer_rent(&none, c->device, &spec), GB_ENOMEM);
     spec.bytes = 4000;
     assert_int_equal(gb_buffer_rent(&none, c->device, &spec), 0);
     assert_int_equal(gb_ledger_owner(ledger, 9, 2).bytes, 4000);
@@ -189,7 +190,7 @@ void conform_pool_quota(conform *c)
     assert_int_equal(gb_ledger_tenant(ledger, 9).bytes, 0);
     assert_int_equal(gb_buffer_rent(&first, c->device, &spec), 0);
     gb_buffer_unref(first);
-    assert_int_equal(gb_ledger_cap(ledger, 9, 0, 0), 0);
+    assert_int_equal(gb_ledger_cap(ledger, 9, "nine", 0, 0), 0);
 }
 
 /* Every allocation of the room fails in turn, with new memory and with kept. */

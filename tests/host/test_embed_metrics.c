@@ -75,7 +75,10 @@ static void test_grains(void **state)
 
 static void test_devices(void **state)
 {
-    gb_host *host = kit_open(1, GB_DELIVER_POLL);
+    gb_config config;
+    kit_config(&config, 1, GB_DELIVER_POLL);
+    config.tenants = "acme=3MB,beta";
+    gb_host *host = kit_open_config(&config);
     gb_kernels_options options;
     gb_kernels_options_init(&options, sizeof options);
     options.source = source;
@@ -108,6 +111,10 @@ static void test_devices(void **state)
     assert_true(sum(host, "gpu_memory_pool_utilization", "device=\"0\"") > 0);
     double waste = sum(host, "gpu_memory_pool_fragmentation", "device=\"0\"");
     assert_true(waste >= 0 && waste < 1);
+    assert_true(sum(host, "gpu_tenant_memory_used", "tenant=\"default\"") == sizeof x + (1 << 20));
+    assert_true(sum(host, "gpu_tenant_memory_used", "tenant=\"acme\"") == 0);
+    assert_true(sum(host, "gpu_tenant_memory_limit", "tenant=\"acme\"") == 3 << 20);
+    assert_true(sum(host, "gpu_tenant_memory_limit", NULL) == 3 << 20); /* nobody else has one */
     assert_int_equal(gb_buffer_create(&more, host, (size_t)1 << 60, 0), GB_ENOMEM);
     assert_true(sum(host, "gpu_allocation_failures", "reason=\"memory\"") == 1);
     n = -1;
@@ -152,6 +159,10 @@ static void test_off(void **state)
     config.sampling_rate = 1.5;
     assert_int_equal(gb_open(&host, &config), GB_EINVAL);
     assert_non_null(strstr(gb_err_detail(), "config.sampling_rate is 0 to 1, not 1.5"));
+    config.sampling_rate = 0;
+    config.tenants = "acme=much";
+    assert_int_equal(gb_open(&host, &config), GB_EINVAL);
+    assert_non_null(strstr(gb_err_detail(), "tenant 'acme': a size"));
 }
 
 /* The latencies of kernels are told when they are noted, and not else. */
