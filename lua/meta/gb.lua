@@ -314,7 +314,8 @@ function gb.settled(...) end
 ---@return true|nil, string? message, gb.Code? code
 function gb.sleep(duration) end
 
----Runs a function as a turn of its own; cancelled when its grain is deactivated.
+---Runs a function as a turn of its own; cancelled when its grain is deactivated. An error in it is
+---the future's result: who never awaits it does not hear of it.
 ---@param fn fun(...: any): ...
 ---@param ... any
 ---@return gb.Future
