@@ -51,7 +51,7 @@ struct gbl_alloc {
     uint32_t empty_segments;
     bool refused;
     int64_t cap; /* bytes_max while it is on, else 0 */
-    int64_t bytes, bytes_max, segment_count, large_bytes;
+    int64_t bytes, bytes_max;
 };
 
 #ifndef GBL_PLAIN_MALLOC /* the sanitizers see plain malloc, and nothing of this */
@@ -128,7 +128,6 @@ static bool segment_add(gbl_alloc *alloc)
     s->next = alloc->segments;
     if (s->next) s->next->prev = s;
     alloc->segments = s;
-    alloc->segment_count++;
     alloc->empty_segments++;
     for (int i = PAGES; i-- > 0;) {
         s->pages[i].segment = s;
@@ -145,7 +144,6 @@ static void segment_remove(gbl_alloc *alloc, segment *s)
     else
         alloc->segments = s->next;
     if (s->next) s->next->prev = s->prev;
-    alloc->segment_count--;
     alloc->empty_segments--;
     munmap(s, SEGMENT_BYTES);
 }
@@ -203,11 +201,7 @@ static void object_free(gbl_alloc *alloc, void *object)
 
 static void *resize(gbl_alloc *alloc, void *block, size_t size_old, size_t size_new)
 {
-    if (size_old > LARGE && size_new > LARGE) {
-        void *moved = realloc(block, size_new);
-        if (moved) alloc->large_bytes += (int64_t)size_new - (int64_t)size_old;
-        return moved;
-    }
+    if (size_old > LARGE && size_new > LARGE) return realloc(block, size_new);
     if (size_old <= LARGE && size_new <= LARGE && class_of(size_old) == class_of(size_new))
         return block;
     int64_t cap = alloc->cap; /* for a moment there are both: what shrinks must not be refused */
@@ -241,15 +235,12 @@ void *gbl_alloc_run(gbl_alloc *alloc, void *block, size_t size_old, size_t size_
     if (block && size_new) {
         if (!(result = resize(alloc, block, size_old, size_new))) return NULL;
     } else if (block) {
-        if (size_old > LARGE) {
-            alloc->large_bytes -= (int64_t)size_old;
+        if (size_old > LARGE)
             free(block);
-        } else {
+        else
             object_free(alloc, block);
-        }
     } else if (size_new > LARGE) {
         if (!(result = malloc(size_new))) return NULL;
-        alloc->large_bytes += (int64_t)size_new;
     } else if (size_new && !(result = object_new(alloc, size_new))) {
         return NULL;
     }
@@ -292,9 +283,4 @@ void gbl_alloc_free(gbl_alloc *alloc)
 int64_t gbl_alloc_bytes(const gbl_alloc *alloc)
 {
     return alloc->bytes;
-}
-
-int64_t gbl_alloc_room(const gbl_alloc *alloc)
-{
-    return alloc->segment_count * SEGMENT_BYTES + alloc->large_bytes;
 }

@@ -31,6 +31,5 @@ void gbl_alloc_free(gbl_alloc *alloc);
 void *gbl_alloc_run(gbl_alloc *alloc, void *block, size_t size_old, size_t size_new);
 
 int64_t gbl_alloc_bytes(const gbl_alloc *alloc); /* what Lua holds now */
-int64_t gbl_alloc_room(const gbl_alloc *alloc);  /* what is taken from the system for it */
 
 #endif
