@@ -8,6 +8,8 @@
 #                               SEED from a random one, which it prints
 #   make chaos SECONDS=600 SEED=7 ENGINE=redis  real silos that are killed, frozen, drained; with
 #                               NET=1 cut off from each other too, with TLS=1 over TLS
+#   make huge MIB=1024          messages of so large a payload between real silos, every word looked
+#                               at, small calls meanwhile; takes six times as much memory
 #   make fuzz SECONDS=60        each fuzzer for so long
 #   make device-pack            build/device-pack: a folder that tests and measures another machine
 #   make device-pack-test       builds it, and runs a copy in a fresh folder
@@ -24,10 +26,11 @@ SILOS ?= 50
 HOURS ?= 1
 SECONDS ?= 60
 ENGINE ?= sqlite
+MIB ?= 1024
 
 export GB_JOBS = $(JOBS)
 
-.PHONY: help build demo test bench sim chaos fuzz walk packages clean device-pack device-pack-test
+.PHONY: help build demo test bench sim chaos huge fuzz walk packages clean device-pack device-pack-test
 .NOTPARALLEL:
 
 help:
@@ -55,6 +58,9 @@ chaos:
 	@scripts/packages.sh build test
 	@scripts/build.sh dev
 	build/dev/tests/chaos --wall=build/dev/tests/libwall.so $(if $(NET),--net) $(if $(TLS),--tls) '$(ENGINE)' build/dev/gbrun '$(SECONDS)' '$(or $(SEED),1)'
+
+huge: build
+	@sh tests/cluster/huge.sh build/release/gbrun '$(MIB)'
 
 fuzz:
 	@scripts/packages.sh build test

@@ -180,7 +180,7 @@ typedef struct gb_config {
                              a trace goes by what was decided where that began */
     int profiling;        /* what launches take is noted, by kernel */
     int64_t message_bytes_max; /* of the strings of one message, and between silos of all of it,
-                                  with its arrays; 0: 64 MB; at most 1 GB */
+                                  with its arrays; 0: 64 MB; at most 1025 MB */
     const char *tenants; /* "acme=2GB,beta": whom grains may name as their tenant, and how much
                             device and page-locked memory each may have of all devices together (no
                             size: any). NULL: they may name anybody, and nobody has a cap */

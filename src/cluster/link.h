@@ -22,7 +22,7 @@ enum {
     GB_LINK_BODY_BYTES = 64 << 20,
     GB_LINK_LARGE_BYTES = 256 << 10,
     GB_LINK_LARGE_MAX = 4,
-    GB_LINK_BYTES_MOST = 1 << 30 /* no limit is higher */
+    GB_LINK_BYTES_MOST = 1025 << 20 /* no limit is higher: 1 GiB, and what stands around it */
 };
 
 typedef struct gb_link gb_link;

@@ -50,7 +50,7 @@ const gbrun_setting gbrun_settings[] = {
     {"lua_memory", "lua-memory", BYTES, AT(config.lua_bytes_max), "no cap",
      "memory of each worker's Lua state"},
     {"max_message", "max-message", BYTES, AT(config.message_bytes_max), "64MB",
-     "strings of one message, and all of one between silos; at most 1GB"},
+     "strings of one message, and all of one between silos; at most 1025MB"},
     {"kernel_threads", "kernel-threads", INT(1024), AT(config.kernel_threads), "one per core",
      "threads of the cpu device"},
     {"cpu_devices", "cpu-devices", INT(64), AT(config.cpu_devices), "1",

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/cond.h"
 #include "base/pages.h"
+#include "cluster/link.h"
 #include "gpu/gpu.h"
 #include "host/cluster.h"
 #include "host/embed.h"
@@ -17,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MESSAGE_BYTES = 64 << 20, MESSAGE_BYTES_MOST = 1 << 30 };
+enum { MESSAGE_BYTES = 64 << 20 };
 enum { SYSTEM_PERIOD_MS = 500, PAGES_KEPT = 256 << 20 };
 enum { OPS_WAIT_MS = 5000, COMPILE_WAIT_MS = 60000 };
 
@@ -64,10 +65,10 @@ static int check_config(gb_config *config)
     if (config->max_devices < 0 || config->max_kernels < 0 || !(config->kernel_bound_ms >= 0))
         return gb_err_set(GB_EINVAL, "config.max_devices, max_kernels and kernel_bound_ms must not "
                                      "be negative");
-    if (config->message_bytes_max < 0 || config->message_bytes_max > MESSAGE_BYTES_MOST)
+    if (config->message_bytes_max < 0 || config->message_bytes_max > GB_LINK_BYTES_MOST)
         return gb_err_set(GB_EINVAL,
                           "config.message_bytes_max (max_message): 0 to %d bytes, not %lld",
-                          MESSAGE_BYTES_MOST, (long long)config->message_bytes_max);
+                          GB_LINK_BYTES_MOST, (long long)config->message_bytes_max);
     if (config->message_bytes_max == 0) config->message_bytes_max = MESSAGE_BYTES;
     return 0;
 }

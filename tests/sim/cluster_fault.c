@@ -94,9 +94,11 @@ static void table_fault(world *w, int kind)
     w->counts[kind]++;
 }
 
+/* Who sleeps may sleep longer, not less: what waits for him waits until then. */
 static void fall_asleep(world *w, slot *s, uint64_t span)
 {
     if (s->asleep_until <= w->now) s->slept_from = w->now;
+    if (s->asleep_until >= w->now + span) return;
     s->asleep_until = s->slept_until = w->now + span;
 }
 
