@@ -11,5 +11,5 @@ for what in between same refused; do
   expect 0 ok --connect "$far" --workers 1 --max-message 300MB "$here/large.lua" "$what"
 done
 expect 0 ok --connect "$near" --workers 1 "$here/large.lua" slow "$work/go"
-expect 1 "message_bytes_max: 0 to 1074790400" --max-message 2GB "$here/large.lua" same
+expect 1 "(max_message): 0 to 1074790400" --max-message 2GB "$here/large.lua" same
 finish
