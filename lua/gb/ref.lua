@@ -10,9 +10,6 @@ local M = {}
 local KEY, OPTIONS = 1, 3
 local TIMEOUT_NS, PRIORITY, BAG = 1, 2, 3
 
---- Names on references that no method can have.
-M.built_in = { tell = true, async = true, with = true, id = true }
-
 local syms = setmetatable({}, { __index = function(t, name)
   local id = core.sym(name)
   t[name] = id
