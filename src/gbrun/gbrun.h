@@ -121,6 +121,7 @@ const gbrun_command *gbrun_command_find(const char *name);
 int gbrun_usage(FILE *to);
 int gbrun_help_all(void);
 int gbrun_not_yet(const char *name);
+int gbrun_unknown_command(const char *name);
 
 int gbrun_script(gbrun_options *options);
 int gbrun_test(gbrun_options *options);

@@ -142,6 +142,13 @@ const gbrun_command *gbrun_command_find(const char *name)
     return NULL;
 }
 
+int gbrun_unknown_command(const char *name)
+{
+    const char *names[sizeof gbrun_commands / sizeof gbrun_commands[0]] = {NULL};
+    for (int i = 0; gbrun_commands[i].name; i++) names[i] = gbrun_commands[i].name;
+    return gbrun_unknown("command", "", name, names);
+}
+
 int gbrun_not_yet(const char *name)
 {
     fprintf(stderr, "gbrun %s: not in this version yet (ENOTYET)\n", name);
@@ -196,13 +203,7 @@ int gbrun_help(gbrun_options *options)
         name = options->command->name;
     if (!name) return gbrun_help_all();
     const gbrun_command *command = gbrun_command_find(name);
-    if (!command) {
-        const char *names[64];
-        int count = 0;
-        for (const gbrun_command *c = gbrun_commands; c->name; c++) names[count++] = c->name;
-        names[count] = NULL;
-        return gbrun_unknown("command", "", name, names);
-    }
+    if (!command) return gbrun_unknown_command(name);
     if (!command->run) return gbrun_not_yet(name);
     printf("usage: gbrun %s\n%s\n", command->usage, command->help);
     for (const gbrun_flag *f = command->flags; f->name; f++) {

@@ -162,11 +162,7 @@ static int first_word(line *l, const char *text)
         options->file = text;
         return 0;
     }
-    const char *names[64];
-    int count = 0;
-    for (const gbrun_command *c = gbrun_commands; c->name; c++) names[count++] = c->name;
-    names[count] = NULL;
-    return gbrun_unknown("command", "", text, names);
+    return gbrun_unknown_command(text);
 }
 
 static int walk(line *l)
