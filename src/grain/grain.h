@@ -394,6 +394,8 @@ struct gb_worker {
     gb_call *next_call;           /* runs before the queue: hands a call to its target */
     gb_call *run_head, **run_end; /* ready turns */
     uint32_t handoffs;
+    uint32_t timed_in; /* so many calls on, one is timed (room.h) */
+    uint64_t timed_draw;
     gb_call *current; /* the turn that runs */
     gb_call *sending; /* inside gb_call_send: not answered yet */
     int sent;         /* ... and what it returns once that is known */

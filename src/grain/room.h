@@ -25,7 +25,7 @@ gb_act *gbi_act_pick_stateless(gb_worker *worker, gb_type *type, gb_key key, boo
 
 /* call.c */
 gb_call *gbi_call_at(gb_worker *worker, uint32_t index, uint32_t serial); /* NULL: it is freed */
-void gbi_call_free(gb_call *call);                                /* at its origin */
+void gbi_call_free(gb_call *call);                                        /* at its origin */
 void gbi_call_print(char *out, size_t room, const gb_call *call); /* its target; at its origin */
 void gbi_call_answer(gb_worker *worker,
                      gb_call *call); /* a turn has ended, rc is set: done and freed, or home */
@@ -55,13 +55,27 @@ bool gbi_call_is_over(gb_worker *worker, gb_call *call);
 void gbi_call_refuse_late(gb_worker *worker, gb_call *call);
 
 /* turn.c */
-void gbi_call_came(gb_worker *worker, gb_act *act, gb_call *call); /* it has found its activation */
+void gbi_call_look(gb_worker *worker, gb_act *act, gb_call *call);
 void gbi_turn_begin(gb_worker *worker, gb_act *act,
                     gb_call *call); /* makes the body if need be, makes it ready */
 void gbi_turn_ready(gb_worker *worker, gb_call *turn, bool hand_over);
 bool gbi_turns_run(gb_worker *worker, uint64_t until);
 void gbi_turn_kill(gb_worker *worker, gb_call *turn, int rc);
 void gbi_turn_unlink(gb_call *turn);
+
+enum { GBI_TIMED_FIRST = 15, GBI_TIMED_SHARE = 16 };
+
+/* It has found its activation. Two looks at the clock cost a tenth of a short turn, so most calls
+ * are not timed, and pay for a countdown. From afar a call comes between two passes, when
+ * worker->now may be old. */
+static inline void gbi_call_came(gb_worker *worker, gb_act *act, gb_call *call)
+{
+    bool look = act->calls - 1 < GBI_TIMED_FIRST || --worker->timed_in == 0;
+    if (__builtin_expect(look || call->way & GB_WAY_AFAR, 0))
+        gbi_call_look(worker, act, call);
+    else if (!call->came)
+        call->came = worker->now;
+}
 
 /* wait.c */
 void gbi_wait_check(gb_worker *worker,

@@ -16,6 +16,7 @@ static int worker_open(gb_silo *silo, int index)
     worker->free_slot = GB_MAP_NONE;
     worker->run_end = &worker->run_head;
     worker->spin_ns = silo->config.spin_ns;
+    worker->timed_in = GBI_TIMED_SHARE;
     worker->now = gb_now(silo->sys);
     gb_mem_init(&worker->mem, "worker", silo->mem, 0);
     gb_map_init(&worker->acts, &worker->mem);

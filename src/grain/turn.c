@@ -3,22 +3,26 @@
 #include "base/check.h"
 #include "base/err.h"
 
-enum { HANDOFFS_MAX = 64, TURNS_PER_LOOK = 64, TIMED_FIRST = 15, TIMED_SHARE = 16, WINDOW = 100 };
+enum { HANDOFFS_MAX = 64, TURNS_PER_LOOK = 64, WINDOW = 100 };
 
 /* ---- how long calls take ---- */
 
-/* Two looks at the clock cost a tenth of a short turn, so most calls are not timed. Which ones are
- * must not follow a rhythm that callers may have (Fibonacci hashing of the count; Knuth 6.4). */
-void gbi_call_came(gb_worker *worker, gb_act *act, gb_call *call)
+/* A gap of GBI_TIMED_SHARE on average, by which the next timed call is further on. Which ones are
+ * timed must not follow a rhythm that callers may have, so the gaps differ (a linear congruence;
+ * the constants are those of Knuth's MMIX). */
+static uint32_t next_gap(gb_worker *worker)
 {
+    worker->timed_draw = worker->timed_draw * 6364136223846793005u + 1442695040888963407u;
+    return 1 + (uint32_t)((worker->timed_draw >> 33) % (2 * GBI_TIMED_SHARE - 1));
+}
+
+void gbi_call_look(gb_worker *worker, gb_act *act, gb_call *call)
+{
+    bool drawn = worker->timed_in == 0;
+    if (drawn) worker->timed_in = next_gap(worker);
     if (call->came) return; /* it was queued at an activation that has ended */
-    const struct gb_type_local *local = &act->type->local[worker->index];
-    uint64_t count = local->calls + act->queued;
-    call->timed =
-        act->calls - 1 < TIMED_FIRST || count * 0x9e3779b97f4a7c15u < UINT64_MAX / TIMED_SHARE;
-    /* From afar it comes between two passes, when worker->now may be old. */
-    bool look = call->timed || call->way & GB_WAY_AFAR;
-    call->came = __builtin_expect(look, 0) ? gb_now(worker->silo->sys) : worker->now;
+    call->timed = drawn || act->calls - 1 < GBI_TIMED_FIRST;
+    call->came = gb_now(worker->silo->sys);
 }
 
 static void time_call(gb_worker *worker, gb_act *act, const gb_call *turn)
@@ -154,8 +158,7 @@ void gb_turn_park(gb_call *turn, gb_call *waits)
     if (!waits) return;
     turn->waits_serial = waits->serial;
     bool held = !waits->away && waits->state & (GB_AT_QUEUED | GB_AT_TYPE);
-    if (waits->caller == turn && (turn->watched || held))
-        turn->look = true;
+    if (waits->caller == turn && (turn->watched || held)) turn->look = true;
 }
 
 /* It has parked, and something is to be looked at: a circle, or that it asked its activation to

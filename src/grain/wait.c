@@ -213,9 +213,24 @@ static gb_question question_of(const gb_worker *worker, const gb_call *suspect)
                          .serial = suspect->serial};
 }
 
+/* Most often a call is queued behind a turn that runs, or soon will, and waits for nothing: there
+ * is no edge to follow, and no question is made. As in follow_here, such a turn is watched from now
+ * on. False: there is more to see. */
+static bool no_edge(const gb_call *queued)
+{
+    if (!(queued->state & GB_AT_QUEUED)) return false;
+    for (gb_call *turn = queued->act->turns; turn; turn = turn->turn_next) {
+        if (turn->flags & GB_CALL_DETACHED) continue;
+        if (turn->waits) return false;
+        turn->watched = true;
+    }
+    return true;
+}
+
 void gbi_wait_check(gb_worker *worker, gb_call *suspect)
 {
     if (!suspect->caller && !(suspect->way & GB_WAY_AFAR)) return;
+    if (no_edge(suspect)) return;
     gb_question q = question_of(worker, suspect);
     look(worker, &q, follow_here(worker, &q, suspect));
 }
