@@ -283,12 +283,13 @@ void gbi_call_arrive(gb_worker *worker, gb_call *call)
 
 gb_act *gb_act_make(gb_worker *worker, gb_type *type, gb_key key)
 {
+    gb_placement placement = type->options.placement;
+    bool at_home = placement == GB_PLACE_RANDOM || placement == GB_PLACE_HASH;
+    if (at_home && gb_worker_of_key(type, key) != worker) return NULL; /* never here: no search */
     gb_act *act = gb_act_find(worker, type, key);
     if (act) return act->state == GB_ACT_FORWARD ? NULL : act;
-    gb_placement placement = type->options.placement;
     struct gb_type_local *local = &type->local[worker->index];
-    if (local->state != GB_TYPE_LOADED || gb_worker_of_key(type, key) != worker ||
-        (placement != GB_PLACE_RANDOM && placement != GB_PLACE_HASH) || gbi_far_asks(type) ||
+    if (local->state != GB_TYPE_LOADED || !at_home || gbi_far_asks(type) ||
         atomic_load_explicit(&worker->silo->closing, memory_order_relaxed) ||
         gbi_act_new(worker, type, key, &act) < 0)
         return NULL;
