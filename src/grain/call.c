@@ -103,6 +103,7 @@ void gbi_call_free(gb_call *call)
     call->rc = 0;
     call->priority = 0;
     call->hops = call->way = call->turned = 0;
+    call->named = 0;
     call->caller = NULL;
     call->waits = NULL;
     call->body = NULL;

@@ -319,6 +319,7 @@ struct gb_call { /* whole cache lines: neighbours in memory may be at different 
     void *user;
     char key_text[40];
     uint32_t index; /* among the calls of its origin */
+    uint32_t named; /* the kind's: one more than the bytes that say who calls; 0: it must look */
     uint32_t door;  /* the door's own, while it has it */
 };
 

@@ -85,6 +85,7 @@ gb_call *gbi_call_admit(gb_worker *worker, gb_call *call)
     twin->timed = call->timed;
     twin->deadline = GB_FOREVER;
     twin->bytes = call->bytes;
+    twin->named = call->named;
     twin->blocks = call->blocks;
     twin->block_count = call->block_count;
     twin->context = call->context;

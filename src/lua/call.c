@@ -1,8 +1,10 @@
 /* Calls from Lua: c:method(...), c:tell, c:async. The short way (the target is here and idle) moves
  * the arguments from one coroutine to another; every other way goes through bytes.
  *
- * A reference is a table { key, handle of its activation or nil, options or nil } with its type's
- * metatable.
+ * A reference is a table { key, handle, options or nil } with its type's metatable. Its handle is
+ * made here: false: nobody has called through it; a mark that users cannot make: somebody has, so
+ * it is a reference, and its activation was not here; a number: the activation that was, and by its
+ * sign, whether there are options.
  */
 #include "lua/state.h"
 
@@ -115,7 +117,8 @@ int gbl_push_results(gbl_state *state, gb_call *call, lua_State *to)
         }
     } else if (call->bytes.size > 0) {
         transfer t = {call, state, NULL, to, 0, "result"};
-        count = protected_transfer(&t, GBL_RUN_DECODE);
+        count = gbl_decode_scalars(to, call->bytes.data, call->bytes.size);
+        if (count < 0) count = protected_transfer(&t, GBL_RUN_DECODE);
     }
     if (count == 0) {
         lua_pushboolean(to, 1); /* a method that returns nothing answers true */
@@ -153,6 +156,7 @@ typedef struct target {
     const gb_sym *method;
     gb_key key;
     gb_act *act; /* here, or NULL */
+    bool plain;  /* there are surely no options */
 } target;
 
 static gb_key key_at(lua_State *L, int index)
@@ -180,31 +184,48 @@ static bool is_reference(lua_State *L, int index)
     return is;
 }
 
+static void keep_handle(lua_State *L, int ref, target *to)
+{
+    if (to->act) {
+        double handle = gbl_handle(to->act);
+        lua_rawgeti(L, ref, REF_OPTIONS);
+        to->plain = lua_type(L, -1) != LUA_TTABLE;
+        lua_pop(L, 1);
+        lua_pushnumber(L, to->plain ? handle : -1 - handle);
+    } else {
+        lua_pushlightuserdata(L, to->state);
+    }
+    lua_rawseti(L, ref, REF_HANDLE);
+}
+
 /* Looks the activation up here, by the handle that the reference keeps or by key (borrowed from the
- * reference). */
+ * reference). Leaves the stack as it was. */
 static void find_act(lua_State *L, int ref, target *to)
 {
     gbl_state *state = to->state;
     lua_rawgeti(L, ref, REF_HANDLE);
+    to->plain = false;
     if (lua_type(L, -1) == LUA_TNUMBER) {
-        gb_act *act = gbl_act_of(state, lua_tonumber(L, -1));
+        double handle = lua_tonumber(L, -1);
+        bool plain = handle >= 0;
+        gb_act *act = gbl_act_of(state, plain ? handle : -1 - handle);
         if (act && act->type == to->type && act->state != GB_ACT_FORWARD) {
             lua_pop(L, 1);
+            to->plain = plain;
             to->act = act;
             return;
         }
     }
+    bool seen = lua_touserdata(L, -1) == state;
     lua_pop(L, 1);
-    if (__builtin_expect(!is_reference(L, ref), 0)) no_reference(L, to->method);
+    if (__builtin_expect(!seen && !is_reference(L, ref), 0)) no_reference(L, to->method);
     lua_rawgeti(L, ref, REF_KEY);
-    to->key = key_at(L, -1);
+    to->key = key_at(L, -1); /* the reference holds it */
+    lua_pop(L, 1);
     to->act = NULL;
-    if (to->type->options.placement == GB_PLACE_STATELESS) return;
-    gb_act *act = gb_act_make(state->worker, to->type, to->key);
-    if (!act) return;
-    lua_pushnumber(L, gbl_handle(act));
-    lua_rawseti(L, ref, REF_HANDLE);
-    to->act = act;
+    if (to->type->options.placement != GB_PLACE_STATELESS)
+        to->act = gb_act_make(state->worker, to->type, to->key);
+    if (to->act || !seen) keep_handle(L, ref, to);
 }
 
 static uint64_t deadline_of(gbl_state *state, gb_call *turn, uint64_t timeout_ns)
@@ -216,8 +237,33 @@ static uint64_t deadline_of(gbl_state *state, gb_call *turn, uint64_t timeout_ns
 }
 
 /* What travels along and what with{} says. */
-static void set_options(lua_State *L, int ref, gbl_state *state, gb_call *call)
+static void read_options(lua_State *L, int ref, gb_call *call, uint64_t *timeout_ns)
 {
+    lua_rawgeti(L, ref, REF_OPTIONS);
+    if (lua_type(L, -1) == LUA_TTABLE) {
+        lua_rawgeti(L, -1, OPTION_TIMEOUT_NS);
+        if (lua_type(L, -1) == LUA_TNUMBER) {
+            double ns = lua_tonumber(L, -1);
+            *timeout_ns = ns >= 1.8e19 ? GB_FOREVER : (uint64_t)ns;
+        }
+        lua_rawgeti(L, -2, OPTION_PRIORITY);
+        call->priority = (int8_t)lua_tointeger(L, -1);
+        lua_rawgeti(L, -3, OPTION_BAG);
+        size_t size;
+        const char *bag = lua_tolstring(L, -1, &size);
+        if (bag) {
+            if (call->context.bag) gb_block_unref(call->context.bag);
+            call->context.bag = gb_block_new(call->origin->silo->mem, size);
+            if (call->context.bag) memcpy(call->context.bag->data, bag, size);
+        }
+        lua_pop(L, 3);
+    }
+    lua_pop(L, 1);
+}
+
+static void set_options(lua_State *L, int ref, const target *to, gb_call *call)
+{
+    gbl_state *state = to->state;
     gb_call *turn = gbl_turn(state);
     uint64_t timeout_ns = state->worker->silo->config.call_timeout_ns;
     if (turn) {
@@ -227,26 +273,7 @@ static void set_options(lua_State *L, int ref, gbl_state *state, gb_call *call)
         call->context = turn->context;
         if (call->context.bag) gb_block_ref(call->context.bag);
     }
-    lua_rawgeti(L, ref, REF_OPTIONS);
-    if (lua_type(L, -1) == LUA_TTABLE) {
-        lua_rawgeti(L, -1, OPTION_TIMEOUT_NS);
-        if (lua_type(L, -1) == LUA_TNUMBER) {
-            double ns = lua_tonumber(L, -1);
-            timeout_ns = ns >= 1.8e19 ? GB_FOREVER : (uint64_t)ns;
-        }
-        lua_rawgeti(L, -2, OPTION_PRIORITY);
-        call->priority = (int8_t)lua_tointeger(L, -1);
-        lua_rawgeti(L, -3, OPTION_BAG);
-        size_t size;
-        const char *bag = lua_tolstring(L, -1, &size);
-        if (bag) {
-            if (call->context.bag) gb_block_unref(call->context.bag);
-            call->context.bag = gb_block_new(state->worker->silo->mem, size);
-            if (call->context.bag) memcpy(call->context.bag->data, bag, size);
-        }
-        lua_pop(L, 3);
-    }
-    lua_pop(L, 1);
+    if (!to->plain) read_options(L, ref, call, &timeout_ns);
     call->deadline = deadline_of(state, turn, timeout_ns);
 }
 
@@ -257,8 +284,9 @@ static void set_options(lua_State *L, int ref, gbl_state *state, gb_call *call)
 static gbl_co *make_body(lua_State *L, target *to, int first, int last)
 {
     gbl_state *state = to->state;
-    int fn = gbl_method(state, gbl_type_of(state, to->type), to->method), count = last - first + 1;
-    if (fn <= 0 || gbl_stale(state, gbl_type_of(state, to->type), to->act)) return NULL;
+    gbl_type *own = gbl_type_of(state, to->type);
+    int fn = gbl_method(state, own, to->method), count = last - first + 1;
+    if (fn <= 0 || gbl_stale(state, own, to->act)) return NULL;
     bool scalar = all_scalar(L, first, last);
     if (!scalar) {
         if (!gbl_copy(L, first, count)) return NULL;
@@ -286,7 +314,7 @@ static gb_call *new_call(lua_State *L, int ref, target *to, uint8_t flags)
     call->type = to->type;
     call->method = to->method;
     call->flags = flags;
-    set_options(L, ref, to->state, call);
+    set_options(L, ref, to, call);
     return call;
 }
 
@@ -325,6 +353,7 @@ static int call_long(lua_State *L, int ref, target *to, int first, int last, uin
     bool was = gbl_cap(to->state, false); /* nothing may raise while the call is ours */
     gb_call *turn = call->caller;
     if (rc >= 0 && turn && !turn->act->root) rc = gbl_encode_caller(&packer, turn->act);
+    call->named = (uint32_t)call->bytes.size + 1;
     if (rc >= 0 && last >= first)
         rc = gbl_encode_call(L, first, last - first + 1, &packer, "argument", &moves);
     gbl_cap(to->state, was);
@@ -346,12 +375,13 @@ static int not_started(lua_State *L, int rc)
     return gbl_push_failure(L, rc, gb_err_detail());
 }
 
-static void target_init(lua_State *L, int ref, target *to, uint32_t type_id, uint32_t sym_id)
+static void target_init(lua_State *L, gbl_state *state, target *to, uint32_t type_id,
+                        const gb_sym *method)
 {
-    to->state = gbl_of(L);
-    to->type = gb_type_at(to->state->worker->silo, type_id);
-    to->method = gbl_sym(to->state, sym_id);
-    find_act(L, ref, to);
+    to->state = state;
+    to->type = gb_type_at(state->worker->silo, type_id);
+    to->method = method;
+    find_act(L, 1, to);
 }
 
 /* ref:method(...): upvalues type id, symbol id. */
@@ -359,19 +389,18 @@ static int ref_method(lua_State *L)
 {
     target to;
     int last = lua_gettop(L);
-    uint32_t sym_id = (uint32_t)lua_tonumber(L, lua_upvalueindex(2));
     gbl_state *state = gbl_of(L);
-    if (lua_type(L, 1) != LUA_TTABLE) no_reference(L, gbl_sym(state, sym_id));
-    gbl_check_park(L, gbl_sym(state, sym_id)->text);
-    target_init(L, 1, &to, (uint32_t)lua_tonumber(L, lua_upvalueindex(1)), sym_id);
-    lua_settop(L, last < 1 ? 1 : last);
+    const gb_sym *method = gbl_sym(state, (uint32_t)lua_tonumber(L, lua_upvalueindex(2)));
+    if (lua_type(L, 1) != LUA_TTABLE) no_reference(L, method);
+    gbl_check_park(state, L, method->text);
+    target_init(L, state, &to, (uint32_t)lua_tonumber(L, lua_upvalueindex(1)), method);
     gb_call *call = call_short(L, 1, &to, 2, last, 0, answer_caller, NULL);
     if (!call) {
         int rc = call_long(L, 1, &to, 2, last, 0, answer_caller, NULL, &call);
         if (rc < 0) return not_started(L, rc);
     }
-    gbl_park(L, call);
-    return gbl_yield(L);
+    gbl_park(state, call);
+    return gbl_yield(state, L);
 }
 
 /* core.send(ref, type id, symbol id, mode, ...): mode "tell" or "async". */
@@ -394,9 +423,9 @@ static int core_tell(lua_State *L)
     target to;
     int last = lua_gettop(L);
     uint32_t type_id = (uint32_t)luaL_checknumber(L, 2), sym_id = (uint32_t)luaL_checknumber(L, 3);
-    gbl_check_park(L, "tell");
-    target_init(L, 1, &to, type_id, sym_id);
-    lua_settop(L, last);
+    gbl_state *state = gbl_of(L);
+    gbl_check_park(state, L, "tell");
+    target_init(L, state, &to, type_id, gbl_sym(state, sym_id));
     gb_call *call = call_short(L, 1, &to, 4, last, GB_CALL_ONEWAY, NULL, NULL);
     if (call) {
         lua_pushboolean(L, 1);
@@ -408,8 +437,8 @@ static int core_tell(lua_State *L)
         lua_pushboolean(L, 1);
         return 1;
     }
-    gbl_park(L, NULL);
-    return gbl_yield(L);
+    gbl_park(state, NULL);
+    return gbl_yield(state, L);
 }
 
 static int core_async(lua_State *L)
@@ -419,8 +448,8 @@ static int core_async(lua_State *L)
     uint32_t type_id = (uint32_t)luaL_checknumber(L, 2), sym_id = (uint32_t)luaL_checknumber(L, 3);
     gbl_pending *pending = gbl_future_new(L);
     int future = lua_gettop(L);
-    target_init(L, 1, &to, type_id, sym_id);
-    lua_settop(L, future);
+    gbl_state *state = gbl_of(L);
+    target_init(L, state, &to, type_id, gbl_sym(state, sym_id));
     gb_call *call = call_short(L, 1, &to, 4, last, 0, answer_future, pending);
     if (!call) {
         int rc = call_long(L, 1, &to, 4, last, 0, answer_future, pending, &call);

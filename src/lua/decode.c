@@ -223,28 +223,38 @@ static int decode_table(unpack *u, const gb_cbor_token *token)
     return rc;
 }
 
+/* False: it is none. */
+static inline bool push_scalar(lua_State *L, const gb_cbor_token *token)
+{
+    switch (token->kind) {
+    case GB_CBOR_NIL:
+        lua_pushnil(L);
+        return true;
+    case GB_CBOR_BOOL:
+        lua_pushboolean(L, token->boolean);
+        return true;
+    case GB_CBOR_INT:
+        lua_pushnumber(L, (double)token->integer);
+        return true;
+    case GB_CBOR_UINT:
+        lua_pushnumber(L, (double)token->natural);
+        return true;
+    case GB_CBOR_DOUBLE:
+        lua_pushnumber(L, token->number);
+        return true;
+    default:
+        return false;
+    }
+}
+
 static int decode_value(unpack *u)
 {
     lua_State *L = u->L;
     gb_cbor_token token;
     int rc = gb_cbor_next(&u->in, &token);
     if (rc < 0) return rc;
+    if (push_scalar(L, &token)) return 0;
     switch (token.kind) {
-    case GB_CBOR_NIL:
-        lua_pushnil(L);
-        return 0;
-    case GB_CBOR_BOOL:
-        lua_pushboolean(L, token.boolean);
-        return 0;
-    case GB_CBOR_INT:
-        lua_pushnumber(L, (double)token.integer);
-        return 0;
-    case GB_CBOR_UINT:
-        lua_pushnumber(L, (double)token.natural);
-        return 0;
-    case GB_CBOR_DOUBLE:
-        lua_pushnumber(L, token.number);
-        return 0;
     case GB_CBOR_BYTES:
     case GB_CBOR_TEXT:
         lua_pushlstring(L, (const char *)token.bytes, token.size);
@@ -256,6 +266,23 @@ static int decode_value(unpack *u)
     default:
         return decode_table(u, &token);
     }
+}
+
+int gbl_decode_scalars(lua_State *L, const void *bytes, size_t size)
+{
+    enum { VALUES_MAX = 8, BYTES_EACH = 9 };
+    if (size > VALUES_MAX * BYTES_EACH) return -1;
+    gb_cbor in;
+    gb_cbor_token token;
+    gb_cbor_init(&in, bytes, size);
+    int count = 0;
+    for (; in.at < in.end; count++) {
+        if (count < VALUES_MAX && gb_cbor_next(&in, &token) == 0 && push_scalar(L, &token))
+            continue;
+        lua_pop(L, count);
+        return -1;
+    }
+    return count;
 }
 
 int gbl_decode(lua_State *L, const void *bytes, size_t size, gb_block **blocks,

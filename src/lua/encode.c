@@ -116,8 +116,8 @@ static int encode_value(walk *w, int index);
 
 static int encode_number(walk *w, double number)
 {
-    bool whole =
-        number == floor(number) && fabs(number) < WHOLE_MAX && !(number == 0 && signbit(number));
+    bool whole = fabs(number) < WHOLE_MAX && (double)(int64_t)number == number &&
+                 !(number == 0 && signbit(number));
     return whole ? gb_cbor_put_int(w->to->bytes, (int64_t)number)
                  : gb_cbor_put_double(w->to->bytes, number);
 }

@@ -188,26 +188,26 @@ static int core_await(lua_State *L)
         lua_settop(L, 1);
         return push_values(L);
     }
-    gbl_check_park(L, "await");
-    waiter *w = waiter_add(L, pending, 0);
     gbl_state *state = pending->state;
+    gbl_check_park(state, L, "await");
+    waiter *w = waiter_add(L, pending, 0);
     gb_call *call =
         pending->call && pending->call->serial == pending->call_serial ? pending->call : NULL;
-    gbl_ticket ticket = gbl_park(L, NULL);
+    gbl_ticket ticket = gbl_park(state, NULL);
     w->ticket = ticket;
     if (lua_type(L, 2) == LUA_TNUMBER)
         gb_timer_add(&state->worker->timers, &w->timer, state->worker->now,
                      gbl_now(state) + gbl_ns(lua_tonumber(L, 2)));
     if (call)
         gb_turn_park(ticket.turn, call); /* only now, since it may be answered at once: a circle */
-    return gbl_yield(L);
+    return gbl_yield(state, L);
 }
 
 /* core.await_any{ futures }: the place of one that is finished; all must be unfinished. */
 static int core_await_any(lua_State *L)
 {
-    gbl_check_park(L, "await");
     gbl_state *state = gbl_of(L);
+    gbl_check_park(state, L, "await");
     int count = (int)lua_objlen(L, 1);
     /* Before it parks, since memory may be short; a ticket for the park that comes next. */
     gb_call *turn = gbl_turn(state);
@@ -218,8 +218,8 @@ static int core_await_any(lua_State *L)
         lua_pop(L, 1);
         if (pending) waiter_add(L, pending, i)->ticket = ticket;
     }
-    gbl_park(L, NULL);
-    return gbl_yield(L);
+    gbl_park(state, NULL);
+    return gbl_yield(state, L);
 }
 
 /* core.cancel(future): true when it was still unfinished. */

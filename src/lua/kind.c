@@ -259,6 +259,35 @@ static bool push_method(gbl_state *state, lua_State *L, gb_call *call, gbl_type 
     return fn > 0;
 }
 
+/* Of a call's bytes those that name its caller. */
+static size_t caller_bytes(const gb_call *call)
+{
+    if (call->named) return call->named - 1;
+    return gbl_caller_size(call->bytes.data, call->bytes.size);
+}
+
+/* The short way: a method that was called before, with nil, booleans and numbers. Nothing of it can
+ * raise, so it needs no protection. False: nothing has changed. */
+static bool unpack_scalars(gbl_state *state, gb_call *call, gbl_co *co)
+{
+    gbl_type *own = gbl_type_of(state, call->type);
+    uint32_t id = call->method ? call->method->id : UINT32_MAX;
+    if (call->flags & GB_CALL_HOOK || !own || own->reloaded || id >= own->fn_count ||
+        own->fn_refs[id] <= 0)
+        return false;
+    size_t caller = caller_bytes(call);
+    lua_rawgeti(co->L, LUA_REGISTRYINDEX, own->fn_refs[id]);
+    gbl_push_self(state, co->L, call->act);
+    int count = gbl_decode_scalars(co->L, call->bytes.data + caller, call->bytes.size - caller);
+    if (count < 0) {
+        lua_pop(co->L, 2);
+        return false;
+    }
+    co->caller = (uint32_t)caller;
+    co->pushed = count + 1;
+    return true;
+}
+
 static int unpack_protected(lua_State *L)
 {
     gb_call *call = lua_touserdata(L, 1);
@@ -275,7 +304,7 @@ static int unpack_protected(lua_State *L)
         return 0;
     }
     if (call->bytes.size == 0) return 0;
-    size_t caller = gbl_caller_size(call->bytes.data, call->bytes.size);
+    size_t caller = caller_bytes(call);
     co->caller = (uint32_t)caller;
     int count = gbl_decode(L, (const char *)call->bytes.data + caller, call->bytes.size - caller,
                            call->blocks, call->block_count, gbl_from_of(call));
@@ -295,7 +324,7 @@ static int kind_unpack(gb_call *call)
     gbl_co *co = gbl_co_take(state);
     if (!co) return GB_ENOMEM;
     call->body = co;
-    int rc = gbl_protect(state, GBL_RUN_UNPACK, call);
+    int rc = unpack_scalars(state, call, co) ? 0 : gbl_protect(state, GBL_RUN_UNPACK, call);
     if (rc < 0) gb_call_fail(call, rc, "%s", gb_err_detail());
     if (call->rc < 0) {
         call->body = NULL;

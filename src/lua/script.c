@@ -109,8 +109,8 @@ static int exit_host(lua_State *L)
     state->config.exit(state->config.exit_user, code);
     if (!turn || turn->act != state->root || !lua_isyieldable(L))
         return luaL_error(L, "os.exit(%d) was called: the program ends", code);
-    gbl_park(L, NULL);
-    return gbl_yield(L);
+    gbl_park(state, NULL);
+    return gbl_yield(state, L);
 }
 
 static void open_config(lua_State *L)
@@ -136,12 +136,12 @@ typedef struct idler {
 static int core_idle(lua_State *L)
 {
     gbl_state *state = gbl_of(L);
-    gbl_check_park(L, "idle");
+    gbl_check_park(state, L, "idle");
     idler *wait = gb_mem_alloc(&state->mem, sizeof *wait);
     if (!wait) return luaL_error(L, "out of memory");
-    wait->ticket = gbl_park(L, NULL);
+    wait->ticket = gbl_park(state, NULL);
     gb_list_push(&state->idlers, &wait->link);
-    return gbl_yield(L);
+    return gbl_yield(state, L);
 }
 
 bool gbl_wake_idlers(gbl_state *state)

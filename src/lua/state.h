@@ -202,9 +202,9 @@ void gbl_futures_close(gbl_state *state);
 
 /* The running turn waits. Raises when it cannot (a C function is between). Returns what the C
  * function returns. */
-void gbl_check_park(lua_State *L, const char *what);
-gbl_ticket gbl_park(lua_State *L, gb_call *waits);
-int gbl_yield(lua_State *L);
+void gbl_check_park(gbl_state *state, lua_State *L, const char *what);
+gbl_ticket gbl_park(gbl_state *state, gb_call *waits);
+int gbl_yield(gbl_state *state, lua_State *L);
 bool gbl_ticket_valid(const gbl_state *state, const gbl_ticket *ticket);
 lua_State *gbl_ticket_stack(const gbl_ticket *ticket); /* where its results are pushed */
 void gbl_wake(const gbl_ticket *ticket, int pushed);
@@ -259,6 +259,10 @@ static inline gbl_from gbl_from_of(const gb_call *call)
  * are taken over one by one. May raise when out of memory. */
 int gbl_decode(lua_State *L, const void *bytes, size_t size, gb_block **blocks,
                uint32_t block_count, gbl_from from);
+
+/* The same for up to 8 values that are all nil, booleans and numbers, which raise nothing and need
+ * no more of the stack than any function has. Negative, without a detail: they are not. */
+int gbl_decode_scalars(lua_State *L, const void *bytes, size_t size);
 
 /* Pushes deep copies of count values from index first on (positive) onto the same stack. False:
  * nothing is pushed, and gbl_encode will say why, or can do it. May raise when out of memory. */

@@ -27,17 +27,15 @@ static void refuse_park(lua_State *L, const char *what)
               what);
 }
 
-void gbl_check_park(lua_State *L, const char *what)
+void gbl_check_park(gbl_state *state, lua_State *L, const char *what)
 {
-    gbl_state *state = gbl_of(L);
     if (__builtin_expect(!gbl_turn(state), 0))
         gbl_raise(L, "'%s' waits, and nothing may wait here (outside of a turn)", what);
     if (__builtin_expect(!lua_isyieldable(L) || state->barred, 0)) refuse_park(L, what);
 }
 
-gbl_ticket gbl_park(lua_State *L, gb_call *waits)
+gbl_ticket gbl_park(gbl_state *state, gb_call *waits)
 {
-    gbl_state *state = gbl_of(L);
     gb_call *turn = gbl_turn(state);
     gbl_co *co = turn->body;
     gbl_ticket ticket = {turn, turn->serial, ++co->park_seq};
@@ -48,9 +46,8 @@ gbl_ticket gbl_park(lua_State *L, gb_call *waits)
 
 /* Inside a coroutine of the user's own, the token tells our coroutine.resume to pass the wait on.
  */
-int gbl_yield(lua_State *L)
+int gbl_yield(gbl_state *state, lua_State *L)
 {
-    gbl_state *state = gbl_of(L);
     gbl_co *co = gbl_turn(state)->body;
     if (L == co->L) return lua_yield(L, 0);
     lua_pushlightuserdata(L, state);
@@ -128,16 +125,16 @@ static void sleep_over(gb_timer *timer)
 static int core_sleep(lua_State *L)
 {
     gbl_state *state = gbl_of(L);
-    gbl_check_park(L, "sleep");
+    gbl_check_park(state, L, "sleep");
     sleeper *s = gb_mem_zalloc(&state->mem, sizeof *s);
     if (!s) return luaL_error(L, "out of memory: gb.sleep");
     s->state = state;
     gb_list_push(&state->sleepers, &s->link);
     gb_timer_init(&s->timer, sleep_over);
-    s->ticket = gbl_park(L, NULL);
+    s->ticket = gbl_park(state, NULL);
     gb_timer_add(&state->worker->timers, &s->timer, state->worker->now,
                  gbl_now(state) + gbl_ns(lua_tonumber(L, 1)));
-    return gbl_yield(L);
+    return gbl_yield(state, L);
 }
 
 /* ---- spawned turns ---- */

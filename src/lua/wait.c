@@ -150,10 +150,10 @@ int gbl_wait_finish(lua_State *L, gbl_wait *wait, int started)
         op_free(w);
         return count;
     }
-    gbl_check_park(L, "an operation that waits");
-    w->ticket = gbl_park(L, NULL);
+    gbl_check_park(w->state, L, "an operation that waits");
+    w->ticket = gbl_park(w->state, NULL);
     arm_late(w, w->ticket.turn->deadline);
-    return gbl_yield(L);
+    return gbl_yield(w->state, L);
 }
 
 static int future_protected(lua_State *L)
