@@ -220,18 +220,18 @@ static int core_inspect(lua_State *L)
 
 /* ---- the busiest ---- */
 
-typedef enum { BY_CALLS, BY_QUEUE, BY_P99, BY_BYTES } gb_order;
+typedef enum { BY_CALLS, BY_QUEUE, BY_P99, BY_BYTES } order;
 static const char *const orders[] = {"calls", "queue", "p99", "bytes", NULL};
 
 typedef struct search {
     lua_State *L;
-    gb_order by;
+    order by;
     const char *type; /* NULL: all */
     double least;     /* others are of no interest */
     int count;
 } search;
 
-static double worth(const gb_act *act, gb_order by)
+static double worth(const gb_act *act, order by)
 {
     if (by == BY_CALLS) return (double)act->calls;
     if (by == BY_QUEUE) return act->queued;
@@ -253,7 +253,7 @@ static void see_act(gb_act *act, void *user)
 static int core_busiest(lua_State *L)
 {
     uint32_t chunk = (uint32_t)luaL_checknumber(L, 1);
-    search s = {L, (gb_order)luaL_checkoption(L, 2, NULL, orders), luaL_optstring(L, 4, NULL),
+    search s = {L, (order)luaL_checkoption(L, 2, NULL, orders), luaL_optstring(L, 4, NULL),
                 luaL_checknumber(L, 3), 0};
     lua_newtable(L);
     return gb_act_each_of(gbl_of(L)->worker, chunk, see_act, &s) ? 1 : 0;
