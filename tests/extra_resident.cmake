@@ -21,9 +21,12 @@ endif()
 if(TARGET gbrun)
   set(GB_TENANTS_ENVIRONMENT "GB_TENANTS=acme=8MB,beta=40MB,gamma" GB_CPU_MEMORY=64MB)
   foreach(name cpu softcuda)
-    add_test(NAME tenants.${name} COMMAND gbrun test ${CMAKE_CURRENT_SOURCE_DIR}/lua/tenants)
+    add_test(NAME tenants.${name} COMMAND gbrun test ${CMAKE_CURRENT_SOURCE_DIR}/lua/tenants/spec)
     set_tests_properties(tenants.${name} PROPERTIES TIMEOUT 300 LABELS "lua;gpu" ENVIRONMENT "${GB_TENANTS_ENVIRONMENT}")
   endforeach()
+  add_test(NAME tenants.spread COMMAND gbrun ${CMAKE_CURRENT_SOURCE_DIR}/lua/tenants/spread.lua)
+  set_tests_properties(tenants.spread PROPERTIES TIMEOUT 300 LABELS "lua;gpu"
+                       ENVIRONMENT "${GB_TENANTS_ENVIRONMENT};GB_WORKERS=4")
   set_property(TEST tenants.softcuda APPEND PROPERTY ENVIRONMENT "${GB_SOFT_ENVIRONMENT}")
 endif()
 

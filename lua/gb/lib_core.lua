@@ -57,7 +57,7 @@ end
 --- For the tests: the GPU's way of working on the cpu backend, with arrays copied to and fro.
 function M.set_device_layout(on) M.device_layout = on or nil end
 
--- ---- scratch memory: kept between calls, up to a bound ----
+-- ---- scratch memory: kept between calls of a tenant, up to a bound ----
 
 local kept, kept_bytes, KEPT_MAX = {}, 0, 64 * 2 ^ 20
 local epochs = {} -- of the devices: what was made in an earlier one is lost
@@ -71,10 +71,10 @@ end
 local function take_scratch(type_name, count, device)
   local size, epoch = class_of(count), core.device_epoch(device)
   if epochs[device] ~= epoch then
-    M.trim()
+    M.drop_scratch()
     epochs[device] = epoch
   end
-  local key = type_name .. size .. ":" .. device
+  local key = type_name .. size .. ":" .. device .. "/" .. core.tenant()
   local list = kept[key]
   if list and #list > 0 then
     local found = table.remove(list)
@@ -97,12 +97,18 @@ local function give_scratch(one)
   kept_bytes = kept_bytes + one.bytes
 end
 
---- Frees the scratch memory that is kept for later calls.
-function M.trim()
+--- Frees the scratch memory that is kept for later calls: how many bytes.
+function M.drop_scratch()
+  local bytes = kept_bytes
   for _, list in pairs(kept) do
     for _, one in ipairs(list) do one.buffer:free() end
   end
   kept, kept_bytes = {}, 0
+  return bytes
+end
+
+function M.trim()
+  M.drop_scratch()
   return true
 end
 

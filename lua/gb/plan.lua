@@ -254,7 +254,7 @@ local function graph_for(state, given, level)
   device = device or core.device_here()
   local lane, message, code = core.graph_lane(device)
   if not lane then return nil, message, code end
-  key[#key + 1] = device .. "/" .. lane
+  key[#key + 1] = device .. "/" .. lane .. "/" .. core.tenant()
   key = table.concat(key, ";")
   local graph = state.graphs[key]
   if graph and not core.graph_stale(graph.handle) then return graph end

@@ -218,12 +218,16 @@ local function evict_somewhere(device, bytes)
   return gone or false, true, moved
 end
 
---- open(...), which allocates so many bytes on a device: when there is no memory, groups are
---- evicted until there is, or none is left that may go. wait: groups that are in use are waited
---- for, until none came or went for so long.
+--- open(...), which allocates so many bytes on a device: when there is no memory, what gb.lib keeps
+--- for later goes, and groups are evicted until there is some, or none is left that may go. wait:
+--- groups that are in use are waited for, until none came or went for so long.
 function M.with_room(device, bytes, wait, open, ...)
   local value, message, code = open(...)
   local rounds, collected, before, until_ = 0, false, nil, nil
+  local lib = package.loaded["gb.lib_core"]
+  if value == nil and code == "ENOMEM" and lib and lib.drop_scratch() > 0 then
+    value, message, code = open(...)
+  end
   while value == nil and code == "ENOMEM" and rounds < ROUNDS do
     local gone, later, moved = evict_somewhere(device, bytes)
     local now, calm = core.monotonic(), moved == before

@@ -197,7 +197,7 @@ int gbl_job_temp(gbl_job *job, size_t bytes, gb_buffer **out)
 {
     GB_CHECK(job->buffer_count < GBL_ARGS_MAX);
     gb_buffer_spec spec = {.bytes = bytes,
-                           .tenant = gbl_payer_here(job->room->state).tenant,
+                           .tenant = gbl_tenant_here(job->room->state),
                            .owner = STAGING_OWNER,
                            .raw = true};
     int rc = gb_buffer_rent(out, job->device->device, &spec);

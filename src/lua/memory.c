@@ -13,23 +13,35 @@ static const char reservation_key[] = "gb.reservation.meta";
 
 /* ---- who pays ---- */
 
+static uint64_t tenant_of(gbl_state *state, const gb_act *act)
+{
+    const gbl_type *type = act ? gbl_type_of(state, act->type) : NULL;
+    return type ? type->tenant : 0;
+}
+
+uint64_t gbl_tenant_here(gbl_state *state)
+{
+    const gb_call *turn = gbl_turn(state);
+    const gbl_co *co = turn ? turn->body : NULL;
+    if (co && co->tenant) return co->tenant;
+    return tenant_of(state, turn ? turn->act : NULL);
+}
+
 /* Scripts of one worker are one owner. */
 gbl_payer gbl_payer_of(gbl_state *state, const gb_act *act)
 {
     uint64_t grain = act ? (uint64_t)act->slot << 32 | act->generation : UINT64_MAX;
-    const gbl_type *type = act ? gbl_type_of(state, act->type) : NULL;
     return (gbl_payer){
-        .tenant = type ? type->tenant : 0,
+        .tenant = tenant_of(state, act),
         .owner = gb_hash_mix(grain + (uint64_t)state->worker->index) | 1, /* 0 is the host's own */
     };
 }
 
 gbl_payer gbl_payer_here(gbl_state *state)
 {
-    gb_call *turn = gbl_turn(state);
+    const gb_call *turn = gbl_turn(state);
     gbl_payer payer = gbl_payer_of(state, turn ? turn->act : NULL);
-    const gbl_co *co = turn ? turn->body : NULL;
-    if (co && co->tenant) payer.tenant = co->tenant;
+    payer.tenant = gbl_tenant_here(state);
     return payer;
 }
 
@@ -46,7 +58,7 @@ int gbl_read_tenant(lua_State *L, int index, uint64_t *out)
 /* core.tenant(): the number of the tenant whom memory is counted to that is opened now; 0: none. */
 static int core_tenant(lua_State *L)
 {
-    lua_pushnumber(L, (lua_Number)gbl_payer_here(gbl_of(L)).tenant);
+    lua_pushnumber(L, (lua_Number)gbl_tenant_here(gbl_of(L)));
     return 1;
 }
 
@@ -64,7 +76,7 @@ static int core_work_for(lua_State *L)
 static int core_tenant_left(lua_State *L)
 {
     gb_tenant_memory now;
-    gb_gpu_tenant_memory(gbl_gpu(L), gbl_payer_here(gbl_of(L)).tenant, &now);
+    gb_gpu_tenant_memory(gbl_gpu(L), gbl_tenant_here(gbl_of(L)), &now);
     if (!now.bytes_max) return 0;
     lua_pushnumber(L, (lua_Number)(now.bytes_max > now.bytes ? now.bytes_max - now.bytes : 0));
     lua_pushstring(L, now.name);

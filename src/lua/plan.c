@@ -4,6 +4,7 @@
 #include "lua/device.h"
 
 #include "base/err.h"
+#include "lua/state.h"
 
 #include <string.h>
 
@@ -48,8 +49,9 @@ typedef struct graph {
     gbl_devices *room;
     gbl_device *device;
     int lane;
-    uint32_t epoch; /* of the device */
-    int given;      /* slots that a run brings, arrays of results included */
+    uint64_t tenant; /* whose memory its own buffers are */
+    uint32_t epoch;  /* of the device */
+    int given;       /* slots that a run brings, arrays of results included */
     int use_count, use_room, launch_count, launch_room;
     use *uses;
     launch *launches;
@@ -100,6 +102,7 @@ static int graph_new(lua_State *L)
     lua_setmetatable(L, -2);
     g->device = &room->at[luaL_checkinteger(L, 1)];
     g->lane = (int)luaL_checkinteger(L, 2);
+    g->tenant = gbl_tenant_here(gbl_of(L));
     g->epoch = gb_device_epoch(g->device->device);
     for (int i = 0; i < GBL_ARGS_MAX; i++) g->slots[i].first_use = -1;
     int rc = gb_graph_open(&g->graph, g->device->device);
@@ -400,7 +403,7 @@ static int graph_run(lua_State *L)
     if (results >= 0 && given + results == g->given) {
         int rc = gbl_job_new(&job, L, g->room, g->device, NULL);
         if (rc < 0) return gbl_push_error(L, rc, gb_err_detail());
-        if (gbl_job_lane(job) != g->lane) {
+        if (gbl_job_lane(job) != g->lane || g->tenant != gbl_tenant_here(g->room->state)) {
             gbl_job_free(job);
             job = NULL;
         }

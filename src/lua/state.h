@@ -287,6 +287,7 @@ gbl_payer gbl_payer_of(gbl_state *state, const gb_act *act);
 /* Of what is opened now: the running grain, or scripts; and the tenant of that, or the one whom a
  * turn of the house works for. */
 gbl_payer gbl_payer_here(gbl_state *state);
+uint64_t gbl_tenant_here(gbl_state *state);
 /* Whom the options of a grain type at an index name: a number, 0 for nobody; or what gb_gpu_tenant
  * says. */
 int gbl_read_tenant(lua_State *L, int index, uint64_t *out);

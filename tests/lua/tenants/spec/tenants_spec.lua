@@ -70,6 +70,7 @@ describe("tenants", function()
   before_each(function()
     assert(acme:let_go())
     assert(beta:let_go())
+    gb.lib.trim()
     assert.equal(0, used "acme")
     assert.equal(0, used "beta")
   end)
@@ -100,6 +101,7 @@ describe("tenants", function()
     assert.equal(3, used "acme")
     assert.equal(0, used "beta")
     assert(beta:let_go())
+    gb.lib.trim()
     assert.equal(0, used "acme")
   end)
 
@@ -148,6 +150,65 @@ describe("tenants", function()
     assert(beta:launch(3 * MB))
     refused("tenant 'acme'", acme:plan(3 * MB))
     assert.equal(3 * MB, beta:plan(3 * MB))
+    apart(false)
+  end)
+
+  it("have buffers of their own in a plan of both", function()
+    local p = gb.plan():map("y", "x + 1.0f"):reduce("y", "sum", "total")
+    local function share(self, n)
+      local out, message, code = p:run { x = gb.array("float", n) }
+      return out and out.total, message, code
+    end
+    Acme.share, Beta.share = share, share
+    apart(true)
+    assert.equal(MB, beta:share(MB))
+    local before = used "beta"
+    assert.is_true(before > 0)
+    assert.equal(MB, acme:share(MB))
+    assert.equal(MB, acme:share(MB))
+    assert.equal(before, used "acme")
+    assert.equal(MB, beta:share(MB))
+    assert.equal(before, used "beta")
+    assert.equal(3 * MB, beta:share(3 * MB))
+    refused("tenant 'acme'", acme:share(3 * MB)) -- though that graph is there
+    apart(false)
+    p = nil
+  end)
+
+  it("have scratch memory of gb.lib of their own, which goes when memory is short", function()
+    local function sort(self, n)
+      local x = assert(gb.buffer("float", n))
+      assert(gb.lib.sort(x))
+      x:free()
+      return true
+    end
+    Acme.sort, Beta.sort = sort, sort
+    assert(beta:sort(MB / 4))
+    local kept = used "beta"
+    assert.is_true(kept > 0)
+    assert(acme:sort(MB / 4))
+    assert.equal(kept, used "acme")
+    assert(acme:hold(8))
+    assert.equal(8, used "acme")
+    assert.equal(0, used "beta")
+  end)
+
+  it("pay for the streams that they open", function()
+    local function stream(self)
+      local got = {}
+      local s = gb.batch("tenants/big"):stream { size = 1, delay = "1ms",
+        out = function(result, message, code) got[1] = result and { result[0] } or { nil, message,
+          code } end }
+      local items = gb.array("float", 2 ^ 20)
+      items:fill(2)
+      assert(s:push(items))
+      assert(s:stop())
+      return unpack(got[1], 1, 3)
+    end
+    Acme.stream, Beta.stream = stream, stream
+    apart(true)
+    refused("tenant 'acme'", acme:stream())
+    assert.equal(4, (beta:stream()))
     apart(false)
   end)
 
@@ -229,6 +290,9 @@ describe("resident state of tenants", function()
     for i = 1, 4 do assert.equal(10 + i, gb.get(Small, i):get()) end
     for i = 1, 3 do assert.equal(i, gb.get(Large, i):get()) end
     assert.equal(0, gb.resident.stats().losses)
+    local evictions = gb.resident.stats().evictions
+    refused("tenant 'acme'", acme:hold(9)) -- more than all of it would make room for
+    assert.equal(evictions, gb.resident.stats().evictions)
     assert(acme:hold(5)) -- a buffer makes it go too
     assert.equal(8, used "acme")
     assert.equal(9, used "gamma")
