@@ -181,6 +181,8 @@ typedef struct gb_backend {
     void (*close)(void *self);
     /* Optional; any. Is a pool of this backend taking the machine's cores now. */
     bool (*busy)(void *self);
+    /* Optional; any. See gb_gpu_help. */
+    int (*help)(void *self);
     /* How many devices; under the room's lock, once. May block (driver start). */
     int (*device_count)(void *self);
     int (*device_open)(void **out, void *self, int index, gb_device *device);

@@ -18,7 +18,7 @@
 
 #include <stdint.h>
 
-#define GB_CPU_ABI 2
+#define GB_CPU_ABI 3
 
 typedef struct {
     uint32_t x, y, z;
@@ -57,9 +57,15 @@ typedef struct gb_cpu_range {
     const gb_cpu_services *services;
     uint64_t *progress; /* run stores the linear number of the block it is in, for messages */
     const volatile int32_t *stop; /* non-zero: run returns before its next block */
+    /* For kernels with GB_CPU_PIECES, where count is 1: of the block only the threads whose x is
+     * x_first .. x_first + x_count - 1; x_count 0: all. */
+    uint32_t x_first, x_count;
 } gb_cpu_range;
 
-enum { GB_CPU_SYNC = 1 };
+enum {
+    GB_CPU_SYNC = 1,
+    GB_CPU_PIECES = 2 /* run takes pieces of blocks; not with GB_CPU_SYNC */
+};
 
 typedef struct gb_cpu_param {
     const char *name, *type; /* see gb_param in gpu.h */

@@ -52,6 +52,11 @@ static bool busy(void *self)
     return gbi_pool_busy(((gbi_cpu *)self)->pool);
 }
 
+static int help(void *self)
+{
+    return gbi_cpu_help(self);
+}
+
 /* ---- devices ---- */
 
 static int device_count(void *self)
@@ -136,6 +141,7 @@ const gb_backend gbi_cpu_backend = {
     .stop = stop_cpu,
     .close = close_cpu,
     .busy = busy,
+    .help = help,
     .device_count = device_count,
     .device_open = device_open,
     .device_close = device_close,

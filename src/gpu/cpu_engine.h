@@ -91,7 +91,7 @@ int gbi_cpu_event_elapsed(void *start, void *end, uint64_t *out_ns);
 
 /* Ends `done` (NULL: none) with rc and text, goes on with the queue on this thread until it is
  * empty or a command takes longer, and frees `done` last. Pool threads only, or the owner in
- * submit. */
+ * submit and help. */
 void gbi_cpu_queue_advance(gbi_cpu_queue *queue, gbi_command *done, int rc, const char *text);
 
 /* ---- cpu_launch.c ---- */
@@ -106,6 +106,9 @@ bool gbi_cpu_is_small(const gbi_command *command);
 
 /* On this thread, to its end. text: malloc'd on failure. */
 int gbi_cpu_launch_here(gbi_cpu *cpu, gbi_command *command, char **text);
+
+/* For a thread that attends queues and has nothing to do: what gbi_pool_help did. */
+int gbi_cpu_help(gbi_cpu *cpu);
 
 /* On the pool; the queue advances when it ends. 0, or GB_ENOMEM: nothing happened. */
 int gbi_cpu_launch_start(gbi_cpu_queue *queue, gbi_command *command);

@@ -7,7 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK_NS = 30000, TEXT_BYTES = 1024 };
+enum {
+    CHUNK_NS = 30000,
+    PIECE_NS = 10000,   /* of a block, at least */
+    PIECE_THREADS = 64, /* a piece is a multiple of that, which is one round of the widest loops */
+    ATTEND_NS = 50000,  /* the longest chunk that a thread with other things to do works at */
+    HOLD_NS = 10000000, /* a thread that helps is never held less than that */
+    TEXT_BYTES = 1024
+};
 
 /* ---- runners for calling threads ---- */
 
@@ -175,6 +182,7 @@ typedef struct pool_work {
     int rc;
     char *text;
     gb_buf print;
+    uint64_t patience_end_ns; /* of the caller, who may help; 0: none */
     _Atomic uint64_t ns;
     _Atomic int32_t cancelled;
 } pool_work;
@@ -227,16 +235,30 @@ static void take_print(pool_work *work, gb_buf *print)
     print->size = 0;
 }
 
+/* A caller that helps is held no longer than it would be by a launch on its own thread. */
+static uint64_t limit_of(const pool_work *work, uint64_t start)
+{
+    uint64_t limit = work->job.until_ns, patience = work->patience_end_ns;
+    if (patience && patience < start + HOLD_NS) patience = start + HOLD_NS;
+    return patience && (!limit || patience < limit) ? patience : limit;
+}
+
 static void run_launch(gbi_pool_job *job, gbi_runner *runner, uint64_t first, uint64_t count)
 {
     pool_work *work = GB_CONTAINER(job, pool_work, job);
     char text[TEXT_BYTES];
     uint64_t start = gbi_now_ns();
-    gbi_trap_limit(&runner->trap, job->until_ns);
+    bool helps = job->attended && pthread_equal(job->attendant, pthread_self());
+    gbi_trap_limit(&runner->trap, helps ? limit_of(work, start) : job->until_ns);
     int rc = gbi_runner_run(runner, &work->run, first, count, text, sizeof text);
     gbi_trap_unlimit(&runner->trap);
-    atomic_fetch_add_explicit(&work->ns, gbi_now_ns() - start, memory_order_relaxed);
-    if (rc < 0 && rc != GB_ETIMEDOUT) take_failure(work, rc, text);
+    uint64_t ns = gbi_now_ns() - start;
+    atomic_fetch_add_explicit(&work->ns, ns, memory_order_relaxed);
+    if (rc == GB_ETIMEDOUT && helps && start + ns < job->until_ns)
+        overstayed(work->command, ns, text, sizeof text);
+    else if (rc == GB_ETIMEDOUT)
+        rc = 0; /* the watch tells */
+    if (rc < 0) take_failure(work, rc, text);
     if (runner->print.size) take_print(work, &runner->print);
 }
 
@@ -275,28 +297,77 @@ static void launch_ended(gbi_pool_job *job, bool timed_out)
     gbi_cpu_queue_advance(work->queue, command, rc, text);
 }
 
+/* Few long blocks would not end together on all threads: they are cut. A kernel without barriers
+ * cannot tell, and what it might keep for a block it could not share. 0: whole blocks. */
+static uint32_t piece_of(const gbi_command *command, uint64_t blocks, uint64_t cost,
+                         uint64_t threads)
+{
+    const gb_cpu_kernel *image = ((const gbi_cpu_kernel *)command->u.launch.impl)->image;
+    uint32_t wide = command->u.launch.block.x, most = wide / PIECE_THREADS;
+    if (!(image->flags & GB_CPU_PIECES) || command->u.launch.shared_bytes) return 0;
+    uint64_t pieces = cost / blocks / PIECE_NS;
+    if (pieces > most) pieces = most;
+    if (pieces < 2 || blocks >= threads * 16) return 0;
+    return gbi_pieces(gbi_pieces(wide, (uint32_t)pieces), PIECE_THREADS) * PIECE_THREADS;
+}
+
+/* How the work is cut: chunks long enough to be worth a turn, short enough that threads end
+ * together. */
+static void cut(pool_work *work, uint64_t cost, uint64_t threads)
+{
+    uint64_t blocks = blocks_of(work->command);
+    work->run.piece = piece_of(work->command, blocks, cost, threads);
+    uint64_t total = blocks * gbi_pieces(work->command->u.launch.block.x, work->run.piece);
+    uint64_t chunk = total / (threads * 16);
+    if (cost) {
+        uint64_t most = total / (threads * 4);
+        chunk = (uint64_t)((double)CHUNK_NS * (double)total / (double)cost);
+        if (chunk > most) chunk = most;
+    }
+    work->job.total = total;
+    work->job.chunk = chunk ? chunk : 1;
+}
+
+/* The thread that starts the launch works at it as well, if it says that it will have nothing else
+ * to do, and no chunk is known to hold it for long. */
+static void attend(pool_work *work, uint64_t cost)
+{
+    const gb_queue *front = work->command->queue;
+    pthread_t self = pthread_self();
+    if (!front->attended || !pthread_equal(front->attendant, self)) return;
+    if (!cost || cost / work->job.total * work->job.chunk > ATTEND_NS) return;
+    work->job.attended = true;
+    work->job.attendant = self;
+    work->patience_end_ns =
+        time_after(gbi_now_ns(), atomic_load_explicit(&front->patience_ns, memory_order_relaxed));
+}
+
+int gbi_cpu_help(gbi_cpu *cpu)
+{
+    if (!gbi_pool_busy(cpu->pool)) return GB_HELP_NONE;
+    gbi_runner *runner = gbi_cpu_take_runner(cpu);
+    if (!runner) return GB_HELP_NONE;
+    int did = gbi_pool_help(cpu->pool, runner);
+    gbi_cpu_give_runner(cpu, runner);
+    return did;
+}
+
 int gbi_cpu_launch_start(gbi_cpu_queue *queue, gbi_command *command)
 {
     gbi_cpu *cpu = queue->device->cpu;
     pool_work *work = gb_mem_zalloc(cpu->mem, sizeof *work);
     if (!work) return GB_ENOMEM;
     gbi_trap_install();
-    uint64_t blocks = blocks_of(command), threads = (uint64_t)gbi_pool_threads(cpu->pool);
     uint64_t cost = predict(command->u.launch.impl, threads_of(command));
-    uint64_t chunk = blocks / (threads * 16);
-    if (cost) { /* long enough to be worth a turn, short enough that threads end together */
-        uint64_t most = blocks / (threads * 4);
-        chunk = (uint64_t)((double)CHUNK_NS * (double)blocks / (double)cost);
-        if (chunk > most) chunk = most;
-    }
-    work->job.total = blocks;
-    work->job.chunk = chunk ? chunk : 1;
+    work->command = command;
+    work->run = run_of(command, &work->job.stop);
+    cut(work, cost, (uint64_t)gbi_pool_threads(cpu->pool));
+    attend(work, cost);
     work->job.until_ns = time_after(gbi_now_ns(), command->u.launch.bound_ns);
     work->job.run = run_launch;
     work->job.ended = launch_ended;
     work->job.released = released;
     work->job.cancelled = launch_cancelled;
-    work->run = run_of(command, &work->job.stop);
     return start_work(queue, command, work);
 }
 

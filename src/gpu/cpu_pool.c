@@ -4,6 +4,7 @@
 #include "base/cond.h"
 #include "base/err.h"
 #include "gpu/cpu_run.h"
+#include "gpu/gpu.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -44,7 +45,7 @@ struct gbi_pool {
     gb_list threads; /* live ones */
     gb_list strays;  /* given up */
     gb_list guests;
-    int thread_count, sleepers, lost;
+    int thread_count, spinners, sleepers, lost;
     uint64_t added_ns;          /* when the newest job came */
     bool wake_last;             /* the first that wakes wakes one more */
     _Atomic int32_t open_count; /* jobs in `open`: what spinning threads look at */
@@ -128,7 +129,15 @@ static gbi_pool_job *next_job_locked(gbi_pool *pool)
     return job;
 }
 
-static void close_job_locked(gbi_pool *pool, gbi_pool_job *job)
+static void list_locked(gbi_pool *pool, gbi_pool_job *job)
+{
+    job->listed = true;
+    gb_list_push(job->urgent ? first_common(pool) : &pool->open, &job->link);
+    atomic_fetch_add(&pool->open_count, 1);
+}
+
+/* All its blocks are handed out, or all its seats. */
+static void unlist_locked(gbi_pool *pool, gbi_pool_job *job)
 {
     if (!job->listed) return;
     job->listed = false;
@@ -155,20 +164,42 @@ static void end_job_locked(gbi_pool *pool, gbi_pool_job *job)
     pthread_mutex_lock(&pool->lock);
 }
 
+/* False: there was none. */
+static bool run_chunk(gbi_pool_job *job, gbi_runner *runner)
+{
+    if (atomic_load_explicit(&job->stop, memory_order_relaxed))
+        atomic_store_explicit(&job->next, job->total, memory_order_relaxed);
+    uint64_t first = atomic_fetch_add_explicit(&job->next, job->chunk, memory_order_relaxed);
+    if (first >= job->total) return false;
+    uint64_t count = job->total - first < job->chunk ? job->total - first : job->chunk;
+    job->run(job, runner, first, count);
+    return true;
+}
+
 static void run_chunks(pool_thread *thread, gbi_pool_job *job)
 {
     uint64_t until = gbi_now_ns() + TURN_NS;
-    for (;;) {
-        if (atomic_load_explicit(&job->stop, memory_order_relaxed))
-            atomic_store_explicit(&job->next, job->total, memory_order_relaxed);
-        uint64_t first = atomic_fetch_add_explicit(&job->next, job->chunk, memory_order_relaxed);
-        if (first >= job->total) return;
-        uint64_t count = job->total - first < job->chunk ? job->total - first : job->chunk;
-        job->run(job, thread->runner, first, count);
-        if (atomic_load_explicit(&thread->pool->open_count, memory_order_relaxed) > 1 &&
+    while (run_chunk(job, thread->runner))
+        if (atomic_load_explicit(&thread->pool->open_count, memory_order_relaxed) > 0 &&
             gbi_now_ns() > until)
             return;
+}
+
+static bool has_blocks(gbi_pool_job *job)
+{
+    return atomic_load_explicit(&job->next, memory_order_relaxed) < job->total;
+}
+
+static void leave_locked(gbi_pool *pool, gbi_pool_job *job)
+{
+    job->workers--;
+    if (!has_blocks(job) || atomic_load_explicit(&job->stop, memory_order_relaxed))
+        unlist_locked(pool, job);
+    else if (!job->listed && job->seats > 0) {
+        gb_list_unlink(&job->link);
+        list_locked(pool, job);
     }
+    end_job_locked(pool, job);
 }
 
 static void work_locked(pool_thread *thread, gbi_pool_job *job)
@@ -176,6 +207,7 @@ static void work_locked(pool_thread *thread, gbi_pool_job *job)
     gbi_pool *pool = thread->pool;
     thread->job = job;
     job->workers++;
+    if (--job->seats == 0) unlist_locked(pool, job);
     pthread_mutex_unlock(&pool->lock);
     run_chunks(thread, job);
     pthread_mutex_lock(&pool->lock);
@@ -187,10 +219,8 @@ static void work_locked(pool_thread *thread, gbi_pool_job *job)
         pthread_mutex_lock(&pool->lock);
         return;
     }
-    job->workers--;
-    if (atomic_load_explicit(&job->next, memory_order_relaxed) >= job->total)
-        close_job_locked(pool, job);
-    end_job_locked(pool, job);
+    job->seats++;
+    leave_locked(pool, job);
 }
 
 /* Spins without the lock until a job is open or the time is over; the time follows what paid. */
@@ -216,10 +246,12 @@ static bool spin(pool_thread *thread)
 static void idle_locked(pool_thread *thread)
 {
     gbi_pool *pool = thread->pool;
+    pool->spinners++;
     pthread_mutex_unlock(&pool->lock);
     uint64_t idle = gbi_now_ns();
     bool found = spin(thread);
     pthread_mutex_lock(&pool->lock);
+    pool->spinners--;
     if (found || pool->closing || !gb_list_empty(&pool->open)) return;
     pool->sleepers++;
     pthread_cond_wait(&pool->work, &pool->lock);
@@ -305,7 +337,7 @@ static void give_up_locked(gbi_pool *pool, gbi_pool_job *job)
         job->workers--;
         add_thread_locked(pool); /* without memory for it the pool is one smaller */
     }
-    close_job_locked(pool, job);
+    unlist_locked(pool, job);
     end_job_locked(pool, job);
 }
 
@@ -403,11 +435,13 @@ static int start_all_locked(gbi_pool *pool)
     return rc;
 }
 
-/* How many sleeping threads a job is worth. */
+/* How many sleeping threads a job is worth. Those that spin find it by themselves. */
 static int wanted_locked(const gbi_pool *pool, const gbi_pool_job *job)
 {
     uint64_t chunks = (job->total + job->chunk - 1) / job->chunk;
-    return chunks < (uint64_t)pool->sleepers ? (int)chunks : pool->sleepers;
+    int most = chunks < (uint64_t)job->seats ? (int)chunks : job->seats;
+    if (most <= pool->spinners) return 0;
+    return most - pool->spinners < pool->sleepers ? most - pool->spinners : pool->sleepers;
 }
 
 int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job)
@@ -421,11 +455,10 @@ int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job)
             return rc;
         }
     }
-    job->listed = true;
-    gb_list_push(job->urgent ? first_common(pool) : &pool->open, &job->link);
+    job->seats = job->attended && pool->wanted > 1 ? pool->wanted - 1 : pool->wanted;
     pool->added_ns = gbi_now_ns();
     atomic_fetch_add(&pool->active, 1);
-    atomic_fetch_add(&pool->open_count, 1);
+    list_locked(pool, job);
     int wake = wanted_locked(pool, job);
     bool watch = atomic_exchange(&pool->watch_state, WATCH_HEARD) == WATCH_SLEEPS;
     /* The caller's core is about to be free and is not yet: the system would put two of our threads
@@ -439,6 +472,37 @@ int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job)
     while (wake-- > 0) pthread_cond_signal(&pool->work);
     if (watch) pthread_cond_signal(&pool->watch_work);
     return 0;
+}
+
+/* One with blocks left; else *found tells whether there is one at all. */
+static gbi_pool_job *attended_locked(gb_list *jobs, int *found)
+{
+    pthread_t self = pthread_self();
+    for (gb_list *at = jobs->next; at != jobs; at = at->next) {
+        gbi_pool_job *job = GB_CONTAINER(at, gbi_pool_job, link);
+        if (!job->attended || !pthread_equal(job->attendant, self)) continue;
+        if (has_blocks(job)) return job;
+        *found = GB_HELP_SOON;
+    }
+    return NULL;
+}
+
+int gbi_pool_help(gbi_pool *pool, gbi_runner *guest)
+{
+    int found = GB_HELP_NONE;
+    pthread_mutex_lock(&pool->lock);
+    gbi_pool_job *job = attended_locked(&pool->open, &found);
+    if (!job) job = attended_locked(&pool->running, &found);
+    if (job) {
+        job->workers++;
+        pthread_mutex_unlock(&pool->lock);
+        run_chunk(job, guest);
+        pthread_mutex_lock(&pool->lock);
+        leave_locked(pool, job);
+        found = GB_HELP_DONE;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return found;
 }
 
 int gbi_pool_guest_open(gbi_pool *pool, gbi_runner **out)

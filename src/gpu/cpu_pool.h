@@ -6,6 +6,10 @@
  * threads that are in one to leave it (cpu_trap.h). One that cannot be made to leave is given up in
  * the end (it keeps the job alive) and another takes its place. The watch also looks after guests:
  * runners of threads that are not the pool's.
+ *
+ * A thread outside may attend a job: it comes to work at it, chunk by chunk, whenever it has
+ * nothing else to do. Its core is taken either way, so such a job has a seat less for threads of
+ * the pool.
  */
 #ifndef GB_GPU_CPU_POOL_H
 #define GB_GPU_CPU_POOL_H
@@ -13,6 +17,7 @@
 #include "base/list.h"
 #include "base/mem.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -25,9 +30,12 @@ typedef struct gbi_pool_job {
     uint64_t chunk;    /* blocks taken at once, at least 1 */
     uint64_t until_ns; /* by then it has to end (gbi_now_ns); 0: any time */
     bool urgent;       /* threads take its blocks before those of other jobs */
+    bool attended;     /* by this thread, which calls gbi_pool_help */
+    pthread_t attendant;
     /* A thread works on blocks first .. first + count - 1. */
     void (*run)(struct gbi_pool_job *job, gbi_runner *runner, uint64_t first, uint64_t count);
-    /* All blocks are done, or given up (timed_out): once, on a pool thread or the watch. */
+    /* All blocks are done, or given up (timed_out): once, on a pool thread, the watch, or in
+     * gbi_pool_help. */
     void (*ended)(struct gbi_pool_job *job, bool timed_out);
     /* Nothing touches the job any more: once, after ended. */
     void (*released)(struct gbi_pool_job *job);
@@ -37,6 +45,7 @@ typedef struct gbi_pool_job {
     /* the pool's */
     _Atomic uint64_t next;
     int workers, strays;
+    int seats;    /* free ones, for threads of the pool */
     int given_up; /* threads that did not come out of it; fixed when ended runs */
     bool listed, timed_out, has_ended;
 } gbi_pool_job;
@@ -52,6 +61,10 @@ void gbi_pool_close(gbi_pool *pool);
 
 /* Never blocks (the first call starts threads): 0 or GB_ENOMEM. Any thread. */
 int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job);
+
+/* A chunk of a job that the calling thread attends: GB_HELP_..., where SOON is that its chunks are
+ * all handed out. The job may end here: see ended. */
+int gbi_pool_help(gbi_pool *pool, gbi_runner *guest);
 
 /* A runner for threads that are not the pool's; to be closed before the pool is. Any thread. */
 int gbi_pool_guest_open(gbi_pool *pool, gbi_runner **out);

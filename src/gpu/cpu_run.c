@@ -140,10 +140,29 @@ static void run_block(void *arg)
                    runner);
 }
 
+static void run_pieces(gbi_runner *runner)
+{
+    gb_cpu_range *range = &runner->range;
+    uint64_t first = range->first, count = range->count;
+    uint32_t wide = range->block.x, pieces = gbi_pieces(wide, runner->piece);
+    range->count = 1;
+    for (uint64_t i = first; i < first + count && !*range->stop; i++) {
+        range->first = i / pieces;
+        range->x_first = (uint32_t)(i % pieces) * runner->piece;
+        uint32_t rest = wide - range->x_first;
+        range->x_count = rest < runner->piece ? rest : runner->piece;
+        runner->kernel->run(range);
+    }
+}
+
 static void run_blocks(void *arg)
 {
     gbi_runner *runner = arg;
     const gb_cpu_range *range = &runner->range;
+    if (runner->piece) {
+        run_pieces(runner);
+        return;
+    }
     if (!(runner->kernel->flags & GB_CPU_SYNC)) {
         runner->kernel->run(range);
         return;
@@ -241,6 +260,7 @@ int gbi_runner_run(gbi_runner *runner, const gbi_run *run, uint64_t first, uint6
                    char *text, size_t text_room)
 {
     runner->kernel = run->kernel;
+    runner->piece = run->piece;
     int rc = prepare(runner, run);
     if (rc < 0) return no_memory(runner, rc, text, text_room);
     size_t shared = ((size_t)run->shared_bytes + SHARED_ALIGN - 1) & ~(size_t)(SHARED_ALIGN - 1);

@@ -26,6 +26,7 @@ struct gbi_runner {
     unsigned char *shared; /* GBI_SHARED_MAX bytes up to a page without access, or NULL */
     gb_buf print;
     uint64_t progress;
+    uint32_t piece; /* of the run that is on */
     const gb_cpu_kernel *kernel;
     gb_cpu_range range;
     bool fibers_only; /* $GB_CPU_FIBERS: no kernel with barriers runs as loops; for tests */
@@ -37,16 +38,23 @@ typedef struct gbi_run {
     const gb_cpu_kernel *kernel;
     gb_cpu_dim grid, block;
     uint32_t shared_bytes;
+    uint32_t piece; /* blocks are cut along x into pieces of so many threads; 0: they are whole */
     void *const *params;
     const _Atomic int32_t *stop;
 } gbi_run;
 
+/* Of a row of so many threads. */
+static inline uint32_t gbi_pieces(uint32_t threads, uint32_t piece)
+{
+    return piece ? (threads + piece - 1) / piece : 1;
+}
+
 int gbi_runner_open(gbi_runner **out, gb_mem *mem);
 void gbi_runner_close(gbi_runner *runner);
 
-/* Runs blocks first .. first + count - 1: 0, GB_ENOMEM, GB_ETRAP, or GB_ETIMEDOUT when it was ended
- * at the limit of runner->trap (without a message); text takes the message. What was printed stays
- * in runner->print. */
+/* Runs blocks (or pieces, counted through all blocks) first .. first + count - 1: 0, GB_ENOMEM,
+ * GB_ETRAP, or GB_ETIMEDOUT when it was ended at the limit of runner->trap (without a message);
+ * text takes the message. What was printed stays in runner->print. */
 int gbi_runner_run(gbi_runner *runner, const gbi_run *run, uint64_t first, uint64_t count,
                    char *text, size_t text_room);
 

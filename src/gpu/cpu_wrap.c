@@ -79,7 +79,8 @@ static void put_row(wrapper *w, const gb_source_kernel *kernel, const char *show
     const char *colons = *kernel->scope ? "::" : "";
     ROW(w, "{\"");
     if (w->rc == 0) w->rc = gbi_put_escaped(&w->table, shown);
-    ROW(w, "\", %d, %d, __gb_params_%d, 0, ", sync, kernel->param_count, n);
+    ROW(w, "\", %d, %d, __gb_params_%d, 0, ", sync ? GB_CPU_SYNC : GB_CPU_PIECES,
+        kernel->param_count, n);
     /* begin_block and thread are there for every kernel: one thread at a time is how the engine can
      * find the thread of a fault, which a row of vectors does not tell */
     if (sync)

@@ -140,6 +140,8 @@ struct gb_queue {
     _Atomic int32_t rc;    /* first error since the last signal */
     char *detail;          /* malloc'd */
     _Atomic uint64_t patience_ns;
+    bool attended; /* by this thread, which calls gb_gpu_help */
+    pthread_t attendant;
     gb_queue *leader;           /* of a side: whose signals, rc and detail count; one reference */
     gb_queue *sides[GBI_SIDES]; /* for graphs, opened when they are needed: graph_lanes.c */
     gb_list spare;              /* freed command blocks of the common size */

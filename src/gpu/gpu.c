@@ -139,6 +139,16 @@ bool gb_gpu_busy(gb_gpu *gpu)
     return false;
 }
 
+int gb_gpu_help(gb_gpu *gpu)
+{
+    int did = GB_HELP_NONE;
+    for (int i = 0; i < gpu->backend_count && did == GB_HELP_NONE; i++) {
+        const gb_backend *table = gpu->backends[i].table;
+        if (table->help) did = table->help(gpu->backends[i].self);
+    }
+    return did;
+}
+
 bool gb_gpu_compiling(gb_gpu *gpu)
 {
     return gbi_jobs_busy(&gpu->jobs);

@@ -84,6 +84,15 @@ void gb_gpu_maintain(gb_gpu *gpu, uint64_t now_ns);
  * Cheap; any thread. */
 bool gb_gpu_busy(gb_gpu *gpu);
 
+/* Works for some tens of microseconds at what the calling thread launched on queues that it
+ * attends. What it works at is ended as launches on the calling thread are. */
+enum {
+    GB_HELP_NONE, /* there is nothing */
+    GB_HELP_DONE, /* it did: call again */
+    GB_HELP_SOON  /* nothing, but such a launch is about to end */
+};
+int gb_gpu_help(gb_gpu *gpu);
+
 /* Is something being compiled, or loaded after that? Any thread. */
 bool gb_gpu_compiling(gb_gpu *gpu);
 
@@ -360,6 +369,12 @@ void gb_queue_close(gb_queue *queue); /* what is queued still runs; nobody waits
  * its bound; 0: its bound (at first). Costs a store. */
 void gb_queue_set_patience(gb_queue *queue, uint64_t ns);
 
+/* The calling thread will call gb_gpu_help when it has nothing else to do: what it launches on this
+ * queue keeps a place for it. Before the first launch. */
+void gb_queue_attend(gb_queue *queue);
+
+bool gb_queue_is_idle(const gb_queue *queue); /* everything has ended */
+
 int gb_queue_upload(gb_queue *queue, gb_buffer *to, size_t offset, const void *host, size_t bytes);
 int gb_queue_download(gb_queue *queue, void *host, gb_buffer *from, size_t offset, size_t bytes);
 int gb_queue_copy(gb_queue *queue, gb_buffer *to, size_t to_offset, gb_buffer *from,
@@ -378,7 +393,7 @@ typedef struct gb_dim {
  * thread that cannot be made to leave its block (it waits in a library's code) is given up after
  * half a second and replaced, and keeps its buffers and module until it comes out. gb_gpu_close
  * does not wait for it: then its stack, buffers, module and the room's own memory are leaked, and
- * the account is relieved of them. A calling thread is never given up.
+ * the account is relieved of them. A calling thread is never given up; nor is one that helps.
  */
 typedef struct gb_launch {
     gb_dim grid, block;

@@ -57,6 +57,17 @@ void gb_queue_set_patience(gb_queue *queue, uint64_t ns)
     atomic_store_explicit(&queue->patience_ns, ns, memory_order_relaxed);
 }
 
+void gb_queue_attend(gb_queue *queue)
+{
+    queue->attended = true;
+    queue->attendant = pthread_self();
+}
+
+bool gb_queue_is_idle(const gb_queue *queue)
+{
+    return atomic_load_explicit(&((gb_queue *)queue)->depth, memory_order_acquire) == 0;
+}
+
 void gb_queue_close(gb_queue *queue)
 {
     if (!queue) return;

@@ -445,7 +445,11 @@ bool gb_worker_pass(gb_worker *worker, uint64_t budget_ns);
 /* When the next timer is due: GB_FOREVER when there is none. */
 uint64_t gb_worker_next(gb_worker *worker);
 
-/* Spins, then sleeps until there is something to do, at most until a time. */
+/* In a turn: works at what the host's help finds until done(user), as long as there is nothing else
+ * to do here, for a millisecond at most: is it done. */
+bool gb_worker_help(gb_worker *worker, bool (*done)(void *user), void *user);
+
+/* Helps, spins, then sleeps until there is something to do, at most until a time. */
 void gb_worker_wait(gb_worker *worker, uint64_t until);
 
 /* Runs passes and waits until *stop is set. Who sets it wakes worker->loop after that. */
@@ -469,6 +473,9 @@ typedef struct gb_silo_config {
     uint64_t call_timeout_ns; /* of calls that name none; 0: 30 s */
     uint64_t stuck_ns;        /* a turn that runs longer is reported; 0: 5 s */
     bool (*busy)(void *user); /* other threads of ours need the cores: no spinning now; or NULL */
+    /* A worker with nothing to do works for a moment at what its turns wait for: 1, it did; 0:
+     * there is nothing; 2: nothing, but what they wait for is about to end. Or NULL. */
+    int (*help)(void *user);
     void *busy_user;
 } gb_silo_config;
 

@@ -5,6 +5,8 @@
 
 enum { MAIL_PER_PASS = 512, TIMERS_PER_LOOK = 16, SPINS_PER_LOOK = 32, PASSES_PER_IO = 16 };
 
+enum { HELP_NONE, HELP_DONE, HELP_SOON }; /* see gb_silo_config */
+
 #define PAUSE_NS (10 * GB_MS) /* who is paused looks so often whether it still is */
 
 static inline void relax(void)
@@ -85,10 +87,10 @@ static bool has_work(gb_worker *worker)
 
 /* Spins until there is something to do or the time is up: false then. A look at the sockets costs
  * as much as a hundred looks at the mailbox. */
-static bool spin(gb_worker *worker, uint64_t until)
+static bool spin(gb_worker *worker, uint64_t until, bool soon)
 {
     const gb_silo_config *config = &worker->silo->config;
-    if (config->busy && config->busy(config->busy_user)) return false;
+    if (!soon && config->busy && config->busy(config->busy_user)) return false;
     for (;;) {
         for (int i = 0; i < SPINS_PER_LOOK; i++) {
             if (!gb_mailbox_empty(&worker->mailbox)) return true;
@@ -102,6 +104,36 @@ static bool spin(gb_worker *worker, uint64_t until)
     }
 }
 
+/* What the help of the host said last: until there is something else to do, or nothing to help. */
+static int help(gb_worker *worker, uint64_t until)
+{
+    const gb_silo_config *config = &worker->silo->config;
+    int did = HELP_NONE;
+    while (config->help && (did = config->help(config->busy_user)) == HELP_DONE) {
+        if (worker->loop->sockets) gb_loop_wait(worker->loop, 0);
+        if (has_work(worker) || gb_now(worker->silo->sys) >= until) break;
+    }
+    return did;
+}
+
+bool gb_worker_help(gb_worker *worker, bool (*done)(void *user), void *user)
+{
+    const gb_silo_config *config = &worker->silo->config;
+    gb_sys *sys = worker->silo->sys;
+    if (!config->help) return done(user);
+    uint64_t until = gb_now(sys) + GB_MS, soon = gb_timers_soon(&worker->timers);
+    if (soon < until) until = soon;
+    for (uint64_t now = gb_now(sys); !has_work(worker) && now < until; now = gb_now(sys)) {
+        int did = config->help(config->busy_user);
+        if (did == HELP_NONE) break;
+        for (int i = 0; did == HELP_SOON && i < SPINS_PER_LOOK && !done(user); i++) relax();
+        if (done(user)) return true;
+        /* What is about to end is not waited for longer than anything else. */
+        if (did == HELP_SOON && until > now + config->spin_ns) until = now + config->spin_ns;
+    }
+    return done(user);
+}
+
 void gb_worker_wait(gb_worker *worker, uint64_t until)
 {
     if (has_work(worker)) return;
@@ -110,8 +142,14 @@ void gb_worker_wait(gb_worker *worker, uint64_t until)
              start = gb_now(sys);
     if (soon < until) until = soon;
     if (until <= start) return;
+    int helped = help(worker, until);
+    if (helped == HELP_DONE) return;
+    if (helped == HELP_SOON) {
+        worker->spin_ns = most;
+        start = gb_now(sys);
+    }
     uint64_t spin_until = start + worker->spin_ns < until ? start + worker->spin_ns : until;
-    if (worker->spin_ns && spin(worker, spin_until)) {
+    if (worker->spin_ns && spin(worker, spin_until, helped == HELP_SOON)) {
         worker->spin_ns = worker->spin_ns * 2 < most ? worker->spin_ns * 2 : most;
         return;
     }

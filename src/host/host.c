@@ -84,6 +84,11 @@ static bool gpu_busy(void *user)
     return gb_gpu_busy(user);
 }
 
+static int gpu_help(void *user)
+{
+    return gb_gpu_help(user);
+}
+
 static int open_silo(gb_host *host)
 {
     const gb_config *config = &host->config;
@@ -96,6 +101,7 @@ static int open_silo(gb_host *host)
         .call_timeout_ns = (uint64_t)(config->call_timeout_ms * 1e6),
         .stuck_ns = (uint64_t)(config->stuck_ms * 1e6),
         .busy = gpu_busy,
+        .help = gpu_help,
         .busy_user = host->gpu,
     };
     int rc = gb_silo_open(&host->silo, &silo);

@@ -111,6 +111,10 @@ int gbl_job_lane(const gbl_job *job); /* which of the device's lanes it has; -1:
 /* Notes a failure of a command: later ones are pointless, but what was queued must end first. */
 void gbl_job_fail(gbl_job *job, int rc);
 
+/* Works at what was queued as long as this worker has nothing else to do, for a moment at most:
+ * where it has ended then, nobody waits for it, which is most of what a short launch costs. */
+void gbl_job_help(gbl_job *job);
+
 /* Ends a C function: waits until all that was queued has ended. The job is gone afterwards. Errors
  * come as nil, message, code. */
 int gbl_job_finish(lua_State *L, gbl_job *job, bool future); /* future: gives one instead */

@@ -387,6 +387,7 @@ static int queue_new(lua_State *L)
     lua_getfield(L, LUA_REGISTRYINDEX, queue_key);
     lua_setmetatable(L, -2);
     int rc = gb_queue_open_urgent(&queue->queue, device->device, lua_toboolean(L, 2));
+    if (rc == 0) gb_queue_attend(queue->queue);
     if (rc < 0) gbl_fault_failed(L, gbl_devices_of(L), device, rc);
     return rc < 0 ? gbl_push_error(L, rc, gb_err_detail()) : 1;
 }

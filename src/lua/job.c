@@ -75,7 +75,9 @@ static int open_lane(gbl_lane *lane, gbl_device *device)
     if (lane->queue) gb_queue_close(lane->queue);
     lane->queue = NULL;
     lane->epoch = gb_device_epoch(device->device);
-    return gb_queue_open(&lane->queue, device->device);
+    int rc = gb_queue_open(&lane->queue, device->device);
+    if (rc == 0) gb_queue_attend(lane->queue);
+    return rc;
 }
 
 static int lane_for(gbl_lane **out, lua_State *L, gbl_device *device)
@@ -215,6 +217,16 @@ void gbl_job_fail(gbl_job *job, int rc)
     if (job->rc < 0) return;
     job->rc = rc;
     job->message = strdup(gb_err_detail());
+}
+
+static bool job_is_done(void *user)
+{
+    return gb_queue_is_idle(user);
+}
+
+void gbl_job_help(gbl_job *job)
+{
+    if (!job_is_done(job->queue)) gb_worker_help(job->room->state->worker, job_is_done, job->queue);
 }
 
 static int job_results(lua_State *L, gbl_wait *wait, int rc)

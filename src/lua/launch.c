@@ -460,7 +460,9 @@ static gbl_job *launch_job(lua_State *L, int level, uint64_t timeout_ns)
 static int launch_run(lua_State *L)
 {
     gbl_job *job = launch_job(L, 1, 0);
-    return job ? gbl_job_finish(L, job, false) : GBL_ERROR_VALUES;
+    if (!job) return GBL_ERROR_VALUES;
+    gbl_job_help(job);
+    return gbl_job_finish(L, job, false);
 }
 
 /* The same, and a future. */
@@ -489,7 +491,9 @@ static int launch_list(lua_State *L)
     for (int i = 1; i <= count; i++) lua_rawgeti(L, GBL_FIRST_ARGUMENT, i);
     lua_remove(L, GBL_FIRST_ARGUMENT);
     gbl_job *job = launch_job(L, 2, timeout_ns);
-    return job ? gbl_job_start(L, job) : GBL_ERROR_VALUES;
+    if (!job) return GBL_ERROR_VALUES;
+    gbl_job_help(job);
+    return gbl_job_start(L, job);
 }
 
 void gbl_open_launch(lua_State *L)

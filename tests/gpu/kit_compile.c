@@ -293,6 +293,20 @@ static void run_lanes(block_state *b)
     }
 }
 
+/* The last pieces first: no piece needs another. */
+static void run_pieces(const gb_cpu_kernel *kernel, gb_cpu_range *range, uint32_t piece)
+{
+    uint32_t wide = range->block.x;
+    uint64_t pieces = (wide + piece - 1) / piece, total = range->count * pieces;
+    range->count = 1;
+    for (uint64_t i = total; i-- > 0;) {
+        range->first = i / pieces;
+        range->x_first = (uint32_t)(i % pieces) * piece;
+        range->x_count = wide - range->x_first < piece ? wide - range->x_first : piece;
+        kernel->run(range);
+    }
+}
+
 void kit_run(kit_compile *kit, const gb_cpu_kernel *kernel, kit_shape shape, void **params)
 {
     block_state *b = calloc(1, sizeof *b);
@@ -302,8 +316,15 @@ void kit_run(kit_compile *kit, const gb_cpu_kernel *kernel, kit_shape shape, voi
     uint64_t progress = 0, blocks = (uint64_t)shape.grid.x * shape.grid.y * shape.grid.z;
     volatile int32_t stop = 0;
     unsigned char *shared = aligned_alloc(128, (shape.shared_bytes + 255u) / 128 * 128);
-    gb_cpu_range range = {shape.grid, shape.block,        0,         blocks,    params,
-                          shared,     shape.shared_bytes, &services, &progress, &stop};
+    gb_cpu_range range = {.grid = shape.grid,
+                          .block = shape.block,
+                          .count = blocks,
+                          .params = params,
+                          .shared = shared,
+                          .shared_bytes = shape.shared_bytes,
+                          .services = &services,
+                          .progress = &progress,
+                          .stop = &stop};
     kit->printed[0] = kit->trap[0] = 0;
     b->kit = kit;
     b->kernel = kernel;
@@ -314,7 +335,9 @@ void kit_run(kit_compile *kit, const gb_cpu_kernel *kernel, kit_shape shape, voi
     for (uint32_t i = 0; i < b->count; i++) b->lanes[i].stack = stacks + (size_t)i * STACK_BYTES;
     kit->ended = &b->ended;
     if (sigsetjmp(b->ended, 1) == 0) {
-        if (!(kernel->flags & GB_CPU_SYNC) && !kit->one_by_one) {
+        if (kernel->flags & GB_CPU_PIECES && kit->piece) {
+            run_pieces(kernel, &range, kit->piece);
+        } else if (!(kernel->flags & GB_CPU_SYNC) && !kit->one_by_one) {
             kernel->run(&range);
         } else {
             for (uint64_t block = 0; block < blocks; block++) {

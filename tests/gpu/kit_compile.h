@@ -16,6 +16,7 @@ typedef struct kit_compile {
     char printed[4096]; /* what kernels printed */
     char trap[512];     /* "" or the text of a trap, which ended the last run */
     char *detail;
+    uint32_t piece;    /* of the blocks of kernels without barriers; 0: they are whole */
     bool one_by_one;   /* kernels without barriers too run thread by thread */
     sigjmp_buf *ended; /* while a kernel runs: a signal handler may end the run by a jump here */
 } kit_compile;

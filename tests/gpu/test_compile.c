@@ -42,7 +42,7 @@ static void saxpy(void **state)
               "    if (i < n) y[i] = a * x[i] + y[i];\n"
               "}\n");
     const gb_cpu_kernel *kernel = kit_kernel(object, "saxpy");
-    assert_int_equal(kernel->flags, 0);
+    assert_int_equal(kernel->flags, GB_CPU_PIECES);
     assert_int_equal(kernel->param_count, 4);
     assert_string_equal(kernel->params[2].name, "x");
     assert_string_equal(kernel->params[2].type, "float");
@@ -158,11 +158,11 @@ static void memory(void **state)
     (void)state;
     gb_cpu_object *object = compile_case("memory.cu", NULL);
     run_checks(object, 5);
-    assert_int_equal(kit_kernel(object, "check_globals")->flags, 0);
+    assert_int_equal(kit_kernel(object, "check_globals")->flags, GB_CPU_PIECES);
     assert_int_equal(kit_kernel(object, "check_barriers")->flags, GB_CPU_SYNC);
     assert_int_equal(kit_kernel(object, "indirect_sync")->flags, GB_CPU_SYNC);
     assert_null(kit_kernel(object, "indirect_sync")->run);
-    assert_int_equal(kit_kernel(object, "use_body")->flags, 0);
+    assert_int_equal(kit_kernel(object, "use_body")->flags, GB_CPU_PIECES);
     const gb_cpu_global *weights = kit_global(object, "weights");
     assert_int_equal(weights->bytes, 16);
     assert_int_equal(weights->type.size, 4);
@@ -450,6 +450,50 @@ static void faults(void **state)
     gb_cpu_object_close(object);
 }
 
+/* ---- pieces of blocks ---- */
+
+/* Rows of several blocks, guards, rounds of a grid-stride loop, blocks with y and z. */
+static const char pieces_source[] =
+    "__global__ void plain(int *out, int n) {\n"
+    "    int i = blockIdx.x * blockDim.x + threadIdx.x;\n"
+    "    if (i < n) out[i] += i + 1;\n}\n"
+    "__global__ void strided(int *out, int n) {\n"
+    "    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)\n"
+    "        out[i] += i + 1;\n}\n"
+    "__global__ void deep(int *out, int n) {\n"
+    "    int t = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;\n"
+    "    int b = blockIdx.y * gridDim.x + blockIdx.x;\n"
+    "    int i = b * blockDim.x * blockDim.y * blockDim.z + t;\n"
+    "    if (i < n) out[i] += i + 1;\n}\n";
+
+static void pieces(void **state)
+{
+    static const struct {
+        const char *name;
+        kit_shape shape;
+        int count;
+    } cases[] = {
+        {"plain", {{5, 1, 1}, {256, 1, 1}, 0}, 1100},
+        {"plain", {{3, 1, 1}, {200, 1, 1}, 0}, 600},
+        {"strided", {{2, 1, 1}, {256, 1, 1}, 0}, 1900},
+        {"deep", {{2, 3, 1}, {100, 2, 3}, 0}, 3500},
+    };
+    static const uint32_t sizes[] = {64, 128, 1, 1000};
+    (void)state;
+    gb_cpu_object *object = kit_compile_must(&kit, pieces_source);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++) {
+            int count = cases[i].count, *out = calloc(4000, sizeof *out);
+            kit.piece = sizes[k];
+            KIT_RUN(&kit, kit_kernel(object, cases[i].name), cases[i].shape, &out, &count);
+            kit.piece = 0;
+            for (int at = 0; at < 4000; at++)
+                assert_int_equal(out[at], at < count ? at + 1 : 0); /* once each */
+            free(out);
+        }
+    gb_cpu_object_close(object);
+}
+
 /* ---- sanitized objects: load into a process that has the runtime, else a clear error ---- */
 
 static void sanitized(void **state)
@@ -494,6 +538,7 @@ int main(void)
         cmocka_unit_test(options),  cmocka_unit_test(hostile_macros),
         cmocka_unit_test(warnings), cmocka_unit_test(printing_and_traps),
         cmocka_unit_test(faults),   cmocka_unit_test(sanitized),
+        cmocka_unit_test(pieces),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,5 +1,6 @@
-/* The kernel pool of the cpu backend: whose work goes first. */
+/* The kernel pool of the cpu backend: whose work goes first, and who helps. */
 #include "gpu/cpu_pool.h"
+#include "gpu/gpu.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -86,8 +87,87 @@ static void urgent_first(void **state)
     gb_mem_fini(&mem);
 }
 
+/* ---- who attends a job ---- */
+
+typedef struct shared_job {
+    gbi_pool_job job; /* first */
+    pthread_mutex_t lock;
+    pthread_cond_t moved;
+    pthread_t caller;
+    bool open, released;
+    int here, there; /* blocks that the caller ran, that the pool began */
+} shared_job;
+
+static void run_shared(gbi_pool_job *self, gbi_runner *runner, uint64_t first, uint64_t count)
+{
+    shared_job *own = (shared_job *)self;
+    bool here = pthread_equal(pthread_self(), own->caller);
+    pthread_mutex_lock(&own->lock);
+    *(here ? &own->here : &own->there) += (int)count;
+    pthread_cond_broadcast(&own->moved);
+    while (!here && !own->open) pthread_cond_wait(&own->moved, &own->lock);
+    pthread_mutex_unlock(&own->lock);
+}
+
+static void shared_released(gbi_pool_job *self)
+{
+    shared_job *own = (shared_job *)self;
+    pthread_mutex_lock(&own->lock);
+    own->released = true;
+    pthread_cond_broadcast(&own->moved);
+    pthread_mutex_unlock(&own->lock);
+}
+
+static void *help_from_elsewhere(void *pool)
+{
+    return (void *)(intptr_t)gbi_pool_help(pool, NULL);
+}
+
+/* Three threads, one seat of which is kept for the caller: as two are held, the rest is its own. */
+static void a_caller_helps(void **state)
+{
+    gb_mem mem;
+    gbi_pool *pool;
+    gb_mem_init(&mem, "pool", NULL, 0);
+    assert_int_equal(gbi_pool_open(&pool, &mem, 3), 0);
+    assert_int_equal(gbi_pool_help(pool, NULL), GB_HELP_NONE);
+    shared_job own = {.job = {.total = 5,
+                              .chunk = 1,
+                              .attended = true,
+                              .attendant = pthread_self(),
+                              .run = run_shared,
+                              .ended = ended,
+                              .released = shared_released},
+                      .caller = pthread_self()};
+    pthread_mutex_init(&own.lock, NULL);
+    pthread_cond_init(&own.moved, NULL);
+    assert_int_equal(gbi_pool_add(pool, &own.job), 0);
+    pthread_mutex_lock(&own.lock);
+    while (own.there < 2) pthread_cond_wait(&own.moved, &own.lock);
+    pthread_mutex_unlock(&own.lock);
+    pthread_t other;
+    void *did;
+    assert_int_equal(pthread_create(&other, NULL, help_from_elsewhere, pool), 0);
+    pthread_join(other, &did);
+    assert_int_equal((intptr_t)did, GB_HELP_NONE);
+    for (int i = 0; i < 3; i++) assert_int_equal(gbi_pool_help(pool, NULL), GB_HELP_DONE);
+    assert_int_equal(gbi_pool_help(pool, NULL), GB_HELP_SOON);
+    assert_int_equal(own.here, 3);
+    pthread_mutex_lock(&own.lock);
+    own.open = true;
+    pthread_cond_broadcast(&own.moved);
+    while (!own.released) pthread_cond_wait(&own.moved, &own.lock);
+    pthread_mutex_unlock(&own.lock);
+    assert_int_equal(own.there, 2);
+    assert_int_equal(gbi_pool_help(pool, NULL), GB_HELP_NONE);
+    assert_int_equal(gbi_pool_stop(pool), 0);
+    gbi_pool_close(pool);
+    gb_mem_fini(&mem);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(urgent_first)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(urgent_first),
+                                       cmocka_unit_test(a_caller_helps)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -267,6 +267,86 @@ static void test_spin_adapts(void **unused)
     finish(&k);
 }
 
+/* What its turns wait for: so many pieces of work, then mail. */
+typedef struct errand {
+    gb_mailbox *box;
+    gb_node *mail;
+    int pieces, calls;
+} errand;
+
+static int run_errand(void *user)
+{
+    errand *e = user;
+    e->calls++;
+    if (e->pieces == 0) return 0;
+    if (--e->pieces == 0 && e->box) gb_mailbox_push(e->box, e->mail);
+    return 1;
+}
+
+static bool is_run(void *user)
+{
+    return ((errand *)user)->pieces == 0;
+}
+
+static int about_to_end(void *user)
+{
+    ((errand *)user)->calls++;
+    return 2;
+}
+
+/* A worker that waits works at what it waits for, until there is something else to do. */
+static void test_waiting_helps(void **unused)
+{
+    kit k;
+    kit_open(&k, 1, 1);
+    gb_worker *worker = k.silo->workers[0];
+    gb_node mail;
+    errand e = {.box = &worker->mailbox, .mail = &mail, .pieces = 3};
+    k.silo->config.help = run_errand;
+    k.silo->config.busy_user = &e;
+    gb_worker_wait(worker, GB_FOREVER);
+    assert_int_equal(e.calls, 3);
+    assert_false(gb_worker_help(worker, is_run, &(errand){.pieces = 1})); /* there is mail */
+    assert_int_equal(e.calls, 3);
+    assert_ptr_equal(gb_mailbox_take(&worker->mailbox), &mail);
+
+    e = (errand){.pieces = 5};
+    assert_true(gb_worker_help(worker, is_run, &e));
+    assert_int_equal(e.calls, 5);
+    errand other = {.pieces = 1};
+    e.calls = 0;
+    assert_false(gb_worker_help(worker, is_run, &other)); /* there is nothing to help */
+    assert_int_equal(e.calls, 1);
+    k.silo->config.help = NULL;
+    assert_false(gb_worker_help(worker, is_run, &other));
+    finish(&k);
+}
+
+/* Nor does it hold its turn for long when nothing ends. */
+static void test_help_ends(void **unused)
+{
+    kit k;
+    kit_open(&k, 1, 1);
+    gb_sys_door door = *k.sys->door;
+    door.now = slow_now;
+    gb_worker *worker = k.silo->workers[0];
+    slow_world w = {.sys = {&door}, .sim = k.sys};
+    errand e = {.pieces = 1 << 30};
+    k.silo->sys = &w.sys;
+    k.silo->config.busy_user = &e;
+    k.silo->config.help = run_errand;
+    uint64_t start = gb_now(k.sys);
+    assert_false(gb_worker_help(worker, is_run, &e));
+    assert_in_range(gb_now(k.sys) - start, GB_MS, 2 * GB_MS);
+    k.silo->config.help = about_to_end;
+    start = gb_now(k.sys);
+    assert_false(gb_worker_help(worker, is_run, &e));
+    assert_in_range(gb_now(k.sys) - start, 0, k.silo->config.spin_ns + 1000);
+    assert_true(e.calls > 1);
+    k.silo->sys = k.sys;
+    finish(&k);
+}
+
 static double cpu_of(pthread_t thread)
 {
     clockid_t clock;
@@ -401,7 +481,8 @@ int main(void)
         cmocka_unit_test(test_quiet),         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_root),          cmocka_unit_test(test_stopped),
         cmocka_unit_test(test_sleep),         cmocka_unit_test(test_idle_uses_no_cpu),
-        cmocka_unit_test(test_spin_adapts),   cmocka_unit_test(test_watch),
+        cmocka_unit_test(test_spin_adapts),   cmocka_unit_test(test_waiting_helps),
+        cmocka_unit_test(test_help_ends),     cmocka_unit_test(test_watch),
         cmocka_unit_test(test_watch_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,11 @@ void kit_state_open(kit_state *kit, int cpu_devices, int64_t memory_max)
     kit_state_open_on(kit, &(gb_gpu_config){.cpu_devices = cpu_devices}, memory_max);
 }
 
+static int help(void *gpu)
+{
+    return gb_gpu_help(gpu);
+}
+
 void kit_state_open_on(kit_state *kit, const gb_gpu_config *devices, int64_t memory_max)
 {
     memset(kit, 0, sizeof *kit);
@@ -29,6 +34,8 @@ void kit_state_open_on(kit_state *kit, const gb_gpu_config *devices, int64_t mem
                            .log = &kit->log,
                            .workers = 1,
                            .spin_ns = 50000,
+                           .help = help,
+                           .busy_user = kit->gpu,
                            .call_timeout_ns = 120 * GB_SEC,
                            .stuck_ns = 120 * GB_SEC};
     rc = gb_silo_open(&kit->silo, &silo);

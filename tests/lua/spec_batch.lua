@@ -37,6 +37,15 @@ extern "C" __global__ void bump(int *x, int n)
     if (x[i] == -13) __trap();
     x[i] += 1;
 }
+extern "C" __global__ void grind(const int *x, int *y, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    if (x[i] == 13) __trap();
+    unsigned v = x[i];
+    for (int k = 0; k < 4000; k++) v = v * 1664525u + 1013904223u;
+    y[i] = v & 0xffffff;
+}
 extern "C" __global__ void odd(const int *x, int *y, int n)
 {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -59,6 +68,7 @@ register("scale", { args = { a = 3 } })
 register("total", { item_count = 100 })
 register("twice")
 register("picky")
+register("grind")
 register("odd")
 register("bump")
 register("pair")
@@ -100,6 +110,33 @@ local function orders()
   list(x:totable(), { 1, 2, 3 }, "what was given stays as it is")
   list(assert(gb.batch("test/twice"):execute { 5, 6 }), { 10, 12 })
   equal(gb.batch("test/pair"):execute({ { 3, 4 } })[1], 5)
+end
+
+-- Long enough, once that is known, to be cut finer than into blocks and to be worked at by whoever
+-- waits for it.
+local function long_ones()
+  local n, bit, want = 1000, require "bit", {}
+  local items = gb.array("int32", n)
+  for i = 0, n - 1 do
+    items[i] = i + 100
+    local v = items[i]
+    for _ = 1, 4000 do -- in halves: a product of 32 bits each is no double
+      local low, high = v % 65536, math.floor(v / 65536)
+      v = (low * 1664525 + (high * 1664525 % 65536) * 65536 + 1013904223) % 2 ^ 32
+    end
+    want[i] = bit.band(v, 0xffffff)
+  end
+  local batch = gb.batch("test/grind")
+  for _ = 1, 30 do
+    local out = assert(batch:execute(items))
+    for i = 0, n - 1 do assert(out[i] == want[i], i) end
+  end
+  items[501] = 13
+  local ok, message, code, all = batch:execute(items)
+  equal(ok, nil) equal(code, "ETRAP")
+  assert(message:find("item 502: ", 1, true), message)
+  equal(#all.failed, 1)
+  for i = 0, n - 1 do assert(i == 501 or all.results[i] == want[i], i) end
 end
 
 -- Sizes that are measured: what they are is another spec's, here only that nothing is lost.
@@ -232,7 +269,7 @@ end
 
 for _, in_place in ipairs { true, false } do
   core.device_in_place(0, in_place)
-  orders() measured() failures() pipelines()
+  orders() long_ones() measured() failures() pipelines()
   if in_place then clean() compiled() end
 end
 

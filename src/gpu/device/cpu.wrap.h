@@ -310,7 +310,12 @@ __GB_KERNEL_TYPE(noexcept)
                     begin = __gb_block_x * wide;                                                   \
                     __gb_block_x = 0;                                                              \
                 }                                                                                  \
-                lines(range, (int)begin, (int)(begin + span * wide), a...);                        \
+                unsigned long end = begin + span * wide;                                           \
+                if (range->x_count) {                                                              \
+                    begin += range->x_first;                                                       \
+                    end = begin + range->x_count;                                                  \
+                }                                                                                  \
+                lines(range, (int)begin, (int)end, a...);                                          \
             }                                                                                      \
         }                                                                                          \
         __gb_fn void lines(const gb_cpu_range *range, int begin, int end, A... a)                  \
