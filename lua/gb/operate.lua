@@ -189,48 +189,50 @@ function commands.grains(flags)
   print_rows({ "TYPE", "SILO", ">ACTIVE", ">CALLS", ">QUEUED", ">P99" }, rows)
 end
 
+-- Rows of several silos; here: of this machine alone, without their first column.
+local function print_places(head, rows, here)
+  for _, row in ipairs(here and rows or {}) do table.remove(row, 1) end
+  if here then table.remove(head, 1) end
+  print_rows(head, rows)
+end
+
 -- What tenants have of the devices' memory, where there are some.
 local function print_tenants(found, here)
   local rows, any = {}, false
   for _, one in ipairs(found) do
-    for _, t in ipairs(one.answer) do
+    for _, t in ipairs(one.answer.tenants) do
       any = any or t.name ~= "default"
-      rows[#rows + 1] = { one.silo or "", t.name, show.bytes(tonumber(t.memory)),
+      rows[#rows + 1] = { one.silo, t.name, show.bytes(tonumber(t.memory)),
         t.memory_max and show.bytes(tonumber(t.memory_max)) or "-" }
     end
   end
   if not any then return end
-  local head = { "SILO", "TENANT", ">MEMORY", ">LIMIT" }
-  if here then
-    for _, row in ipairs(rows) do table.remove(row, 1) end
-    table.remove(head, 1)
-  end
   print()
-  print_rows(head, rows)
+  print_places({ "SILO", "TENANT", ">MEMORY", ">LIMIT" }, rows, here)
 end
 
 --- Of all silos, or without a cluster those of this machine.
 function commands.devices(flags)
-  local head = { "SILO", ">DEVICE", "BACKEND", "ARCH", ">UNITS", ">FREE", ">TOTAL", ">QUEUE",
-    ">BUSY", "NAME" }
-  local here = flags["--here"]
-  local found = here and { { answer = require("gb").devices() } } or each_silo(flags, "devices")
+  local here, gb, found = flags["--here"], require "gb", nil
+  if here then
+    found = { { silo = "", answer = { devices = gb.devices(), tenants = gb.tenants() } } }
+  else
+    found = each_silo(flags, "devices")
+  end
   local rows, all = {}, {}
   for _, one in ipairs(found) do
-    for _, d in ipairs(one.answer) do
-      rows[#rows + 1] = { one.silo or "", d.index, d.backend, d.arch, d.units,
+    for _, d in ipairs(one.answer.devices) do
+      rows[#rows + 1] = { one.silo, d.index, d.backend, d.arch, d.units,
         show.bytes(tonumber(d.memory_free)), show.bytes(tonumber(d.memory_total)), d.queue_depth,
         show.percent(d.utilization), d.name .. (d.lost and " (lost)" or "") }
-      if here then table.remove(rows[#rows], 1) end
-      d.silo = one.silo
+      d.silo = not here and one.silo or nil
       all[#all + 1] = lists(d, "peers")
     end
   end
   if flags["--json"] then return print(json.list(all, #all)) end
-  if here then table.remove(head, 1) end
-  print_rows(head, rows)
-  local tenants = here and { { answer = require("gb").tenants() } } or each_silo(flags, "tenants")
-  print_tenants(tenants, here)
+  print_places({ "SILO", ">DEVICE", "BACKEND", "ARCH", ">UNITS", ">FREE", ">TOTAL", ">QUEUE",
+    ">BUSY", "NAME" }, rows, here)
+  print_tenants(found, here)
 end
 
 -- ---- one grain ----

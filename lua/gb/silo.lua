@@ -109,15 +109,18 @@ end
 --- All that gbrun top shows of this silo.
 function silo.look()
   local sum = { time = core.monotonic(), lua_bytes = 0, grains = silo.grains(),
-    devices = silo.devices() }
+    devices = require("gb").devices() }
   for _, memory in ipairs(raise_unless(worker.ask_all("memory"))) do
     sum.lua_bytes = sum.lua_bytes + memory[1]
   end
   return sum
 end
 
-function silo.devices() return require("gb").devices() end
-function silo.tenants() return require("gb").tenants() end
+--- And what tenants have of their memory.
+function silo.devices()
+  local gb = require "gb"
+  return { devices = gb.devices(), tenants = gb.tenants() }
+end
 
 --- Figures instead of the measured ones; nothing: the measured ones again.
 function silo.give(_, figures)

@@ -161,10 +161,9 @@ static unsigned rights_for(const char *type, const gb_call_frame *f)
     static const struct {
         const char *method;
         unsigned rights;
-    } silo[] = {{"self", GB_MAY_LOOK},      {"grains", GB_MAY_LOOK},  {"devices", GB_MAY_LOOK},
-                {"tenants", GB_MAY_LOOK},   {"inspect", GB_MAY_LOOK}, {"busiest", GB_MAY_LOOK},
-                {"look", GB_MAY_LOOK},      {"give", GB_MAY_OPERATE}, {"drain", GB_MAY_OPERATE},
-                {"undrain", GB_MAY_OPERATE}};
+    } silo[] = {{"self", GB_MAY_LOOK},    {"grains", GB_MAY_LOOK},   {"devices", GB_MAY_LOOK},
+                {"inspect", GB_MAY_LOOK}, {"busiest", GB_MAY_LOOK},  {"look", GB_MAY_LOOK},
+                {"give", GB_MAY_OPERATE}, {"drain", GB_MAY_OPERATE}, {"undrain", GB_MAY_OPERATE}};
     if (type[0] != '$' || strcmp(type, "$topics") == 0 || strcmp(type, "$inbox") == 0)
         return GB_MAY_CALL;
     if (strcmp(type, "$cluster") == 0) return GB_MAY_LOOK;
