@@ -88,7 +88,7 @@ function M.stream(entry, options, check_hints, level)
     adaptive = adaptive, min = least, max = most, room = room,
     pause_at = math.max(1, math.floor(room * pause)), resume_at = math.floor(room * resume),
     open = false, spare = false, tenant = core.tenant(), -- of collect.lua
-    stopped = false, error = false, paused = false, gate = false, pumping = false,
+    stopped = false, error = false, paused = false, gate = false, pumping = false, giver = false,
     queue = {}, first = 1, last = 0, at = 0, -- groups; items given of the first
     pushed = 0, given = 0, failed_count = 0, batches = 0, pauses = 0,
     window_start = core.monotonic(), window_items = 0, rate = 0,
@@ -148,6 +148,7 @@ end
 
 local function give_all(self)
   local ok, why = true, nil
+  self.giver = core.turn()
   while ok and self.first <= self.last do ok, why = pcall(give_group, self) end
   if not ok then
     self.error = tostring(why)
@@ -164,6 +165,11 @@ local function pump(self)
   end
 end
 
+-- Is it out that calls? It cannot wait for itself.
+local function is_giver(self)
+  return self.giver == core.turn() and self.pumping and not self.pumping:done()
+end
+
 -- ---- methods ----
 
 local function check_self(self, name)
@@ -177,8 +183,11 @@ local function keep_gate(self)
   while self.paused and not self.stopped do core.sleep(GATE) end
 end
 
+-- False: it is out that pushes, which nobody else empties the buffer for.
 local function wait_for_room(self)
-  if not self.paused and self.pushed - self.given >= self.pause_at then
+  if not self.paused and self.pushed - self.given < self.pause_at then return true end
+  if is_giver(self) then return false end
+  if not self.paused then
     self.paused = true
     self.pauses = self.pauses + 1
     if self.open and self.open == self.queue[self.first] then
@@ -190,6 +199,7 @@ local function wait_for_room(self)
     if not self.gate or self.gate:done() then self.gate = require("gb").spawn(keep_gate, self) end
     core.await(self.gate)
   end
+  return true
 end
 
 local function failure(self) return nil, "stream: out raised: " .. self.error, "EINVAL" end
@@ -198,7 +208,9 @@ local function failure(self) return nil, "stream: out raised: " .. self.error, "
 function methods:push(item)
   check_self(self, "push")
   if item == nil then error("push takes an item", 2) end
-  wait_for_room(self)
+  if not wait_for_room(self) then
+    return nil, "the buffer is full, and out, which empties it, cannot wait for that", "EBUSY"
+  end
   if self.error then return failure(self) end
   if self.stopped then return nil, "the stream was stopped", "ECLOSED" end
   local group, message, code = collect.add(self, item)
@@ -223,6 +235,9 @@ end
 --- Takes no more items, runs what is there, and returns when out has had all results.
 function methods:stop()
   check_self(self, "stop")
+  if is_giver(self) then
+    error("stop waits for out, so out cannot call it: gb.spawn(s.stop, s)", 2)
+  end
   self.stopped = true
   open_gate(self)
   if self.open then collect.close(self.open) end

@@ -96,14 +96,14 @@ local BatchStream = {}
 ---@param item any
 ---@return true? ok
 ---@return string? message
----@return string? code "ECLOSED", "EINVAL" (out raised)
+---@return string? code "ECLOSED", "EINVAL" (out raised), "EBUSY" (full, and it is out that pushes)
 function BatchStream:push(item) end
 
 ---Runs what is there now, full or not.
 ---@return true
 function BatchStream:flush() end
 
----Takes no more items, and returns when out has had all results.
+---Takes no more items, and returns when out has had all results. Raises in out.
 ---@return true? ok
 ---@return string? message
 ---@return string? code

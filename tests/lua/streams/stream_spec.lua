@@ -188,6 +188,35 @@ describe("streams", function()
     assert(s:stop())
   end)
 
+  it("tell out that it cannot wait for itself", function()
+    local s, answers = nil, {}
+    s = open { size = 1, buffer = 4, out = function(value)
+      for i = 1, value == 2 and 9 or 0 do answers[i] = { s:push(100) } end
+    end }
+    assert(s:push(1))
+    gb.test.idle()
+    assert.same({ true }, answers[3])
+    for i = 4, 9 do
+      assert.same({ nil, "the buffer is full, and out, which empties it, cannot wait for that",
+        "EBUSY" }, answers[i])
+    end
+    assert(s:stop())
+    assert.equal(4, s:stats().given)
+    s = open { size = 1, out = function() s:stop() end }
+    assert(s:push(1))
+    gb.test.idle()
+    local ok, message = s:stop()
+    assert.is_nil(ok)
+    assert.truthy(message:find("stop waits for out, so out cannot call it: gb.spawn(s.stop, s)", 1,
+      true))
+    local stopping
+    s = open { size = 1, out = function() stopping = gb.spawn(s.stop, s) end }
+    assert(s:push(1))
+    gb.test.idle()
+    assert.is_true(stopping:await())
+    assert.equal("stopped", s:stats().state)
+  end)
+
   it("count how long items take", function()
     local s = open { size = 10, delay = "100ms" }
     for i = 1, 15 do assert(s:push(i)) end
