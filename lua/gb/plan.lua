@@ -14,8 +14,6 @@ local M = {}
 local methods, meta = {}, { __gb = "plan" }
 local states = setmetatable({}, { __mode = "k" })
 
-local SLOTS_MAX = 64 -- that a run binds, results included: GBL_ARGS_MAX
-
 local reductions = { sum = true, min = true, max = true, argmin = true, argmax = true }
 
 local function state_of(plan, name)
@@ -280,9 +278,6 @@ local function run_slowly(state, given, level)
     local graph, message, code = graph_for(state, given, level + 1)
     if graph == false then error(message, level + 1) end
     if not graph then return nil, message, code end
-    if #graph.results + #state.order > SLOTS_MAX then
-      error(("a run binds at most %d slots"):format(SLOTS_MAX), level + 1)
-    end
     local results
     results, message, code = results_of(graph)
     if not results then return nil, message, code end

@@ -13,6 +13,7 @@ local M = {}
 local misuse, check, resolve = plan_infer.misuse, plan_infer.check, plan_infer.resolve
 
 local TO, FROM = -1, -2 -- sides of a copy, as src/lua/plan.c knows them
+local SLOTS_MAX = 64 -- that a run binds, results included: GBL_ARGS_MAX
 
 -- Calls what may raise at the user's values, in the stage's name.
 local function try(stage, fn, ...)
@@ -43,6 +44,9 @@ end
 -- What a run brings under a name: { index = } tells the nodes.
 local function bring(b, name, kind, slot, written, exact)
   local index = b.count
+  if index == SLOTS_MAX then
+    misuse({ text = "run" }, "at most %d slots are bound, results included", SLOTS_MAX)
+  end
   b.count = index + 1
   b.names[name] = index
   local type_id = slot.kind and slot.kind.id or 0

@@ -361,6 +361,12 @@ raised("stage 1 (reduce x): the min of nothing", function()
   gb.plan():reduce("x", "min", "t"):run { x = gb.array("float", 0) }
 end)
 raised("so 'y' has no size", function() gb.plan():map("y", "a + 1"):run { a = 1 } end)
+local wide, given = gb.plan(), {}
+for i = 1, 33 do
+  wide:map("y" .. i, "x" .. i .. " + 1"):download("y" .. i)
+  given["x" .. i] = x
+end
+raised("run: at most 64 slots are bound, results included", function() wide:run(given) end)
 raised("run: the plan has no stages", function() gb.plan():run {} end)
 raised("call it as plan:run(...), with a colon", function() p.run { x = x } end)
 raised("unknown plan method 'mpa'; did you mean 'map'?", function() p:mpa("y", "x") end)
