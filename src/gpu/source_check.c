@@ -1,5 +1,5 @@
-/* Constructs of CUDA C++ that the cpu backend does not have: an error that names the construct, at
- * its place, rather than whatever the compiler makes of it. */
+/* Constructs of CUDA C++ that the cpu backend does not have, and a brace that is missing: an error
+ * that names it, at its place, rather than whatever the compiler makes of it. */
 #include "gpu/source_room.h"
 
 #include "base/err.h"
@@ -63,6 +63,20 @@ static int refuse(const gb_source *source, const gb_token *token, const char *te
                       text, (int)(end - begin), begin);
 }
 
+/* What is generated stands behind the source: there the compiler would miss the brace. */
+static int check_braces(const gb_source *source)
+{
+    uint32_t closing = 0;
+    for (uint32_t i = source->tokens.count; i-- > 0;) {
+        const gb_token *token = &source->tokens.at[i];
+        if (gbi_token_is(token, "}")) closing++;
+        if (!gbi_token_is(token, "{")) continue;
+        if (closing == 0) return refuse(source, token, "no '}' closes it");
+        closing--;
+    }
+    return 0;
+}
+
 int gbi_source_check(gb_source *source)
 {
     for (uint32_t i = 0; i < source->tokens.count; i++) {
@@ -75,5 +89,5 @@ int gbi_source_check(gb_source *source)
         for (const refusal *row = refusals; row->word; row++)
             if (matches(token, row->word)) return refuse(source, token, row->text);
     }
-    return 0;
+    return check_braces(source);
 }

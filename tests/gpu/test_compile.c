@@ -286,6 +286,8 @@ static void errors(void **state)
     refused("#include <cuda_fp16.h>\n", NULL, GB_ECOMPILE, "half precision");
     refused("#include \"/etc/hostname\"\n", NULL, GB_ECOMPILE, "absolute path");
     refused("#error told you\n", NULL, GB_ECOMPILE, "told you");
+    refused("\n__global__ void k(int *p)\n{\n    if (*p) {\n        *p = 1;\n}\n", NULL,
+            GB_ECOMPILE, "test.cu:3: error: '{': no '}' closes it\n{\n");
     refused("extern \"C\" __global__ int k(int *p) { return *p; }", NULL, GB_ECOMPILE,
             "a __global__ function returns void");
     refused("namespace ns { __global__ void k(int &p) {} }", NULL, GB_ECOMPILE,
