@@ -138,7 +138,7 @@ local function count_of(items, side)
   if items.gb_block == nil then return nil, "the items were freed or moved" end
   local own = array.kind_of(items)
   if own ~= kind then
-    return nil, ("the items are %s array, the kernel takes %s"):format(own.name, kind.name)
+    return nil, ("the items are of type %s, the kernel takes %s"):format(own.name, kind.name)
   end
   if #items % per ~= 0 then
     return nil, ("%d elements are no whole number of items of %d"):format(#items, per)
@@ -421,7 +421,8 @@ function M.serve(tenant, entry, items, hints)
   if out == false then return nil, failed, "EINVAL" end
   if out == nil then return nil, failed, n end
   if #failed == 0 then return out end
-  return nil, M.summary(failed, n)
+  local message, code = M.summary(failed, n)
+  return nil, "of these, " .. message, code -- which have other numbers in the pipeline
 end
 
 -- ---- gb.batch ----

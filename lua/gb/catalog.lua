@@ -15,6 +15,8 @@ local opened = {} -- { K, kernel, layout } by the entry's key
 local known = { file = true, source = true, name = true, options = true, include = true,
   instances = true, kernel = true, args = true, item_count = true, result_count = true }
 
+local no_values = { ["function"] = true, thread = true } -- nor do they reach other workers
+
 local function count_option(options, name)
   local value = options[name]
   if value == nil then return 1 end
@@ -78,6 +80,11 @@ function M.register(id, options)
   end
   if options.args ~= nil and type(options.args) ~= "table" then
     error("catalog: args is a table of parameters by name", 2)
+  end
+  for name, value in pairs(options.args or {}) do
+    if no_values[type(value)] then
+      error(("catalog: args.%s: a kernel takes no %s"):format(tostring(name), type(value)), 2)
+    end
   end
   check_texts(options)
   local entry = { id = id, kernel = options.kernel, source = options.source,
@@ -191,7 +198,9 @@ local function open(entry)
     include = entry.include, instances = entry.instances }
   if not K then return nil, message, code end
   local ok, kernel = pcall(function() return K:kernel(entry.kernel) end)
-  if not ok then return nil, (kernel:gsub("^[^ ]+:%d+: ", "")), "ENOENT" end
+  if not ok then
+    return nil, ("catalog: %s: %s"):format(entry.id, (kernel:gsub("^[^ ]+:%d+: ", ""))), "ENOENT"
+  end
   local layout
   layout, message, code = layout_of(K, kernel, entry)
   if not layout then return nil, message, code end

@@ -6,6 +6,7 @@ local batch = require "gb.batch"
 local catalog = require "gb.catalog"
 local core = require "gb.core"
 local faults = require "gb.faults"
+local future = require "gb.future"
 local near = require "gb.near"
 local ref = require "gb.ref"
 
@@ -174,6 +175,7 @@ local function count_of(self, items)
   if not array.is_array(items) then
     return nil, ("the items are a list or an array, got %s"):format(type(items))
   end
+  if items.gb_block == nil then return nil, "the items were freed or moved" end
   local first = self.stages[1]
   local per = first.what == "kernel" and first.entry.item_count or 1
   if #items % per ~= 0 then
@@ -202,9 +204,9 @@ function methods:execute(items, hints)
   local under_way, next_first, out, failed, parts = {}, 1, {}, {}, {}
   local function begin()
     local last = math.min(next_first + self.size - 1, n)
-    local part = slice(items, (next_first - 1) * per + 1, last * per)
+    local part, message, code = slice(items, (next_first - 1) * per + 1, last * per)
     under_way[#under_way + 1] = { first = next_first, last = last,
-      future = spawn(run_batch, self, part, hints) }
+      future = part and spawn(run_batch, self, part, hints) or future.failed(message, code) }
     next_first = last + 1
   end
   while next_first <= n or #under_way > 0 do
