@@ -171,9 +171,11 @@ local parts = {
 setmetatable(gb, { __index = function(t, name)
   local part = parts[name]
   if not part then
-    local known = near.keys(parts)
-    for _, own in ipairs(near.keys(t)) do known[#known + 1] = own end
-    error(near.unknown("field of gb", name, known), 2)
+    local known = {}
+    for _, names in ipairs { parts, t } do
+      for own in pairs(names) do known[own] = true end
+    end
+    error(near.unknown("field of gb", name, near.keys(known)), 2)
   end
   t[name] = part()
   return t[name]

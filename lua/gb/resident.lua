@@ -51,7 +51,7 @@ local kinds = { device = true, unified = true }
 
 local function one(name, spec, level)
   local function bad(text, ...)
-    error(("resident.%s: " .. text):format(name, ...), level + 2)
+    error(("resident.%s: " .. text):format(name, ...), level + 3)
   end
   if not name:find("^[%a_][%w_]*$") or #name > 64 then
     bad("a name of letters, digits and _ is wanted, at most 64")

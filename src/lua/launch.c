@@ -24,7 +24,7 @@ static uint32_t extent(gbl_walk *w, int index, const char *what)
     double number = lua_tonumber(w->L, index);
     if (lua_type(w->L, index) != LUA_TNUMBER || number < 0 || number >= 0x1p32 ||
         number != floor(number))
-        gbl_raise_at(w->L, w->level, "%s: expected an integer from 0, got %s", what,
+        gbl_raise_at(w->L, w->level, "%s: expected an integer from 0 to 4294967295, got %s", what,
                      lua_type(w->L, index) == LUA_TNUMBER ? lua_tostring(w->L, index)
                                                           : luaL_typename(w->L, index));
     return (uint32_t)number;

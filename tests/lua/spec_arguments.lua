@@ -63,10 +63,10 @@ raised("got 0", function() K.saxpy:async(4) end)
 raised("argument 1: expected a number of threads or a table of grid or threads, got string",
   function() K.saxpy:run("4", 1, x, y, 4) end)
 raised("argument 1: expected a number of threads", function() K.saxpy:run(nil, 1, x, y, 4) end)
-raised("the number of threads: expected an integer from 0, got -1", function() K.saxpy:run(-1, 1, x,
-  y, 4) end)
-raised("the number of threads: expected an integer from 0, got 1.5", function() K.saxpy:run(1.5, 1,
-  x, y, 4) end)
+for _, n in ipairs { -1, 1.5, 2 ^ 40 } do
+  raised(("the number of threads: expected an integer from 0 to 4294967295, got %s"):format(n),
+    function() K.saxpy:run(n, 1, x, y, 4) end)
+end
 raised("the shape needs grid or threads, and has neither", function() K.saxpy:run({ block = 4 }, 1,
   x, y, 4) end)
 raised("the shape needs grid or threads, not both", function() K.saxpy:run({ grid = 1,
@@ -75,8 +75,9 @@ raised("unknown option 'gird'; did you mean 'grid'? (the shape of a launch)",
   function() K.saxpy:run({ gird = 1 }, 1, x, y, 4) end)
 raised("grid: expected one to three numbers, got 4", function() K.saxpy:run({ grid = { 1, 1, 1,
   1 } }, 1, x, y, 4) end)
-raised("block: expected an integer from 0, got string", function() K.saxpy:run({ grid = 1,
-  block = { "a" } }, 1, x, y, 4) end)
+raised("block: expected an integer from 0 to 4294967295, got string", function()
+  K.saxpy:run({ grid = 1, block = { "a" } }, 1, x, y, 4)
+end)
 raised("block: every extent is at least 1", function() K.saxpy:run({ grid = 1, block = { 4, 0 } },
   1, x, y, 4) end)
 raised("block: 1024 threads at most on this device, got 2048", function() K.saxpy:run({ grid = 1,

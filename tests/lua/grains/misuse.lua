@@ -102,6 +102,8 @@ kit.case("options of wrong types", function()
   refuses("max_queue is an integer from 1 to 1000000, got 0$", { max_queue = 0 })
   refuses("max_activations is .*, got 0.5$", { max_activations = 0.5 })
   refuses("idle must be .*, got '5 min' %(units: ns us ms s m h d%)$", { idle = "5 min" })
+  refuses("resident%.c: count is an integer from 1, got 1%.5$",
+    { resident = { c = { type = "float", count = 1.5 } } })
   at("gb.grain takes a table of options, got boolean$", function()
     local _ = gb.grain("Options", false) end)
   at("gb.gpu: required is true or false, got string$", function()
