@@ -213,7 +213,8 @@ end
 
 --- Of all silos, or without a cluster those of this machine.
 function commands.devices(flags)
-  local here, gb, found = flags["--here"], require "gb", nil
+  local here, gb = flags["--here"], require "gb"
+  local found
   if here then
     found = { { silo = "", answer = { devices = gb.devices(), tenants = gb.tenants() } } }
   else
