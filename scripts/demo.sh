@@ -3,7 +3,6 @@
 set -eu
 cd "$(dirname "$0")/.."
 script=examples/pagerank.lua
-[ -f "$script" ] || script=examples/hello.lua
 mkdir -p build/cache # compiled kernels
 export XDG_CACHE_HOME="${XDG_CACHE_HOME:-$PWD/build/cache}"
 echo "== gbrun $script"

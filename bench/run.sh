@@ -1,3 +1,0 @@
-#!/bin/sh
-# run.sh BUILD: see run.lua.
-exec luajit bench/run.lua "$1"
