@@ -233,17 +233,32 @@ void gbrun_line_remember(gbrun_line *line, const char *text)
     append(line, text);
 }
 
+/* What is kept is all that the file has then, or the file is as it was. */
+static void shorten(const gbrun_line *line)
+{
+    char path[GBRUN_LINE_BYTES];
+    if (snprintf(path, sizeof path, "%s.new", line->file) >= (int)sizeof path) return;
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
+    if (!out) return;
+    for (int i = 0; i < line->history_count; i++) fprintf(out, "%s\n", line->history[i]);
+    bool fine = !ferror(out);
+    if (fclose(out) != 0 || !fine || rename(path, line->file) != 0) unlink(path);
+}
+
 void gbrun_line_init(gbrun_line *line, const char *file)
 {
+    int count = 0;
     memset(line, 0, sizeof *line);
     line->prompt = "";
     line->file = file ? strdup(file) : NULL;
     FILE *in = line->file ? fopen(line->file, "re") : NULL;
-    while (in && fgets(line->text, sizeof line->text, in)) {
+    for (; in && fgets(line->text, sizeof line->text, in); count++) {
         line->text[strcspn(line->text, "\n")] = 0;
         if (line->text[0]) keep(line, line->text);
     }
     if (in) fclose(in);
+    if (count > 2 * GBRUN_HISTORY_MAX) shorten(line);
     line->text[0] = 0;
 }
 

@@ -23,7 +23,8 @@ typedef struct gbrun_line {
     size_t escape_size;
 } gbrun_line;
 
-/* file: where the history is; it is read, and appended to. NULL: nowhere. */
+/* file: where the history is; it is read, appended to, and shortened when it is twice as long as
+ * what is kept. NULL: nowhere. */
 void gbrun_line_init(gbrun_line *line, const char *file);
 void gbrun_line_fini(gbrun_line *line);
 

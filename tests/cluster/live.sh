@@ -84,11 +84,18 @@ see >
 type os.exit(7)\r
 end 7
 END
+history="$XDG_STATE_HOME/gpubridge/repl_history"
+seq 2001 | sed 's/^/old = /' >>"$history"
 on 80 24 repl <<'END'
 see > 
+type \e[A
+see old = 2001
 signal 15
 end 143
 END
+[ "$(wc -l <"$history")" -eq 1000 ] && [ "$(tail -n 1 "$history")" = "old = 2001" ] &&
+  [ "$(stat -c %a "$history")" = 600 ] && [ ! -e "$history.new" ] ||
+  { failed=$((failed + 1)); echo "FAILED: a long history"; }
 expect 0 '{ 1, array of 2: 0 0, b = "c" }' repl <<'END'
 =1+1
 for i = 1, 1 do
