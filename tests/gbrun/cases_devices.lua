@@ -109,6 +109,40 @@ assert(got == want_inside, "relative: " .. got)
 print("done")
 ]==]
 
+-- Launches of plans are told while they go one by one.
+local profile = [==[
+local gb = require "gb"
+assert(gb.device().backend == "software")
+local K = assert(gb.kernels { name = "timed", source = [[
+extern "C" __global__ void plus(int *n) { n[0] += 1; }
+extern "C" __global__ void never(int *n) { n[0] = 0; }]] })
+local d = assert(gb.buffer("int32", 1))
+for _ = 1, 20 do assert(K.plus:run({ grid = 1, block = 1 }, d)) end
+local t = assert(K.plus:stats())
+assert(t.launches == 20 and t.failed == 0 and t.p50 > 0 and t.p50 <= t.max)
+local shape = { grid = 1, block = 1 }
+local plan = gb.plan(K):launch("plus", shape, "d"):launch("plus", shape, "d")
+for _ = 1, 3 do assert(plan:run { d = d }) end
+local replays, told = plan:stats().replays, K.plus:stats().launches
+assert(replays == 2 and told == 22, replays .. " " .. told)
+assert(K.never:stats().launches == 0 and d:download()[0] == 26)
+print("done")
+]==]
+
+-- It is the host's: counted, and no device has less for it.
+local pinned = [==[
+local gb = require "gb"
+assert(gb.device().backend == "software")
+local before, free = gb.device().memory_pinned, gb.device().memory_free
+local x = assert(gb.array("float", 5000, { kind = "pinned" }))
+local d = assert(gb.buffer("float", 1000, { kind = "pinned" }))
+assert(gb.device().memory_pinned - before == 24000)
+assert(gb.device().memory_free == free)
+x:free() d:free()
+assert(gb.device().memory_pinned == before)
+print("done")
+]==]
+
 local function case(name, script, flags, arguments, more)
   local out = { name, files = { ["a.lua"] = script, ["app/devices.lua"] = common },
     run = ("--workers 1 %s a.lua %s"):format(flags, arguments), env = environment, out = "done\n" }
@@ -133,6 +167,8 @@ print("done")
 ]==], "--prefer-gpu no", "", { env = "GB_CUDA_LIBRARY=/nowhere/libcuda.so" }),
   case("prefer_gpu takes yes or no", "", "--prefer-gpu maybe", "",
     { code = 2, out = "", err = { "prefer-gpu", "maybe" } }),
+  case("profiling on a GPU", profile, "--profiling", ""),
+  case("page-locked memory beside a GPU", pinned, "", ""),
   case("files by cuFile", files, "", "2 2"),
   case("staged_files by a flag", files, "--staged-files", "0 0"),
   case("staged_files by the environment", files, "", "0 0",
