@@ -287,6 +287,19 @@ equal(none, nil) equal(code, "ENOMEM")
 assert(message:find("one item needs 2097152 bytes", 1, true), message)
 hog:free()
 
+-- four at most, and together not more than 80 % of what was free when it began
+local queue_new, queues, least = core.queue_new, 0, free
+core.queue_new = function(...) queues = queues + 1 return queue_new(...) end
+local long = gb.spawn(wide.execute, wide, gb.array("int8", 70 * 2 ^ 20), { max_micro_batch = 100 })
+while not long:done() do
+  gb.sleep(0)
+  least = math.min(least, gb.device().memory_free)
+end
+assert(long:await())
+core.queue_new = queue_new
+equal(queues, 4)
+assert(least < free and least >= 0.2 * free, least)
+
 -- buffers that stay for the next batch; what is reserved by others is theirs
 local big = gb.array("int8", 4 * 2 ^ 20)
 free = gb.device().memory_free

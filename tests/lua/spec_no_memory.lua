@@ -20,6 +20,9 @@ local path = scratch "buffer"
 assert(d:save(path))
 gb.catalog.register("memory", { source = source, kernel = "saxpy", args = { a = 2 } })
 
+local plan = gb.plan(K):launch("saxpy", 4, 1, "x", d, 4):map("z", "x * 2"):download("z")
+  :reduce("z", "sum", "s")
+
 local work = {
   array = function() return gb.array("float", 100) end,
   pinned = function() return gb.array("float", 100, { kind = "pinned" }) end,
@@ -37,6 +40,9 @@ local work = {
   load = function() return d:load(path) end,
   batch = function() return gb.batch("memory"):execute(x) end,
   batch_once_more = function() return gb.batch("memory"):execute(x, { persistent = true }) end,
+  batch_in_parts = function() return gb.batch("memory"):execute(x, { max_micro_batch = 1 }) end,
+  plan = function() return gb.plan(K):launch("saxpy", 4, 1, "x", d, 4):run { x = x } end,
+  plan_once_more = function() return plan:run { x = x } end,
   queue = function() return gb.queue() end,
   queued = function()
     return K.saxpy:run({ threads = 4, queue = assert(gb.queue()) }, 1, x, y, 4)
