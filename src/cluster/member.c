@@ -156,10 +156,12 @@ static void note_votes(gb_seen *seen, const gb_seen *old, const gb_member *row, 
 }
 
 /* Keeps what was seen of each row in step with the rows. fresh: what is new just happened; else it
- * may be as old as can be. */
+ * may be as old as can be. A vote is written with the sign of life that its voter has read last, so
+ * only who reads often can tell from an old one that there was none. */
 static int note_rows(gb_membership *m, const gb_view *table, bool read, bool fresh)
 {
     uint64_t now = m->at.now;
+    bool often = now - m->looked <= 2 * m->config.rules.read_soon_ns;
     gb_seen *seen = gb_mem_zalloc(m->mem, table->count * sizeof *seen);
     if (!seen) return GB_ENOMEM;
     uint32_t at = 0;
@@ -169,8 +171,9 @@ static int note_rows(gb_membership *m, const gb_view *table, bool read, bool fre
         const gb_seen *old =
             at < m->seen_count && m->seen[at].silo == row->id ? &m->seen[at] : NULL;
         seen[i].silo = row->id;
-        seen[i].alive_ns = row->alive_ns;
-        seen[i].alive_at = old && (!read || old->alive_ns == row->alive_ns) ? old->alive_at : now;
+        bool quiet = old && (!read || (often && old->alive_ns == row->alive_ns));
+        seen[i].alive_ns = old && !read ? old->alive_ns : row->alive_ns;
+        seen[i].alive_at = quiet ? old->alive_at : now;
         seen[i].vote_said = old ? old->vote_said : 0;
         seen[i].dead_said = old ? old->dead_said : 0;
         if (row->state == GB_SILO_DEAD) seen[i].dead_at = old && old->dead_at ? old->dead_at : now;

@@ -225,26 +225,60 @@ static void test_votes(void **unused)
     end(&t);
 }
 
+/* Until the last read is long ago; the others show signs of life all the time. */
+static void long_unread(scene *t)
+{
+    for (int unread = 0; unread < 400; unread++) {
+        clear(t);
+        tick(t, 100 * MS);
+        touched(t);
+        ack_all(t);
+        for (uint32_t i = 0; i < t->count; i++) t->rows[i].alive_ns++;
+        if (find(t, GB_DO_READ)) unread = 0;
+        if (find(t, GB_DO_READ)) read_now(t);
+    }
+}
+
 /* Long after the last read a write tells nothing of others' signs of life: one vote stays one. */
 static void test_one_vote(void **unused)
 {
     scene t;
     begin(&t);
-    gb_member *other = row(&t, 7, "b", 1, GB_SILO_ACTIVE);
+    row(&t, 7, "b", 1, GB_SILO_ACTIVE);
     row(&t, 8, "c", 1, GB_SILO_ACTIVE);
     join(&t);
-    for (int unread = 0; unread < 400; unread++) {
-        clear(&t);
-        tick(&t, 100 * MS);
-        touched(&t);
-        ack_all(&t);
-        other->alive_ns++;
-        if (find(&t, GB_DO_READ)) unread = 0;
-        if (find(&t, GB_DO_READ)) read_now(&t);
-    }
+    long_unread(&t);
     silence(&t, 8);
     assert_int_equal(write_now(&t), GB_SILO_ACTIVE);
     assert_null(find(&t, GB_DO_WRITE));
+    end(&t);
+}
+
+/* Nobody answers any more. The votes take the last signs of life out of the table: these count from
+ * the first of many reads on, and then one silo suffices. */
+static void test_gone(void **unused)
+{
+    scene t;
+    begin(&t);
+    row(&t, 7, "b", 1, GB_SILO_ACTIVE);
+    row(&t, 8, "c", 1, GB_SILO_ACTIVE);
+    join(&t);
+    long_unread(&t);
+    uint64_t began = t.at.now;
+    uint32_t dead = 0, votes = 0;
+    while (dead < 2 && t.at.now - began < 60000 * MS) {
+        clear(&t);
+        tick(&t, 100 * MS);
+        touched(&t);
+        if (find(&t, GB_DO_READ)) read_now(&t);
+        while (find(&t, GB_DO_WRITE)) {
+            bool now = write_now(&t) == GB_SILO_DEAD;
+            assert_true(!now || t.at.now - began >= 30000 * MS);
+            dead += now;
+            votes += !now;
+        }
+    }
+    assert_true(dead == 2 && votes > 0);
     end(&t);
 }
 
@@ -524,12 +558,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_join_alone),  cmocka_unit_test(test_name),
         cmocka_unit_test(test_votes),       cmocka_unit_test(test_joining),
-        cmocka_unit_test(test_one_vote),    cmocka_unit_test(test_pair),
-        cmocka_unit_test(test_cut_off),     cmocka_unit_test(test_sleep),
-        cmocka_unit_test(test_table_down),  cmocka_unit_test(test_wiped),
-        cmocka_unit_test(test_returned),    cmocka_unit_test(test_first_probe),
-        cmocka_unit_test(test_asked_early), cmocka_unit_test(test_risen),
-        cmocka_unit_test(test_stop),        cmocka_unit_test(test_config),
+        cmocka_unit_test(test_one_vote),    cmocka_unit_test(test_gone),
+        cmocka_unit_test(test_pair),        cmocka_unit_test(test_cut_off),
+        cmocka_unit_test(test_sleep),       cmocka_unit_test(test_table_down),
+        cmocka_unit_test(test_wiped),       cmocka_unit_test(test_returned),
+        cmocka_unit_test(test_first_probe), cmocka_unit_test(test_asked_early),
+        cmocka_unit_test(test_risen),       cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_config),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
