@@ -19,7 +19,7 @@ const char *gb_end_name(gb_end end)
 
 gb_key gb_act_key(const gb_act *act)
 {
-    if (act->key_size == UINT32_MAX) return gb_key_number(act->key.number);
+    if (act->key_size == GB_ACT_KEY_NUMBER) return gb_key_number(act->key.number);
     return (gb_key){.text = act->key.text, .size = act->key_size};
 }
 
@@ -60,6 +60,16 @@ gb_act *gbi_act_pick_stateless(gb_worker *worker, gb_type *type, gb_key key, boo
     return *full ? best : NULL;
 }
 
+/* From so many chunks on as many come at once, so that they can be huge pages: calls to a million
+ * activations are bound by walks through page tables. */
+enum { CHUNKS_AT_ONCE = 32 };
+
+static size_t chunks_made(uint32_t chunk)
+{
+    if (chunk < CHUNKS_AT_ONCE) return 1;
+    return chunk % CHUNKS_AT_ONCE == 0 ? CHUNKS_AT_ONCE : 0; /* 0: it came with one before */
+}
+
 static int chunk_add(gb_worker *worker)
 {
     if (worker->chunk_count == worker->chunk_room) {
@@ -71,12 +81,14 @@ static int chunk_add(gb_worker *worker)
         worker->chunks = chunks;
         worker->chunk_room = room;
     }
-    gb_act *chunk = gb_mem_zalloc(&worker->mem, GB_ACTS_PER_CHUNK * sizeof *chunk);
+    size_t made = chunks_made(worker->chunk_count), bytes = GB_ACTS_PER_CHUNK * sizeof(gb_act);
+    gb_act *chunk = made ? gb_mem_zalloc_lines(&worker->mem, made * bytes)
+                         : worker->chunks[worker->chunk_count - 1] + GB_ACTS_PER_CHUNK;
     if (!chunk) return GB_ENOMEM;
     uint32_t first = worker->chunk_count * GB_ACTS_PER_CHUNK;
     for (uint32_t i = GB_ACTS_PER_CHUNK; i-- > 0;) {
         chunk[i].slot = first + i;
-        chunk[i].key_size = worker->free_slot; /* the chain of free slots */
+        chunk[i].queued = worker->free_slot; /* the chain of free slots */
         worker->free_slot = first + i;
     }
     worker->chunks[worker->chunk_count++] = chunk;
@@ -90,24 +102,26 @@ static int act_take_slot(gb_worker *worker, gb_type *type, gb_key key, gb_act **
         if (rc < 0) return rc;
     }
     char *text = NULL;
+    if (key.text && key.size >= GB_ACT_KEY_NUMBER)
+        return gb_err_set(GB_EINVAL, "a key of %u bytes: at most 1024", key.size);
     if (key.text) {
-        text = gb_mem_alloc(&worker->mem, key.size + 1);
+        text = gb_mem_alloc(&worker->mem, key.size + 1u);
         if (!text) return GB_ENOMEM;
         memcpy(text, key.text, key.size);
         text[key.size] = 0;
     }
     uint32_t slot = worker->free_slot;
     gb_act *act = &worker->chunks[slot / GB_ACTS_PER_CHUNK][slot % GB_ACTS_PER_CHUNK];
-    worker->free_slot = act->key_size;
+    worker->free_slot = act->queued;
     *act = (gb_act){
         .type = type, .slot = slot, .generation = act->generation, .state = GB_ACT_STARTING};
     gb_list_init(&act->idle);
     if (text) {
         act->key.text = text;
-        act->key_size = key.size;
+        act->key_size = (uint16_t)key.size;
     } else {
         act->key.number = key.number;
-        act->key_size = UINT32_MAX;
+        act->key_size = GB_ACT_KEY_NUMBER;
     }
     *out = act;
     return 0;
@@ -128,10 +142,11 @@ static void wait_for_watch(gb_worker *worker, gb_act *act)
 static void act_give_slot(gb_worker *worker, gb_act *act)
 {
     wait_for_watch(worker, act);
-    if (act->key_size != UINT32_MAX) gb_mem_free(&worker->mem, act->key.text, act->key_size + 1);
+    if (act->key_size != GB_ACT_KEY_NUMBER)
+        gb_mem_free(&worker->mem, act->key.text, act->key_size + 1u);
     act->state = GB_ACT_FREE;
     act->generation = (act->generation + 1) & 0x3ffffff; /* fits a Lua number beside the slot */
-    act->key_size = worker->free_slot;
+    act->queued = worker->free_slot;
     worker->free_slot = act->slot;
 }
 
@@ -557,4 +572,19 @@ void gbi_acts_close(gb_worker *worker)
             if (worker->body) act->type->kind->close(worker, act);
             act->bare = true;
         }
+}
+
+void gbi_acts_free(gb_worker *worker)
+{
+    for (uint32_t i = 0; i < worker->chunk_count; i++)
+        for (int k = 0; k < GB_ACTS_PER_CHUNK; k++) {
+            gb_act *act = &worker->chunks[i][k];
+            if (act->state != GB_ACT_FREE && act->key_size != GB_ACT_KEY_NUMBER)
+                gb_mem_free(&worker->mem, act->key.text, act->key_size + 1u);
+        }
+    for (uint32_t i = 0; i < worker->chunk_count; i++)
+        if (chunks_made(i))
+            gb_mem_free_lines(&worker->mem, worker->chunks[i],
+                              chunks_made(i) * GB_ACTS_PER_CHUNK * sizeof(gb_act));
+    gb_mem_free(&worker->mem, worker->chunks, worker->chunk_room * sizeof *worker->chunks);
 }

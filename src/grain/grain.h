@@ -179,32 +179,38 @@ typedef enum {
 } gb_end;
 const char *gb_end_name(gb_end end);
 
+#define GB_ACT_KEY_NUMBER UINT16_MAX
+
+/* Two cache lines, and an array of them begins at one: an activation of a million touches no third.
+ * In the first is what tells whether a call can begin. */
 struct gb_act {
     gb_type *type;
     union {
         int64_t number;
         char *text; /* owned */
     } key;
-    uint32_t key_size; /* UINT32_MAX: the key is a number */
     uint32_t slot, generation;
-    gb_list idle;     /* in its type's list of unused ones */
-    uint64_t last;    /* when its last turn ended */
-    uint32_t queued;  /* calls in queue that were admitted */
-    uint32_t running; /* turns that hold it (a non-reentrant activation: at most 1) */
-    uint32_t slow_us, slow_before_us; /* the slowest of the timed calls: see gb_act_slow_ns */
-    uint64_t calls;                   /* turns of calls that have ended */
-    uint8_t timed;                    /* calls since slow_us began */
+    uint32_t queued;             /* calls in queue that were admitted; FREE: the next free slot */
+    uint32_t running;            /* turns that hold it (a non-reentrant activation: at most 1) */
+    gb_call *queue, *queue_last; /* admitted: by priority, then in order */
+    gb_call *turns;    /* all turns of it, running or parked, detached ones (spawned) too */
+    uint16_t key_size; /* GB_ACT_KEY_NUMBER: the key is a number */
     uint8_t state;
     uint8_t end; /* gb_end, when wants_end or STOPPING */
     bool wants_end;
-    uint8_t forward;             /* FORWARD: the worker */
-    bool root;                   /* gb_worker_root */
-    bool bare;                   /* only a place in the map: it never began, or is closed */
-    gb_call *queue, *queue_last; /* admitted: by priority, then in order */
-    gb_call *room, *room_last;   /* behind the bound: they wait for room */
-    gb_call *turns; /* all turns of it, running or parked, detached ones (spawned) too */
+    uint8_t forward; /* FORWARD: the worker */
+    uint8_t timed;   /* calls since slow_us began */
+    bool root : 1;   /* gb_worker_root */
+    bool bare : 1;   /* only a place in the map: it never began, or is closed */
+
+    gb_list idle;                     /* in its type's list of unused ones */
+    uint64_t last;                    /* when its last turn ended */
+    uint64_t calls;                   /* turns of calls that have ended */
+    uint32_t slow_us, slow_before_us; /* the slowest of the timed calls: see gb_act_slow_ns */
+    gb_call *room, *room_last;        /* behind the bound: they wait for room */
     struct gb_act_timer *timers;
 };
+_Static_assert(sizeof(gb_act) == 128, "two cache lines");
 
 /* The activation behind a slot if it is still that generation, else NULL. */
 static inline gb_act *gb_act_at(gb_worker *worker, uint32_t slot, uint32_t generation);

@@ -21,6 +21,7 @@ void gbi_act_settle_tick(gb_worker *worker, gb_act *act); /* after a timer's tur
 void gbi_act_unplace(gb_worker *worker, gb_type *type,
                      gb_key key);       /* no activation came of it here: home forgets its entry */
 void gbi_acts_close(gb_worker *worker); /* the silo ends: instances and timers */
+void gbi_acts_free(gb_worker *worker);  /* ... the memory */
 gb_act *gbi_act_pick_stateless(gb_worker *worker, gb_type *type, gb_key key, bool *full);
 
 /* call.c */

@@ -30,16 +30,7 @@ static void worker_close(gb_silo *silo, gb_worker *worker)
 {
     for (uint32_t i = 0; i < gb_type_count(silo); i++)
         gb_timer_stop(&worker->timers, &gb_type_at(silo, i)->local[worker->index].idle_timer);
-    for (uint32_t i = 0; i < worker->chunk_count; i++) {
-        for (int k = 0; k < GB_ACTS_PER_CHUNK; k++) {
-            gb_act *act = &worker->chunks[i][k];
-            if (act->state == GB_ACT_FREE) continue;
-            if (act->key_size != UINT32_MAX)
-                gb_mem_free(&worker->mem, act->key.text, act->key_size + 1);
-        }
-        gb_mem_free(&worker->mem, worker->chunks[i], GB_ACTS_PER_CHUNK * sizeof(gb_act));
-    }
-    gb_mem_free(&worker->mem, worker->chunks, worker->chunk_room * sizeof *worker->chunks);
+    gbi_acts_free(worker);
     gb_map_fini(&worker->acts);
     gb_timers_fini(&worker->timers);
     if (worker->loop) silo->sys->door->loop_close(worker->loop);

@@ -442,7 +442,7 @@ static int kind_load(gb_worker *worker, gb_type *type)
 
 static atomic_int *live_of(kit *k, gb_act *act)
 {
-    if (act->key_size != UINT32_MAX || (uint64_t)act->key.number >= KIT_KEYS ||
+    if (act->key_size != GB_ACT_KEY_NUMBER || (uint64_t)act->key.number >= KIT_KEYS ||
         act->type->options.placement == GB_PLACE_STATELESS)
         return NULL;
     return &k->live[act->type->id][act->key.number];
