@@ -430,8 +430,16 @@ int gbl_encode_caller(gbl_packer *to, const gb_act *caller)
 
 static int encode_all(walk *w, int first, int count, const char *what)
 {
+    int i = 0;
+    for (; i < count; i++) { /* most calls carry no more than these, which need no stack */
+        int type = lua_type(w->L, first + i);
+        if (type != LUA_TNUMBER && type != LUA_TBOOLEAN && type != LUA_TNIL) break;
+        int rc = encode_scalar(w, first + i);
+        if (rc < 0) return rc;
+    }
+    if (i == count) return 0;
     if (!lua_checkstack(w->L, 16)) return gb_err_set(GB_ENOMEM, "out of memory: the Lua stack");
-    for (int i = 0; i < count; i++) {
+    for (; i < count; i++) {
         int top = lua_gettop(w->L), rc = encode_value(w, first + i);
         lua_settop(w->L, top);
         if (rc < 0) return report(w, rc, what, i + 1);
