@@ -16,7 +16,11 @@ end
 --- The activations of one grain here: a list, mostly of none.
 function M.inspect(type_name, key)
   local list = core.inspect(type_name, key)
-  for _, act in ipairs(list) do weighed(act, VALUES_ONE) end
+  for _, act in ipairs(list) do
+    local meta = getmetatable(act.self)
+    act.tenant = meta and meta.__gb_options.tenant
+    weighed(act, VALUES_ONE)
+  end
   return list
 end
 

@@ -37,7 +37,8 @@ return function(act)
     more > 0 and (", and %d more wait for room"):format(more) or ""))
   for _, call in ipairs(act.queue) do add("", turn_text(call)) end
   add("calls", ("%s so far; p99 %s"):format(show.count(act.calls), show.time(act.p99)))
-  add("memory", ("%s of Lua%s, %s on devices"):format(show.bytes(act.bytes),
-    act.more and " at least" or "", show.bytes(act.device_bytes)))
+  add("memory", ("%s of Lua%s, %s on devices%s"):format(show.bytes(act.bytes),
+    act.more and " at least" or "", show.bytes(act.device_bytes),
+    act.tenant and ", as tenant " .. act.tenant or ""))
   return lines
 end

@@ -8,7 +8,7 @@ start cpu --workers 2 --label zone=west
 cpu=$address cpu_pid=$pid
 start one --workers 2 --pretend-gpus --cpu-memory 512MB
 one=$address one_pid=$pid
-GB_CPU_DEVICES=2 start two --workers 2 --pretend-gpus --cpu-memory 1GB --label rack=2,zone=east
+GB_CPU_DEVICES=2 GB_TENANTS=acme=1GB start two --workers 2 --pretend-gpus --cpu-memory 1GB --label rack=2,zone=east
 two=$address two_pid=$pid
 
 expect 0 ok --connect "$cpu" "$here/placement.lua" cpu
@@ -67,6 +67,7 @@ expect 1 "ENOENT: unknown silo 'tow'; did you mean 'two'?" grains --silo tow
 expect 0 '"silo":"two"' grains --json --silo two
 expect 0 '"silo":"two"' devices --json
 expect 0 "cpu" devices
+expect 0 "two   acme        0 B  1.00 GB" devices
 
 # what grains do: one waits for another, which waits; a second call waits in the queue
 for n in 1 2; do
@@ -83,6 +84,8 @@ done
 expect 0 "queue     1 of 1024" inspect Any holder
 expect 0 ", from Any/holder: waits for time, a device or a file" inspect Any held
 expect 0 '"state":"active"' inspect Any k --json
+expect 0 '"tenant":"acme"' inspect Any k --json
+expect 0 ' on devices, as tenant acme' inspect Any k
 expect 0 "calls     7 so far; p99 " inspect Any k
 expect 1 "ENOENT: Any/nobody is active on no silo" inspect Any nobody
 expect 1 "ENOTYPE: unknown grain type 'Anny'; did you mean 'Any'?" inspect Anny k

@@ -17,7 +17,7 @@ local function type_of(name, options)
   return type
 end
 
-type_of("Any")
+type_of("Any", { tenant = "acme" })
 type_of("Hash", { placement = "hash" })
 type_of("Local", { placement = "local" })
 type_of("Least", { placement = "least" })
