@@ -151,7 +151,7 @@ local callers = {} -- by the key of the entry: how they are gathered, and by ten
 
 --- How calls of an entry are gathered: at most so many items, so many seconds after the first.
 function M.tune(entry, hints, size, delay)
-  callers[entry.key] = { of = {}, entry = entry, hints = hints, size = size, delay = delay }
+  callers[entry.key] = { of = {}, hints = hints, size = size, delay = delay }
 end
 
 -- Items of one tenant share a group, which counts to it.
@@ -159,7 +159,8 @@ local function owner_of(entry)
   local rule, tenant = callers[entry.key], core.tenant()
   local owner = rule.of[tenant]
   if not owner then
-    owner = setmetatable({ open = false, spare = false, tenant = tenant }, { __index = rule })
+    owner = { entry = entry, hints = rule.hints, size = rule.size, delay = rule.delay,
+      open = false, spare = false, tenant = tenant }
     rule.of[tenant] = owner
   end
   return owner
