@@ -125,7 +125,7 @@ function M.take(run, n)
   if own then kept[key] = nil end
   if own and (own.lanes[1].item and core.buffer_lost(own.lanes[1].item)
     or own.size * #own.lanes < math.min(n, run.most)
-    or own.size > room_of(run)) then
+    or own.size > room_of(run) or own.found ~= run.found) then
     free_lanes(own.lanes)
     own = nil
   end
@@ -138,7 +138,7 @@ function M.give(run, lanes, size, good)
   if not run.hints.persistent or not good then return free_lanes(lanes) end
   local key = lanes_key(run)
   if kept[key] then free_lanes(kept[key].lanes) end
-  kept[key] = { lanes = lanes, size = size }
+  kept[key] = { lanes = lanes, size = size, found = run.found }
 end
 
 return M

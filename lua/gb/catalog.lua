@@ -192,11 +192,15 @@ local function layout_of(K, kernel, entry)
   return layout
 end
 
-local function open(entry)
-  local K, message, code = kernels.kernels { file = entry.path, source = entry.source,
-    name = entry.source and (entry.name or entry.id) or nil, options = entry.options,
-    include = entry.include, instances = entry.instances }
-  if not K then return nil, message, code end
+-- K: of before, when a reload has changed the kernel's parameters.
+local function open(entry, K)
+  local message, code
+  if not K then
+    K, message, code = kernels.kernels { file = entry.path, source = entry.source,
+      name = entry.source and (entry.name or entry.id) or nil, options = entry.options,
+      include = entry.include, instances = entry.instances }
+    if not K then return nil, message, code end
+  end
   local ok, kernel = pcall(function() return K:kernel(entry.kernel) end)
   if not ok then
     return nil, ("catalog: %s: %s"):format(entry.id, (kernel:gsub("^[^ ]+:%d+: ", ""))), "ENOENT"
@@ -205,7 +209,7 @@ local function open(entry)
   layout, message, code = layout_of(K, kernel, entry)
   if not layout then return nil, message, code end
   faults.only_batches(kernel)
-  opened[entry.key] = { K = K, kernel = kernel, layout = layout }
+  opened[entry.key] = { K = K, kernel = kernel, layout = layout, signature = kernel.signature }
   return opened[entry.key]
 end
 
@@ -213,8 +217,8 @@ end
 --- code. Compiles, which a function that makes closures does not.
 function M.open(entry)
   local found = opened[entry.key]
-  if found then return found end
-  return open(entry)
+  if found and found.signature == found.kernel.signature then return found end
+  return open(entry, found and found.K)
 end
 
 return M

@@ -400,9 +400,12 @@ end
 --- gives functions that make the switch; nil, message, code.
 function M.stage(file)
   local all, switches = {}, {}
+  local path = file and require("gb.loader").find_file(file) -- as the catalog names it
   for K, state in pairs(states) do -- compiling waits, and others may open kernels meanwhile
     local from = state.spec.options_given.file
-    if from and (not file or from == file) then all[#all + 1] = { K = K, state = state } end
+    if from and (not file or from == file or from == path) then
+      all[#all + 1] = { K = K, state = state }
+    end
   end
   for i, one in ipairs(all) do
     local spec, modules, code = compile_anew(one.state)

@@ -218,6 +218,33 @@ static void test_kernels(void **state)
     }
 }
 
+static const char batch_lua[] =
+    "local gb = require 'gb'\n"
+    "gb.catalog.register('plus', { kernel = 'plus', file = 'twice.cu' })\n"
+    "local Gpu = gb.grain('Gpu')\n"
+    "function Gpu:times()\n"
+    "  return assert(gb.batch('plus'):execute({ 3 }, { persistent = true }))[1] end\n"
+    "return Gpu\n";
+
+/* What a batch has found out of its kernel is found anew with it. */
+static void test_catalog(void **state)
+{
+    for (int w = 0; w < 2; w++) {
+        app a;
+        app_open(&a, all_workers[w]);
+        write_file(&a, "gpu.lua", batch_lua);
+        write_file(&a, "twice.cu",
+                   "extern \"C\" __global__ void plus(const int *x, int *y) { *y = *x + 1; }\n");
+        assert_true(ask(&a, "Gpu", "g", "times") == 4);
+        write_file(&a, "twice.cu",
+                   "extern \"C\" __global__ void plus(int n, float *y, const float *x)\n"
+                   "{ *y = *x + n + 0.5f; }\n");
+        assert_true(reload(&a, "twice.cu") >= 1);
+        assert_true(ask(&a, "Gpu", "g", "times") == 4.5);
+        app_close(&a);
+    }
+}
+
 static void reload_inside(gb_host *host, kit_answer *answer)
 {
     assert_int_equal(gb_reload(host, NULL), GB_EBUSY);
@@ -238,9 +265,9 @@ static void test_refused_inside(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_state_is_kept), cmocka_unit_test(test_waiting_turn),
+        cmocka_unit_test(test_state_is_kept),  cmocka_unit_test(test_waiting_turn),
         cmocka_unit_test(test_all_or_nothing), cmocka_unit_test(test_kernels),
-        cmocka_unit_test(test_refused_inside),
+        cmocka_unit_test(test_catalog),        cmocka_unit_test(test_refused_inside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
