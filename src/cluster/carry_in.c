@@ -10,6 +10,8 @@
 
 #define HALF_NS (30 * GB_SEC) /* a half message that does not go on for so long is none */
 
+enum { HELD_BYTES = 64 << 20 }; /* for one client's link, or more if one message may be larger */
+
 /* A call of somebody else that is served here. */
 typedef struct served {
     gb_list link;
@@ -17,9 +19,10 @@ typedef struct served {
     gbi_carrier *carrier;
     gb_call *call;
     uint64_t number;
+    size_t bytes;
 } served;
 
-static served *served_new(gbi_inlet *inlet, gb_call *call, uint64_t number)
+static served *served_new(gbi_inlet *inlet, gb_call *call, uint64_t number, size_t bytes)
 {
     gbi_carrier *c = inlet->carrier;
     gb_list *free_one = gb_list_shift(&c->served_free);
@@ -32,14 +35,40 @@ static served *served_new(gbi_inlet *inlet, gb_call *call, uint64_t number)
     s->carrier = c;
     s->call = call;
     s->number = number;
+    s->bytes = bytes;
+    inlet->held += bytes;
     return s;
 }
 
 static void served_free(served *s)
 {
     gb_list_unlink(&s->link);
+    if (s->inlet) s->inlet->held -= s->bytes;
     s->inlet = NULL;
     gb_list_push(&s->carrier->served_free, &s->link);
+}
+
+/* ---- who is heard ---- */
+
+static bool is_full(gb_link *wire)
+{
+    return gb_link_queued(wire) > GB_SOCKET_HIGH || gb_link_large(wire) > GB_LINK_LARGE_MAX;
+}
+
+/* May one client's calls hold no more until some have ended? */
+static bool is_loaded(const gbi_inlet *inlet)
+{
+    size_t most = inlet->carrier->carry->config.bytes_max;
+    if (most < HELD_BYTES) most = HELD_BYTES;
+    return inlet->client && inlet->held > (gb_link_is_paused(inlet->wire) ? most / 2 : most);
+}
+
+/* Who does not read its answers is not heard meanwhile, nor a client that has asked for more than
+ * is worked off: what is kept for them stays bounded. A silo is heard: what its calls wait for may
+ * be a call of its own that comes behind them. */
+static void hear(gbi_inlet *inlet)
+{
+    gb_link_pause(inlet->wire, is_full(inlet->wire) || is_loaded(inlet));
 }
 
 /* ---- answers ---- */
@@ -58,11 +87,6 @@ static int write_answer(gb_link *wire, const gb_answer_frame *f, gb_block **bloc
     return rc;
 }
 
-static bool is_full(gb_link *wire)
-{
-    return gb_link_queued(wire) > GB_SOCKET_HIGH || gb_link_large(wire) > GB_LINK_LARGE_MAX;
-}
-
 /* The inlet may be gone behind this. */
 static void put_answer(gbi_inlet *inlet, const gb_answer_frame *f, gb_block **blocks,
                        uint32_t count)
@@ -76,8 +100,7 @@ static void put_answer(gbi_inlet *inlet, const gb_answer_frame *f, gb_block **bl
                                                f->rc < 0 ? "" : "the results: ", gb_err_detail());
         rc = write_answer(wire, &failed, NULL, 0);
     }
-    /* Who does not read its answers is not heard meanwhile: what waits for it stays bounded. */
-    if (rc == 0 && is_full(wire)) gb_link_pause(wire, true);
+    if (rc == 0) hear(inlet);
     if (rc == 0 || rc == GB_ELOST) return;
     /* No memory for a word: who waits is told by the end of the link, not by a deadline. */
     gb_link_close(wire);
@@ -220,8 +243,10 @@ static int fill(gbi_inlet *inlet, gb_call *call, const gb_call_frame *f, gb_bloc
 static int serve(gbi_inlet *inlet, const gb_call_frame *f, gb_block **blocks, uint32_t count)
 {
     gbi_carrier *c = inlet->carrier;
+    size_t bytes = f->size;
+    for (uint32_t i = 0; i < count; i++) bytes += blocks[i]->bytes;
     gb_call *call = gb_call_new(c->worker);
-    served *s = call ? served_new(inlet, call, f->number) : NULL;
+    served *s = call ? served_new(inlet, call, f->number, bytes) : NULL;
     if (!s) {
         if (call) gb_call_drop(call);
         return gb_err_set(GB_EBUSY, "too many calls are under way");
@@ -231,6 +256,7 @@ static int serve(gbi_inlet *inlet, const gb_call_frame *f, gb_block **blocks, ui
         if (!inlet->client) call->way |= GB_WAY_DOOR_1;
         call->done = call_done;
         call->user = s;
+        hear(inlet);
         rc = gb_call_send(call);
         if (rc == GB_OP_PENDING) return 0;
         if (rc == GB_OP_READY) { /* it is queued */
@@ -310,8 +336,7 @@ static void inlet_closed(void *user, int rc, const char *why)
 
 static void inlet_drained(void *user)
 {
-    gb_link *wire = ((gbi_inlet *)user)->wire;
-    if (!is_full(wire)) gb_link_pause(wire, false);
+    hear(user);
 }
 
 static const gb_link_events inlet_events = {NULL, inlet_message, inlet_drained, inlet_closed,

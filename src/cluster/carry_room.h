@@ -65,6 +65,7 @@ typedef struct gbi_inlet {
     gbi_carrier *carrier;
     gb_link *wire;
     bool client;
+    size_t held; /* bytes of the calls that are served for it */
     gb_grant grant;
     char peer[GB_ADDRESS_BYTES];
 } gbi_inlet;

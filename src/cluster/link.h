@@ -91,7 +91,8 @@ uint32_t gb_link_large(gb_link *link);         /* large messages under way */
 /* It may hold as much of half messages as there is room, and breaks (GB_ETIMEDOUT) when none of
  * them goes on for so long. */
 void gb_link_share(gb_link *link, gb_link_room *room, uint64_t timeout_ns);
-void gb_link_pause(gb_link *link, bool pause);            /* as gb_pipe_pause */
+void gb_link_pause(gb_link *link, bool pause); /* as gb_pipe_pause */
+bool gb_link_is_paused(const gb_link *link);
 void gb_link_unheard(gb_link *link, uint64_t timeout_ns); /* as gb_socket_unheard */
 uint64_t gb_link_received(const gb_link *link);           /* bytes, so far */
 

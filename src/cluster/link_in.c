@@ -33,8 +33,14 @@ static void wait_for_more(gb_link *link)
         gb_pipe_bound(link->pipe, link->in_count && !link->paused ? link->half_ns : 0);
 }
 
+bool gb_link_is_paused(const gb_link *link)
+{
+    return link->paused;
+}
+
 void gb_link_pause(gb_link *link, bool pause)
 {
+    if (link->paused == pause) return;
     gb_pipe_pause(link->pipe, pause);
     link->paused = pause;
     wait_for_more(link);

@@ -1,9 +1,9 @@
 /* hostile GBRUN [WALL]: real silos, and those who mean no good or are broken: bytes that are none
  * of ours, wrong versions, lengths that cannot be, frames cut short, messages without sense behind
- * a right greeting, a flood of connections that say nothing, a reader that does not read, two silos
- * of one name at once; over TLS: no TLS, strangers' certificates, clients' that want to be silos',
- * and expired ones (WALL: the library that sets a process's wall clock; without it these are left
- * out).
+ * a right greeting, a flood of connections that say nothing, a reader that does not read, a caller
+ * who asks for more than is worked off, two silos of one name at once; over TLS: no TLS, strangers'
+ * certificates, clients' that want to be silos', and expired ones (WALL: the library that sets a
+ * process's wall clock; without it these are left out).
  *
  * What must hold: the silos live and serve, and each of these is a line of their logs. */
 #include "chaos_room.h"
@@ -27,7 +27,8 @@
 #include <unistd.h>
 
 enum { STORM = 200, STORM_BYTES = 4096, FLOOD = 600, PATIENCE_S = 60 };
-enum { SLOW_CALLERS = 16, SLOW_ROUNDS = 60, SLOW_BYTES = 1 << 20, GROWTH_MB_MAX = 200 };
+enum { SLOW_CALLERS = 500, SLOW_ROUNDS = 2, SLOW_BYTES = 1 << 20, GROWTH_MB_MAX = 200 };
+enum { PILE = 400, PILE_FULL = 60, PILE_MAX = 160 }; /* of SLOW_BYTES: two links of 64 MB */
 enum { HEADER = GB_FRAME_HEADER_BYTES, NO_MESSAGE = 77 };
 
 typedef struct scene {
@@ -302,7 +303,55 @@ static void slow_reader(scene *s)
     need(getenv("CHAOS_PATIENCE") || after - before < GROWTH_MB_MAX, "what it keeps is bounded");
     kill(p->pid, SIGCONT);
     wait_mark(&s->town, p, PATIENCE_S);
-    need(strstr(p->mark, "end 960 of 960") != NULL, "it gets all of it in the end");
+    need(strstr(p->mark, "end 1000 of 1000") != NULL, "it gets all of it in the end");
+    need(proc_wait(&s->town, p, PATIENCE_S) == 0, "a client ends with 0");
+}
+
+static int gate_count(scene *s)
+{
+    char at[32];
+    proc *p = &s->town.clients[0];
+    line got;
+    snprintf(at, sizeof at, "127.0.0.1:%d", s->town.ports[0]);
+    proc_start(
+        p, "run",
+        (const char *[]){s->town.gbrun, "call", "--connect", at, "Gate", "g", "count", NULL});
+    do {
+        got = next_line(&s->town, now_s() + PATIENCE_S * s->town.patience);
+        need(got.text[0], "a gate counts");
+    } while (got.from != p);
+    need(proc_wait(&s->town, p, PATIENCE_S) == 0, "a call ends with 0");
+    return (int)strtol(got.text, NULL, 10);
+}
+
+/* Its calls wait at the silo. They stop coming when they are 64 MB for each of its links; all
+ * come when those before them have ended. */
+static void pile(scene *s)
+{
+    char at[32], calls[8], bytes[16];
+    proc *p = &s->town.clients[1];
+    snprintf(at, sizeof at, "127.0.0.1:%d", s->town.ports[0]);
+    snprintf(calls, sizeof calls, "%d", PILE);
+    snprintf(bytes, sizeof bytes, "%d", SLOW_BYTES);
+    proc_start(p, "pile",
+               (const char *[]){s->town.gbrun, "--connect", at, CHAOS_FILES "/pile.lua", calls,
+                                bytes, NULL});
+    wait_mark(&s->town, p, PATIENCE_S);
+    p->mark[0] = 0;
+    int before, came = 0;
+    do {
+        before = came;
+        came = gate_count(s);
+    } while (came < PILE_FULL || came > before);
+    printf("%d of %d calls have come, a silo has %ld MB\n", came, PILE,
+           resident_mb(&s->town.silos[0]));
+    need(came < PILE_MAX, "the others are not heard yet");
+    must_serve(s, "a caller who asks for more than is worked off");
+    need(run(s, (const char *[]){s->town.gbrun, "call", "--connect", at, "Gate", "g", "open", NULL},
+             NULL) == 0,
+         "a gate opens");
+    wait_mark(&s->town, p, PATIENCE_S);
+    need(strstr(p->mark, "end 400 of 400") != NULL, "all are answered in the end");
     need(proc_wait(&s->town, p, PATIENCE_S) == 0, "a client ends with 0");
 }
 
@@ -430,6 +479,7 @@ int main(int count, char **args)
     storm(&s);
     flood(&s);
     slow_reader(&s);
+    pile(&s);
     one_name(&s);
     for (int i = 0; i < 2; i++) {
         kill(t->silos[i].pid, SIGTERM);

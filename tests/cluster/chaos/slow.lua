@@ -1,17 +1,17 @@
--- slow.lua CALLERS ROUNDS BYTES: asks for large results, many at a time.
+-- slow.lua CALLERS ROUNDS BYTES: asks for large results, many at a time. The calls have some size
+-- too, so that a silo does not read all of them at once.
 local gb = require "gb"
 local callers, rounds, bytes = tonumber(arg[1]), tonumber(arg[2]), tonumber(arg[3])
-local began, good = 0, 0
+local good, pad = 0, ("x"):rep(16000)
 
 local function caller(index)
   local ref = gb.get("Counter", "slow" .. index):with { timeout = 120 }
   for _ = 1, rounds do
-    began = began + 1
-    if began == callers then
+    if #assert(ref:many(bytes, pad)) == bytes then good = good + 1 end
+    if good == 1 then
       io.write("ready all ask\n")
       io.flush()
     end
-    if #assert(ref:many(bytes)) == bytes then good = good + 1 end
   end
 end
 
