@@ -46,7 +46,10 @@ static bool live_again(gb_cluster *cluster)
         gbi_cluster_say(cluster, GB_LOG_ERROR, "another silo has the name '%s': this one leaves",
                         cluster->config.name);
     if (why != GB_WHY_DEAD || cluster->leaving) return false;
-    gbi_cluster_say(cluster, GB_LOG_WARN, "this silo was declared dead: it joins again, empty");
+    gbi_cluster_say(cluster, GB_LOG_WARN,
+                    "this silo was declared dead: it joins again, empty (it stood still, or others "
+                    "do not reach it at %s)",
+                    cluster->address);
     if (gbi_machines_open(cluster, epoch) < 0) {
         gbi_cluster_say(cluster, GB_LOG_ERROR, "it cannot: %s", gb_err_detail());
         return false;

@@ -13,6 +13,7 @@ static int find_named(gb_cluster *cluster, gb_key key, uint64_t *silo)
     char name[GB_MEMBER_NAME_BYTES], known[200] = "";
     uint64_t epoch = 0;
     size_t at = 0;
+    bool was = false;
     if (key.text)
         snprintf(name, sizeof name, "%.*s", (int)key.size, key.text);
     else
@@ -20,16 +21,21 @@ static int find_named(gb_cluster *cluster, gb_key key, uint64_t *silo)
     *silo = 0;
     for (uint32_t i = 0; cluster->view && i < cluster->view->count; i++) {
         const gb_member *row = &cluster->view->rows[i]->member;
+        bool is_named = strcmp(row->name, name) == 0;
+        was |= is_named;
         if (row->state == GB_SILO_DEAD) continue;
         if (at < sizeof known)
             at +=
                 (size_t)snprintf(known + at, sizeof known - at, "%s%s", at ? ", " : "", row->name);
-        if (strcmp(row->name, name) != 0 || row->epoch < epoch) continue;
+        if (!is_named || row->epoch < epoch) continue;
         *silo = row->id;
         epoch = row->epoch;
     }
-    return *silo ? 0
-                 : gb_err_set(GB_ENOENT, "no silo has the name '%s'; there are: %s", name, known);
+    if (*silo) return 0;
+    return gb_err_set(GB_ENOENT,
+                      was ? "the silo '%s' is dead or has left; there are: %s"
+                          : "no silo has the name '%s'; there are: %s",
+                      name, known);
 }
 
 static gb_place_strategy strategy_of(const gb_type_options *options)

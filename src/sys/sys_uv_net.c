@@ -136,7 +136,10 @@ static void socket_fail(gb_socket *socket, int rc, const char *why)
 
 static void bound_late(uv_timer_t *timer)
 {
-    socket_fail(GB_CONTAINER(timer, bound, timer)->socket, GB_ETIMEDOUT, "no answer in time");
+    gb_socket *socket = GB_CONTAINER(timer, bound, timer)->socket;
+    char why[GB_ADDRESS_BYTES + 32];
+    snprintf(why, sizeof why, "no answer from %s in time", socket->peer);
+    socket_fail(socket, GB_ETIMEDOUT, why);
 }
 
 int gb_socket_bound(gb_socket *socket, uint64_t timeout_ns)

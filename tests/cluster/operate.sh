@@ -35,6 +35,7 @@ expect 0 "told no capacity" --connect "$cpu" "$here/gone.lua" one
 expect 0 "told no capacity" --connect "$two" "$here/gone.lua" one
 expect 0 healthy status --connect "$cpu" --check # who left in order ails nobody
 expect 0 '"state":"left"' status --connect "$cpu" --json
+expect 1 "ENOENT: the silo 'one' is dead or has left; there are: " drain one --connect "$cpu"
 expect 1 "ENOENT: no silo has the name 'tow'" drain tow --connect "$cpu"
 
 # call
@@ -151,6 +152,11 @@ start cpu2 --workers 2 --name cpu
 wait "$cpu_pid"
 [ $? -eq 1 ] || { echo "FAILED: the old silo's exit code"; failed=$((failed + 1)); }
 grep -q "has the name 'cpu'" cpu.log || { failed=$((failed + 1)); cat cpu.log; }
+
+# Who is frozen is named, by who asks it.
+kill -STOP "$pid"
+expect 1 "ELOST: no answer from $address in time" status --connect "$address"
+kill -CONT "$pid"
 
 kill -TERM "$pid"
 wait "$pid" || { echo "FAILED: a drained silo's exit code"; cat cpu2.log; failed=$((failed + 1)); }
