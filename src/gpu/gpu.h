@@ -170,8 +170,8 @@ gb_ledger *gb_gpu_ledger(gb_gpu *gpu);
 /* ---- tenants: whom memory is counted to, beside the owner. No function opens a device. ---- */
 
 enum { GB_TENANTS_MAX = 1000, GB_TENANT_NAME_MAX = 64 };
-#define GB_TENANT_NONE                                                                             \
-    "default" /* the name of number 0: the host itself, and who names no tenant */
+/* The name of number 0: the host itself, and whoever names no tenant. */
+#define GB_TENANT_NONE "default"
 
 /* Is that a name, is that a list for config.tenants: 0 or GB_EINVAL. */
 int gb_tenant_check(const char *name);
