@@ -51,12 +51,9 @@ int gb_heap_push(gb_heap *heap, gb_heap_node *node)
 {
     GB_CHECK(node->place == 0);
     if (heap->count == heap->room) {
-        uint32_t room = heap->room ? heap->room * 2 : 16;
-        gb_heap_node **nodes = gb_mem_realloc(heap->mem, heap->nodes, heap->room * sizeof nodes[0],
-                                              room * sizeof nodes[0]);
+        gb_heap_node **nodes = gb_mem_grow(heap->mem, heap->nodes, &heap->room, 16, sizeof *nodes);
         if (!nodes) return GB_ENOMEM;
         heap->nodes = nodes;
-        heap->room = room;
     }
     rise(heap, heap->count++, node);
     return 0;

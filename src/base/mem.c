@@ -234,6 +234,14 @@ void *gb_mem_realloc(gb_mem *mem, void *block, size_t size_old, size_t size_new)
     return moved;
 }
 
+void *gb_mem_grow(gb_mem *mem, void *array, uint32_t *room, uint32_t least, size_t item)
+{
+    uint32_t more = *room ? 2 * *room : least;
+    void *grown = gb_mem_realloc(mem, array, *room * item, more * item);
+    if (grown) *room = more;
+    return grown;
+}
+
 void gb_mem_free(gb_mem *mem, void *block, size_t size)
 {
     if (!block) return;

@@ -43,6 +43,10 @@ void *gb_mem_zalloc(gb_mem *mem, size_t size);
 void *gb_mem_realloc(gb_mem *mem, void *block, size_t size_old, size_t size_new);
 void gb_mem_free(gb_mem *mem, void *block, size_t size);
 
+/* An array with room for *room items of so many bytes gets twice the room, and `least` at first.
+ * What is new is not cleared. NULL as above: array and *room stay as they are. */
+void *gb_mem_grow(gb_mem *mem, void *array, uint32_t *room, uint32_t least, size_t item);
+
 /* Aligned to a cache line (64). */
 void *gb_mem_zalloc_lines(gb_mem *mem, size_t size);
 void gb_mem_free_lines(gb_mem *mem, void *block, size_t size);

@@ -38,12 +38,10 @@ static gb_book_entry *entry_of(gb_book *book, uint64_t silo)
     uint32_t at = find(book, silo, &found);
     if (found) return &book->entries[at];
     if (book->count == book->room) {
-        uint32_t room = book->room ? book->room * 2 : 16;
-        gb_book_entry *entries = gb_mem_realloc(
-            book->mem, book->entries, book->room * sizeof *entries, room * sizeof *entries);
+        gb_book_entry *entries =
+            gb_mem_grow(book->mem, book->entries, &book->room, 16, sizeof *entries);
         if (!entries) return NULL;
         book->entries = entries;
-        book->room = room;
     }
     memmove(&book->entries[at + 1], &book->entries[at], (book->count - at) * sizeof *book->entries);
     book->entries[at] = (gb_book_entry){.silo = silo};

@@ -23,12 +23,9 @@ gbi_pend *gbi_pend_new(gbi_carrier *c, gb_call *call)
     gb_list *free_one = gb_list_shift(&c->pend_free);
     gbi_pend *pend = free_one ? GB_CONTAINER(free_one, gbi_pend, link) : NULL;
     if (!pend && c->pend_used == c->pend_room) {
-        uint32_t room = c->pend_room ? 2 * c->pend_room : 64;
-        gbi_pend **more =
-            gb_mem_realloc(mem, c->pends, c->pend_room * sizeof *more, room * sizeof *more);
+        gbi_pend **more = gb_mem_grow(mem, c->pends, &c->pend_room, 64, sizeof *more);
         if (!more) return NULL;
         c->pends = more;
-        c->pend_room = room;
     }
     if (!pend) {
         pend = gb_mem_zalloc(mem, sizeof *pend);
@@ -107,13 +104,10 @@ static gbi_ask *ask_new(gbi_carrier *c, const char *id, uint32_t size, uint64_t 
     uint32_t index = c->ask_free;
     while (index < c->ask_room && c->asks[index]) index++;
     if (index == c->ask_room) {
-        uint32_t room = c->ask_room ? 2 * c->ask_room : 64;
-        gbi_ask **more =
-            gb_mem_realloc(mem, c->asks, c->ask_room * sizeof *more, room * sizeof *more);
+        gbi_ask **more = gb_mem_grow(mem, c->asks, &c->ask_room, 64, sizeof *more);
         if (!more) return NULL;
-        memset(more + c->ask_room, 0, (room - c->ask_room) * sizeof *more);
+        memset(more + index, 0, (c->ask_room - index) * sizeof *more);
         c->asks = more;
-        c->ask_room = room;
     }
     gbi_ask *ask = gb_mem_zalloc(mem, sizeof *ask + size + 1);
     if (!ask || gb_map_add(&c->asks_by_id, hash, index) < 0) {

@@ -329,12 +329,9 @@ static gbi_peer *peer_of(gbi_carrier *c, uint64_t silo)
     uint32_t index = 0;
     while (index < c->peer_count && c->peers[index]) index++;
     if (index == c->peer_room) {
-        uint32_t room = c->peer_room ? 2 * c->peer_room : 16;
-        gbi_peer **more =
-            gb_mem_realloc(mem, c->peers, c->peer_room * sizeof *more, room * sizeof *more);
+        gbi_peer **more = gb_mem_grow(mem, c->peers, &c->peer_room, 16, sizeof *more);
         if (!more) return NULL;
         c->peers = more;
-        c->peer_room = room;
     }
     peer = gb_mem_zalloc(mem, sizeof *peer);
     if (!peer || gb_map_add(&c->peers_by_silo, gb_hash_mix(silo), index) < 0) {

@@ -125,12 +125,10 @@ static void judge(gb_directory *d, gb_question *q, gb_view_id view, gb_find_stat
 static gb_question *new_question(gb_directory *d, const void *id, uint32_t size)
 {
     if (d->question_used == d->question_room) {
-        uint32_t room = d->question_room ? d->question_room * 2 : 16;
-        gb_question **questions = gb_mem_realloc(
-            d->mem, d->questions, d->question_room * sizeof *questions, room * sizeof *questions);
+        gb_question **questions =
+            gb_mem_grow(d->mem, d->questions, &d->question_room, 16, sizeof *questions);
         if (!questions) return NULL;
         d->questions = questions;
-        d->question_room = room;
     }
     gb_question *q = gb_mem_zalloc(d->mem, sizeof *q + size);
     if (!q) return NULL;

@@ -409,15 +409,11 @@ void gbi_dir_sync_asked(gb_directory *d, uint64_t from, const gb_message *messag
         if (d->deferred[i].from == from && d->deferred[i].seq == message->seq) return;
     }
     if (d->deferred_count == d->deferred_room) {
-        uint32_t room = d->deferred_room ? d->deferred_room * 2 : 8;
+        if (2 * d->deferred_room > GB_DEFERRED_MAX) return; /* asked again */
         gb_deferred *deferred =
-            room > GB_DEFERRED_MAX
-                ? NULL
-                : gb_mem_realloc(d->mem, d->deferred, d->deferred_room * sizeof *deferred,
-                                 room * sizeof *deferred);
-        if (!deferred) return; /* asked again */
+            gb_mem_grow(d->mem, d->deferred, &d->deferred_room, 8, sizeof *deferred);
+        if (!deferred) return;
         d->deferred = deferred;
-        d->deferred_room = room;
     }
     size_t bytes = message->count * sizeof *message->arcs;
     gb_arc *arcs = bytes ? gb_mem_alloc(d->mem, bytes) : NULL;

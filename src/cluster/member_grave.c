@@ -21,12 +21,9 @@ void gbi_member_bury(gb_membership *m, uint64_t silo)
     }
     if (gbi_member_buried(m, silo)) return;
     if (m->grave_count == m->grave_room) {
-        uint32_t room = m->grave_room ? m->grave_room * 2 : 16;
-        gb_grave *graves = gb_mem_realloc(m->mem, m->graves, m->grave_room * sizeof *graves,
-                                          room * sizeof *graves);
+        gb_grave *graves = gb_mem_grow(m->mem, m->graves, &m->grave_room, 16, sizeof *graves);
         if (!graves) return; /* others remember it */
         m->graves = graves;
-        m->grave_room = room;
     }
     m->graves[m->grave_count++] = (gb_grave){silo, m->at.now};
 }

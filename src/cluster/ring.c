@@ -142,12 +142,9 @@ static int add_arc(arcs *list, uint64_t after, uint64_t last)
         return 0;
     }
     if (list->count == list->room) {
-        uint32_t room = list->room ? list->room * 2 : 16;
-        gb_arc *items = gb_mem_realloc(list->mem, list->items, list->room * sizeof *items,
-                                       room * sizeof *items);
+        gb_arc *items = gb_mem_grow(list->mem, list->items, &list->room, 16, sizeof *items);
         if (!items) return GB_ENOMEM;
         list->items = items;
-        list->room = room;
     }
     list->items[list->count++] = (gb_arc){after + 1, last};
     return 0;

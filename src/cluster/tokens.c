@@ -64,12 +64,9 @@ static int by_name(const void *a, const void *b)
 static gb_token *add(gb_tokens *tokens, gb_mem *mem)
 {
     if (tokens->count == tokens->room) {
-        uint32_t room = tokens->room ? 2 * tokens->room : 16;
-        gb_token *all =
-            gb_mem_realloc(mem, tokens->all, tokens->room * sizeof *all, room * sizeof *all);
+        gb_token *all = gb_mem_grow(mem, tokens->all, &tokens->room, 16, sizeof *all);
         if (!all) return NULL;
         tokens->all = all;
-        tokens->room = room;
     }
     gb_token *token = &tokens->all[tokens->count++];
     memset(token, 0, sizeof *token);

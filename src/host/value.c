@@ -263,13 +263,10 @@ static int open_frame(gb_value *value, bool table)
     if (value->depth == GBI_DEPTH_MAX)
         return fail(value, GB_EINVAL, "nested more than %d deep", GBI_DEPTH_MAX);
     if (value->depth == value->frame_room) {
-        uint32_t room = value->frame_room ? value->frame_room * 2 : 4;
         gbi_frame *frames =
-            gb_mem_realloc(&value->host->mem, value->frames, value->frame_room * sizeof *frames,
-                           room * sizeof *frames);
+            gb_mem_grow(&value->host->mem, value->frames, &value->frame_room, 4, sizeof *frames);
         if (!frames) return ended(value, GB_ENOMEM);
         value->frames = frames;
-        value->frame_room = room;
     }
     size_t at = value->bytes.size;
     rc = gb_cbor_put_nil(&value->bytes); /* one byte, which the header of a short one needs */

@@ -36,7 +36,7 @@ void gbi_out_init(gbi_out *out, gb_mem *mem)
 
 void gbi_out_fini(gbi_out *out)
 {
-    for (size_t i = out->first; i < out->count; i++) piece_drop(&out->pieces[i]);
+    for (uint32_t i = out->first; i < out->count; i++) piece_drop(&out->pieces[i]);
     gb_mem_free(out->mem, out->pieces, out->room * sizeof *out->pieces);
     gb_buf_fini(&out->last);
 }
@@ -44,7 +44,7 @@ void gbi_out_fini(gbi_out *out)
 void gbi_out_count(gbi_out *out)
 {
     size_t all = out->last.size;
-    for (size_t i = out->first; i < out->count; i++) all += out->pieces[i].size;
+    for (uint32_t i = out->first; i < out->count; i++) all += out->pieces[i].size;
     out->queued = all - out->sent;
 }
 
@@ -55,12 +55,9 @@ static int piece_add(gbi_out *out, const gbi_piece *p)
         memmove(out->pieces, out->pieces + out->first, out->count * sizeof *p);
         out->first = 0;
     } else if (out->count == out->room) {
-        size_t room = out->room ? 2 * out->room : 8;
-        gbi_piece *more =
-            gb_mem_realloc(out->mem, out->pieces, out->room * sizeof *p, room * sizeof *p);
+        gbi_piece *more = gb_mem_grow(out->mem, out->pieces, &out->room, 8, sizeof *more);
         if (!more) return GB_ENOMEM;
         out->pieces = more;
-        out->room = room;
     }
     out->pieces[out->count++] = *p;
     return 0;
@@ -108,7 +105,7 @@ int gbi_out_write(gbi_out *out, int fd)
         struct iovec at[PIECES_PER_WRITE];
         int n = 0;
         size_t skip = out->sent;
-        for (size_t i = out->first; i < out->count && n < PIECES_PER_WRITE; i++, skip = 0)
+        for (uint32_t i = out->first; i < out->count && n < PIECES_PER_WRITE; i++, skip = 0)
             at[n++] =
                 (struct iovec){(uint8_t *)out->pieces[i].data + skip, out->pieces[i].size - skip};
         if (n < PIECES_PER_WRITE && out->last.size > skip)

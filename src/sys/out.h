@@ -15,7 +15,7 @@ typedef struct gbi_out {
     gb_mem *mem;
     gb_buf last; /* behind the pieces: append to it, then gbi_out_count */
     gbi_piece *pieces;
-    size_t first, count, room;
+    uint32_t first, count, room;
     size_t sent;   /* of the first piece, or of `last` when there is none */
     size_t queued; /* bytes not written yet */
 } gbi_out;

@@ -107,6 +107,27 @@ static void test_fail_at(void **unused)
     gb_mem_fini(&mem);
 }
 
+static void test_grow(void **unused)
+{
+    gb_mem mem;
+    gb_mem_init(&mem, "grow", NULL, 0);
+    uint32_t room = 0, *at = NULL;
+    for (uint32_t i = 0; i < 100; i++) {
+        if (i == room) {
+            atomic_store(&mem.fail_at, 1);
+            assert_null(gb_mem_grow(&mem, at, &room, 6, sizeof *at));
+            assert_int_equal(room, i);
+            at = gb_mem_grow(&mem, at, &room, 6, sizeof *at);
+            assert_non_null(at);
+            assert_int_equal(room, i ? 2 * i : 6);
+        }
+        at[i] = i;
+    }
+    for (uint32_t i = 0; i < 100; i++) assert_int_equal(at[i], i);
+    gb_mem_free(&mem, at, room * sizeof *at);
+    gb_mem_fini(&mem);
+}
+
 static void test_leak_is_a_panic(void **unused)
 {
     gb_mem mem;
@@ -148,7 +169,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_counts),  cmocka_unit_test(test_caps),
         cmocka_unit_test(test_fail_at), cmocka_unit_test(test_leak_is_a_panic),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_threads), cmocka_unit_test(test_grow),
     };
     panic_expected();
     return cmocka_run_group_tests(tests, NULL, NULL);
