@@ -240,7 +240,7 @@ void table_done(world *w, const event *e)
     gb_times at = silo_times(w, s);
     uint32_t life = s->life;
     bool dead = spoil_read(w, s, r);
-    if (r->kind == GB_DO_READ && r->rc == 0) s->read_began = r->began;
+    if (r->kind != GB_DO_TOUCH && r->rc == 0) s->read_began = r->began;
     bool deaf = w->plant == PLANTED_DEAF && s->index == 1 && w->now > 30 * SEC;
     if (r->kind == GB_DO_TOUCH)
         gb_membership_touched(s->member, r->rc, at, &w->actions);

@@ -204,8 +204,9 @@ typedef struct slot {
     uint64_t epoch;
     uint64_t asleep_until;
     uint64_t slept_from, slept_until; /* by a fault, the last time */
-    uint64_t read_began, served_at;   /* its last read that came through; told to serve */
-    bool fenced;                      /* since then */
+    uint64_t read_began; /* of the last read that came through; a write finds the same version */
+    uint64_t served_at;  /* told to serve */
+    bool fenced;         /* since then */
     int64_t wall_offset;
     gb_membership *member;
     gb_directory *directory;
