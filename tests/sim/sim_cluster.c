@@ -34,7 +34,7 @@ static bool one(const world_config *config, uint64_t counts[COUNTS_ALL], uint64_
     world_run(w);
     bool good = !w->broken[0];
     if (print || !good) {
-        printf("sim_cluster 0x%llx %u %.2f: %llu steps, %llu calls, agreed after %.1f s, "
+        printf("sim_cluster 0x%llx %u %.9g: %llu steps, %llu calls, agreed after %.1f s, "
                "trace %016llx\n",
                (unsigned long long)config->seed, config->silos,
                (double)config->duration_ns / 3600e9, (unsigned long long)w->steps,
