@@ -240,7 +240,7 @@ local whole = { ETIMEDOUT = true, ELOST = true, EDEVICE = true }
 local function run_all(run, lanes, size, n)
   local under_way, next_first, tuner, last = {}, 0, run.tuner, core.monotonic()
   local function begin(lane)
-    if next_first >= n then return end
+    if next_first >= n or core.monotonic() >= run.deadline then return end
     local most = tuner and math.min(size, tuner.size) or size
     local one = { lane = lane, first = next_first, most = most,
       count = math.min(most, n - next_first) }
@@ -264,6 +264,10 @@ local function run_all(run, lanes, size, n)
       last = now
     end
     begin(one.lane)
+  end
+  if next_first < n then
+    return nil, ("the batch did not end within its timeout: %d of %d items were not begun"):format(
+      n - next_first, n), "ETIMEDOUT"
   end
   return true
 end

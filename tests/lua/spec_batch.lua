@@ -300,6 +300,12 @@ core.queue_new = queue_new
 equal(queues, 4)
 assert(least < free and least >= 0.2 * free, least)
 
+-- each micro-batch ends at once, and all of them together do not in their time
+out, message, code = gb.batch("test/scale"):execute(gb.array("float", 100000),
+  { max_micro_batch = 10, timeout = "1us" })
+equal(out, nil) equal(code, "ETIMEDOUT")
+assert(message:find("items were not begun", 1, true), message)
+
 -- buffers that stay for the next batch; what is reserved by others is theirs
 local big = gb.array("int8", 4 * 2 ^ 20)
 free = gb.device().memory_free
