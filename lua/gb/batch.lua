@@ -91,14 +91,19 @@ function M.put(all, at, item, side)
   return why
 end
 
--- Arrays for a list's items and results wait here for the next list of the kernel, all zero, unless
--- memory is collected meanwhile.
+-- Arrays for a list's items and results wait here for the next list of the kernel, unless memory is
+-- collected meanwhile.
 local weak = { __mode = "v" }
 
-local function take_array(side, count)
+-- All zero, but for the first `written`, which the caller writes.
+local function take_array(side, count, written)
   local spare = side.spare
   local own = spare and spare.array
   if own and spare.count >= count then
+    local used = spare.used
+    if used > written then
+      fill(own.gb_data + written, (used - written) * side.kind.size)
+    end
     spare.array = nil
     return own
   end
@@ -106,24 +111,23 @@ local function take_array(side, count)
 end
 
 local function give_array(side, all, count)
-  local spare = side.spare or setmetatable({ count = 0 }, weak)
+  local spare = side.spare or setmetatable({ count = 0, used = 0 }, weak)
   side.spare = spare
   if spare.array and spare.count >= #all then return end
-  fill(all.gb_data, count * side.kind.size)
-  spare.array, spare.count = all, #all
+  spare.array, spare.count, spare.used = all, #all, count
 end
 
 -- The items of a list in an array, and those that cannot be items.
 local function from_list(list, n, side)
   local failed, per = {}, side.count
-  local all, message, code = take_array(side, n * per)
+  local all, message, code = take_array(side, n * per, n * per)
   if not all then return nil, message, code end
   local set, data = side.kind.set, all.gb_data
   for i = 1, n do
     local good, why
     if per == 1 then
       good, why = set(list[i])
-      if not why then data[i - 1] = good end
+      if why then fill(data + (i - 1), side.kind.size) else data[i - 1] = good end
     else
       why = M.put(all, i - 1, list[i], side)
     end
@@ -349,7 +353,7 @@ local function open_arrays(run)
     end
     run.items = run.results
   elseif list and layout.lends then
-    run.results, message, code = take_array(layout.result, run.n * layout.result.count)
+    run.results, message, code = take_array(layout.result, run.n * layout.result.count, 0)
   else
     run.results, message, code = array.make(layout.result.kind, run.n * layout.result.count)
   end

@@ -78,7 +78,7 @@ enum { LINE = 64, FOREIGN_ALIGN = 16 };
 #ifdef __SANITIZE_ADDRESS__
 #define PAGED_FROM SIZE_MAX
 #else
-#define PAGED_FROM ((size_t)GB_PAGES_LEAST)
+#define PAGED_FROM ((size_t)256 << 10)
 #endif
 
 static int is_paged(const gb_mem *mem, size_t size)

@@ -7,10 +7,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* 8 sizes to a doubling, from 256 KiB to 16 MiB. */
-enum { STEPS = 8, CLASSES = 6 * STEPS + 1 };
+/* 8 sizes to a doubling, from 64 KiB to 16 MiB. */
+enum { STEPS = 8, CLASSES = 8 * STEPS + 1 };
 
-_Static_assert(GB_PAGES_LEAST << 6 == GB_PAGES_KEPT_MAX, "the classes span six doublings");
+_Static_assert(GB_PAGES_LEAST << 8 == GB_PAGES_KEPT_MAX, "the classes span eight doublings");
 
 /* Large blocks are asked to have huge pages: a pass over one is bound by memory, and without them
  * by the walk through page tables too. A system that has none goes on with small ones. */

@@ -15,7 +15,7 @@
 #include <stddef.h>
 
 enum {
-    GB_PAGES_LEAST = 256 << 10,  /* less is not worth a mapping */
+    GB_PAGES_LEAST = 64 << 10,   /* less is not worth a mapping */
     GB_PAGES_KEPT_MAX = 16 << 20 /* larger ones are not kept */
 };
 

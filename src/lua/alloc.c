@@ -16,7 +16,8 @@ enum {
     LARGE = 8192, /* the largest that comes from a page; classes above SMALL: 4 to a doubling */
     SMALL_CLASSES = SMALL / STEP,
     CLASSES = SMALL_CLASSES + 16,
-    EMPTY_KEPT = 2,       /* segments without objects that are kept */
+    EMPTY_KEPT = 8,       /* segments without objects that are kept: what one collection frees, the
+                             next round of work takes again */
     HUGE_FROM = 16 << 20, /* from so many bytes on two segments come at once, as a huge page */
     HUGE_SEGMENTS = 2
 };
@@ -52,7 +53,8 @@ struct gbl_alloc {
     segment *segments;
     uint32_t empty_segments;
     bool refused;
-    int64_t cap; /* bytes_max while it is on, else 0 */
+    gb_pages *pages; /* NULL: what is large is malloc's, however large */
+    int64_t cap;     /* bytes_max while it is on, else 0 */
     int64_t bytes, bytes_max;
 };
 
@@ -218,9 +220,32 @@ static void object_free(gbl_alloc *alloc, void *object)
     if (--p->live == 0) page_empty(alloc, p);
 }
 
+/* ---- large ones: tables of many thousands, which come and go with each collection ---- */
+
+static bool is_paged(const gbl_alloc *alloc, size_t size)
+{
+    return alloc->pages && size >= GB_PAGES_LEAST;
+}
+
+static void *large_new(gbl_alloc *alloc, size_t size)
+{
+    return is_paged(alloc, size) ? gb_pages_take(alloc->pages, size, false) : malloc(size);
+}
+
+static void large_free(gbl_alloc *alloc, void *block, size_t size)
+{
+    if (is_paged(alloc, size))
+        gb_pages_give(alloc->pages, block, size);
+    else
+        free(block);
+}
+
 static void *resize(gbl_alloc *alloc, void *block, size_t size_old, size_t size_new)
 {
-    if (size_old > LARGE && size_new > LARGE) return realloc(block, size_new);
+    bool old_paged = is_paged(alloc, size_old), new_paged = is_paged(alloc, size_new);
+    if (old_paged && new_paged) return gb_pages_resize(alloc->pages, block, size_old, size_new);
+    if (size_old > LARGE && size_new > LARGE && !old_paged && !new_paged)
+        return realloc(block, size_new);
     if (size_old <= LARGE && size_new <= LARGE && class_of(size_old) == class_of(size_new))
         return block;
     int64_t cap = alloc->cap; /* for a moment there are both: what shrinks must not be refused */
@@ -255,11 +280,11 @@ void *gbl_alloc_run(gbl_alloc *alloc, void *block, size_t size_old, size_t size_
         if (!(result = resize(alloc, block, size_old, size_new))) return NULL;
     } else if (block) {
         if (size_old > LARGE)
-            free(block);
+            large_free(alloc, block, size_old);
         else
             object_free(alloc, block);
     } else if (size_new > LARGE) {
-        if (!(result = malloc(size_new))) return NULL;
+        if (!(result = large_new(alloc, size_new))) return NULL;
     } else if (size_new && !(result = object_new(alloc, size_new))) {
         return NULL;
     }
@@ -268,10 +293,12 @@ void *gbl_alloc_run(gbl_alloc *alloc, void *block, size_t size_old, size_t size_
     return result;
 }
 
-gbl_alloc *gbl_alloc_new(int64_t bytes_max)
+gbl_alloc *gbl_alloc_new(gb_pages *pages, int64_t bytes_max)
 {
     gbl_alloc *alloc = calloc(1, sizeof *alloc);
-    if (alloc) alloc->bytes_max = bytes_max;
+    if (!alloc) return NULL;
+    alloc->pages = pages;
+    alloc->bytes_max = bytes_max;
     return alloc;
 }
 

@@ -8,14 +8,17 @@
 #ifndef GB_LUA_ALLOC_H
 #define GB_LUA_ALLOC_H
 
+#include "base/pages.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 typedef struct gbl_alloc gbl_alloc;
 
-/* bytes_max: LuaJIT gets no more than that while the cap is on; 0: no cap. NULL: out of memory. */
-gbl_alloc *gbl_alloc_new(int64_t bytes_max);
+/* pages: where blocks of 64 KiB and more come from; NULL: malloc. bytes_max: LuaJIT gets no more
+ * than that while the cap is on; 0: no cap. NULL: out of memory. */
+gbl_alloc *gbl_alloc_new(gb_pages *pages, int64_t bytes_max);
 
 /* The cap is on while code of users runs, which can be told of it, and off in what we do between,
  * which could not go on. Returns what it was. */

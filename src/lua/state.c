@@ -25,7 +25,7 @@ static void *lua_alloc(void *user, void *block, size_t size_old, size_t size_new
 
 static lua_State *new_lua(gbl_state *state)
 {
-    state->alloc = gbl_alloc_new(state->config.lua_bytes_max);
+    state->alloc = gbl_alloc_new(state->config.mem->pages, state->config.lua_bytes_max);
     return state->alloc ? lua_newstate(lua_alloc, state) : NULL;
 }
 
