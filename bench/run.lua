@@ -154,6 +154,7 @@ show("the same fused", fused, "ms",
 local gathered = millions("coalesce_gathered")
 show("gathered calls of a sum, 1000 grains", gathered, "M/s",
   against(median("coalesce_of_plain"), "0.5", "of plain awaited calls:"))
+show("  of a launch for each item", median("coalesce_of_single"), "times", "(a GPU's bar: 20)")
 for _, what in ipairs { "list", "array" } do
   show("a batch of one item as " .. what, median("batch_" .. what .. "_1_us"), "us")
   for _, n in ipairs { "1000", "10000", "100000" } do

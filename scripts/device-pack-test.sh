@@ -35,7 +35,8 @@ env -i PATH= "$folder/pack/run" --quick --out "$folder/empty.json" ||
     fail 'the run with an empty PATH failed'
 has empty.json '"kernels": "images of the pack"'
 has empty.json '"tests_passed": [1-9]'
-for step in conformance lib bench.lib_device bench.launch bench.plan example.vector example.graph; do
+for step in conformance lib bench.lib_device bench.launch bench.plan bench.batch bench.coalesce \
+    bench.resident example.vector example.graph; do
     grep -A 40 "\"name\": \"cpu.$step\"" "$folder/empty.json" >/dev/null || fail "no step cpu.$step"
     ! grep "\"name\": \"cpu.$step\"" "$folder/empty.json" | grep -q skipped || fail "cpu.$step is skipped"
 done

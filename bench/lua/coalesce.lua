@@ -1,7 +1,10 @@
 -- coalesce.lua: one item at a time from 1000 grains, gathered into launches, against plain awaited
--- calls from as many grains. Run on one worker.
+-- calls from as many grains, and against a launch for each item. Run on one worker.
+-- $GB_BENCH_QUICK: few calls, for self-checks.
 local gb = require "gb"
 local GRAINS, SIZE = 1000, 100
+local quick = (os.getenv "GB_BENCH_QUICK" or "") ~= ""
+local COUNT = quick and 5e3 or 5e5
 
 gb.catalog.register("bench/sum", { kernel = "total", item_count = SIZE, source = [[
 extern "C" __global__ void total(const float *x, float *y, int n)
@@ -27,6 +30,11 @@ function Caller:gathered(n)
   for _ = 1, n do assert(batch:call(item) == SIZE / 2) end
   return true
 end
+function Caller:single(n)
+  local batch, item = gb.batch("bench/sum"), gb.array("float", SIZE):fill(0.5)
+  for _ = 1, n do assert(batch:execute(item)[0] == SIZE / 2) end
+  return true
+end
 
 local function rate(method, count)
   local fs, start = {}, gb.monotonic()
@@ -38,12 +46,14 @@ local function rate(method, count)
 end
 
 -- Both in each round, so that what else the machine does meets both.
-local plain, gathered, ratios = {}, {}, {}
+local plain, gathered, ratios, single = {}, {}, {}, {}
 for round = 0, 7 do -- the first is not counted
-  plain[round], gathered[round] = rate("plain", 5e5), rate("gathered", 5e5)
+  plain[round], gathered[round] = rate("plain", COUNT), rate("gathered", COUNT)
   ratios[round] = gathered[round] / plain[round]
+  single[round] = gathered[round] / rate("single", COUNT / 5)
 end
-for _, list in ipairs { plain, gathered, ratios } do table.sort(list) end
+for _, list in ipairs { plain, gathered, ratios, single } do table.sort(list) end
 print(("R coalesce_plain %.0f"):format(plain[4]))
 print(("R coalesce_gathered %.0f"):format(gathered[4]))
 print(("R coalesce_of_plain %.3f"):format(ratios[4]))
+print(("R coalesce_of_single %.3f"):format(single[4]))

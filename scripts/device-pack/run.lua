@@ -235,6 +235,11 @@ local function suite(backend, changes)
   step(backend, "bench.lib_device", { gbrun, "bench/lua/lib_device.lua" }, changes)
   step(backend, "bench.launch", { gbrun, "--workers", "1", "bench/lua/launch.lua" }, changes)
   step(backend, "bench.plan", { gbrun, "--workers", "1", "bench/lua/plan.lua" }, changes)
+  for _, name in ipairs { "batch", "coalesce", "resident" } do
+    local one = step(backend, "bench." .. name,
+      { gbrun, "--workers", "1", "bench/lua/" .. name .. ".lua" }, changes)
+    if backend == "software" then one.figures = {} end
+  end
 end
 
 -- Without a compiler the images of the pack serve; to make them, what is not quick runs too.
@@ -323,6 +328,10 @@ local function ratios()
   end
   put("rent_in_us", memory.cuda_rent_4k_pool_us, 1, 1)
   put("rent_of_the_drivers_pool", memory.cuda_rent_4k_pool_us, memory.cuda_rent_4k_driver_us)
+  local coalesce = by_name["cuda.bench.coalesce"] or {}
+  put("coalesced_of_single_calls", coalesce.coalesce_of_single, 1, 20)
+  local batch = by_name["cuda.bench.batch"] or {}
+  put("batched_items_in_a_microsecond", 1e3, batch.batch_array_1000000_ns_per_item, 1)
   local kernels = by_name["cuda.bench.lib_device"] or {}
   for _, name in ipairs { "add", "saxpy", "sum", "dot", "scan", "select", "histogram",
     "transpose" } do
