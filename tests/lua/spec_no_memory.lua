@@ -41,6 +41,7 @@ local work = {
   batch = function() return gb.batch("memory"):execute(x) end,
   batch_once_more = function() return gb.batch("memory"):execute(x, { persistent = true }) end,
   batch_in_parts = function() return gb.batch("memory"):execute(x, { max_micro_batch = 1 }) end,
+  pipeline = function() return gb.pipeline("memory"):batch_size(2):execute(x) end,
   plan = function() return gb.plan(K):launch("saxpy", 4, 1, "x", d, 4):run { x = x } end,
   plan_once_more = function() return plan:run { x = x } end,
   queue = function() return gb.queue() end,
