@@ -11,6 +11,7 @@ typedef struct item {
     gb_list link;
     enum { CALL, ANSWER, QUESTION, HERE } kind;
     gb_call *call; /* at who made it */
+    uint32_t serial;
     gb_worker *holder;
     gb_question question;
 } item;
@@ -34,11 +35,12 @@ static void put(town *t, int from, int to, item what)
     gb_list_push(&t->lines[from][to], &i->link);
 }
 
-static sent *sent_of(town *t, const gb_call *call)
+/* NULL: it is answered, and may be another call by now. */
+static sent *sent_of(town *t, const gb_call *call, uint32_t serial)
 {
     for (gb_list *at = t->sent.next; at != &t->sent; at = at->next) {
         sent *s = GB_CONTAINER(at, sent, link);
-        if (s->call == call && !s->lost) return s;
+        if (s->call == call && s->serial == serial && !s->lost) return s;
     }
     return NULL;
 }
@@ -88,7 +90,8 @@ static void ask(gb_far *far, gb_worker *worker, gb_call *call, const gb_question
     int owner = d->town->owner[call->key.number];
     if (owner == d->index || d->town->door[owner].dead) return;
     d->questions++;
-    put(d->town, d->index, owner, (item){.kind = QUESTION, .call = call, .question = *question});
+    put(d->town, d->index, owner,
+        (item){.kind = QUESTION, .call = call, .serial = call->serial, .question = *question});
 }
 
 static uint64_t self(gb_far *far)
@@ -119,7 +122,8 @@ static void deliver(town *t, int from, int to, gb_call *call)
     gb_call *remote = gb_call_new(k->silo->workers[0]);
     sent *s = calloc(1, sizeof *s);
     GB_CHECK(remote && s);
-    *s = (sent){.town = t, .call = call, .remote = remote, .from = from, .to = to};
+    *s = (sent){
+        .town = t, .call = call, .serial = call->serial, .remote = remote, .from = from, .to = to};
     gb_list_init(&s->link);
     gb_list_push(&t->sent, &s->link);
     remote->type = gb_type_find(k->silo, call->type->name->text);
@@ -160,7 +164,7 @@ bool town_pass(town *t, int from, int to)
         gb_far_answer(what.call);
         break;
     case QUESTION:
-        s = sent_of(t, what.call);
+        s = sent_of(t, what.call, what.serial);
         if (s) gb_far_asked(t->kit[to].silo->workers[0], s->remote, &what.question);
         break;
     }
