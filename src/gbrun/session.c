@@ -1,5 +1,5 @@
 /* A host with one script: it runs until the script has ended, os.exit or a signal; then it is
- * drained and closed. */
+ * drained and closed. And how any host is closed within a bound. */
 #include "gbrun/gbrun.h"
 
 #include <errno.h>
@@ -14,14 +14,6 @@ enum { NOTICE_MS = 2000, SLICE_MS = 100, UNHEARD_S = 5, CLOSE_S = 10 };
 static _Atomic(gbrun_session *) current;
 /* tidy: allowed because signal handlers have no argument */
 static volatile sig_atomic_t got;
-
-static void stop(gbrun_session *session)
-{
-    atomic_store(&session->stop, true);
-    gb_host *host = session->host;
-    if (host && !gb_sys_is_sim(host->sys))
-        gb_loop_wake(host->silo->workers[0]->loop); /* a write to an eventfd */
-}
 
 /* ---- closing ---- */
 
@@ -46,6 +38,14 @@ void gbrun_close(gb_host *host, const sigset_t *signals, double drain_ms)
 }
 
 /* ---- one script ---- */
+
+static void stop(gbrun_session *session)
+{
+    atomic_store(&session->stop, true);
+    gb_host *host = session->host;
+    if (host && !gb_sys_is_sim(host->sys))
+        gb_loop_wake(host->silo->workers[0]->loop); /* a write to an eventfd */
+}
 
 /* The first signal drains, the second ends at once; so does one that nobody hears (a turn that
  * never ends). */
