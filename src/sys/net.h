@@ -74,6 +74,7 @@ int gb_socket_connect(gb_socket **out, gb_loop *loop, const char *address, uint6
                       const gb_socket_events *events, void *user);
 
 /* The socket closes with GB_ETIMEDOUT so long from now, unless this was called again; 0: no more.
+ * While the loop stands still (a long turn) no more than an eighth of it passes, as in connecting.
  * For what a peer has to do that connected (or did not yet). GB_ENOMEM: there is no bound. */
 int gb_socket_bound(gb_socket *socket, uint64_t timeout_ns);
 

@@ -18,7 +18,9 @@
 enum { READS_PER_TURN = 16, WRITES_PER_TURN = 4 };
 enum {
     UNSENT_BYTES = 1 << 19, /* the system holds no more before what is put next */
-    KEEPALIVE_S = 30
+    KEEPALIVE_S = 30,
+    TICKS = 8 /* of a bounded time: while the loop stands still no more than one passes, or who has
+                 answered meanwhile would be late */
 };
 
 /* The loop's eye on one descriptor. It outlives its socket until the loop has let go of it, so who
@@ -37,6 +39,7 @@ typedef struct search {
     gb_mem *mem;
     struct addrinfo *found, *next;
     uint64_t timeout_ms;
+    int ticks;
     bool looking, timer_closed;
     char service[8], host[256];
 } search;
@@ -46,6 +49,7 @@ typedef struct bound {
     uv_timer_t timer;
     gb_socket *socket;
     gb_mem *mem;
+    int ticks;
 } bound;
 
 struct gb_socket {
@@ -134,9 +138,18 @@ static void socket_fail(gb_socket *socket, int rc, const char *why)
     events->closed(user, rc, why);
 }
 
+static void tick_for(gbi_uv_loop *loop, uv_timer_t *timer, uv_timer_cb late, uint64_t timeout_ms)
+{
+    uv_timer_init(&loop->uv, timer);
+    uv_update_time(&loop->uv);
+    uv_timer_start(timer, late, timeout_ms / TICKS + 1, timeout_ms / TICKS + 1);
+}
+
 static void bound_late(uv_timer_t *timer)
 {
-    gb_socket *socket = GB_CONTAINER(timer, bound, timer)->socket;
+    bound *b = GB_CONTAINER(timer, bound, timer);
+    gb_socket *socket = b->socket;
+    if (++b->ticks < TICKS) return;
     char why[GB_ADDRESS_BYTES + 32];
     snprintf(why, sizeof why, "no answer from %s in time", socket->peer);
     socket_fail(socket, GB_ETIMEDOUT, why);
@@ -150,9 +163,7 @@ int gb_socket_bound(gb_socket *socket, uint64_t timeout_ns)
     if (!b) return GB_ENOMEM;
     b->socket = socket;
     b->mem = socket->loop->mem;
-    uv_timer_init(&socket->loop->uv, &b->timer);
-    uv_update_time(&socket->loop->uv);
-    uv_timer_start(&b->timer, bound_late, timeout_ns / GB_MS + 1, 0);
+    tick_for(socket->loop, &b->timer, bound_late, timeout_ns / GB_MS);
     socket->bound = b;
     return 0;
 }
@@ -470,6 +481,7 @@ static void search_late(uv_timer_t *timer)
 {
     search *s = GB_CONTAINER(timer, search, timer);
     char why[400];
+    if (++s->ticks < TICKS) return;
     snprintf(why, sizeof why, "no connection to %s:%s within %.1f s", s->host, s->service,
              (double)s->timeout_ms / 1000);
     socket_fail(s->socket, GB_ETIMEDOUT, why);
@@ -492,11 +504,9 @@ int gb_socket_connect(gb_socket **out, gb_loop *base, const char *address, uint6
     snprintf(s->service, sizeof s->service, "%u", port);
     s->mem = loop->mem;
     s->socket = socket;
-    s->timeout_ms = timeout_ns / GB_MS + 1;
+    s->timeout_ms = timeout_ns / GB_MS;
     socket->search = s;
-    uv_timer_init(&loop->uv, &s->timer);
-    uv_update_time(&loop->uv);
-    uv_timer_start(&s->timer, search_late, s->timeout_ms, 0);
+    tick_for(loop, &s->timer, search_late, s->timeout_ms);
     struct addrinfo wish = {.ai_socktype = SOCK_STREAM};
     rc = uv_getaddrinfo(&loop->uv, &s->lookup, found, s->host, s->service, &wish);
     s->looking = rc == 0;

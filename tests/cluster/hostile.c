@@ -351,7 +351,7 @@ static void pile(scene *s)
              NULL) == 0,
          "a gate opens");
     wait_mark(&s->town, p, PATIENCE_S);
-    need(strstr(p->mark, "end 400 of 400") != NULL, "all are answered in the end");
+    need(strstr(p->mark, "end 400 of 400") != NULL, p->mark);
     need(proc_wait(&s->town, p, PATIENCE_S) == 0, "a client ends with 0");
 }
 

@@ -351,6 +351,24 @@ static void test_bad_luck(void **state)
 }
 
 /* A listener whose queue is full does not answer: the connection is given up in time. */
+/* A loop that stood still for longer than the time: who answered meanwhile is not late. */
+static void test_stall(void **state)
+{
+    world w;
+    end client;
+    open_world(&w, "127.0.0.1:0");
+    client = (end){.w = &w};
+    assert_int_equal(gb_socket_connect(&client.socket, w.loop, gb_listener_address(w.listener),
+                                       50 * GB_MS, &events, &client),
+                     0);
+    assert_int_equal(gb_socket_bound(client.socket, 3600 * GB_SEC), 0);
+    for (uint64_t until = gb_now(w.sys) + 60 * GB_MS; gb_now(w.sys) < until;) continue;
+    UNTIL(&w, client.opened || client.closed);
+    assert_int_equal(client.closed, 0);
+    drop(&client);
+    close_world(&w);
+}
+
 static void test_late(void **state)
 {
     world w;
@@ -477,7 +495,7 @@ int main(void)
         cmocka_unit_test(test_bound),       cmocka_unit_test(test_close_early),
         cmocka_unit_test(test_bad_luck),    cmocka_unit_test(test_late),
         cmocka_unit_test(test_addresses),   cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_simulated),
+        cmocka_unit_test(test_simulated),   cmocka_unit_test(test_stall),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
