@@ -321,8 +321,11 @@ static int add_thread_locked(gbi_pool *pool)
 
 /* ---- the watch ---- */
 
-static void give_up_locked(gbi_pool *pool, gbi_pool_job *job)
+/* A caller that helps is not given up: the job ends when it comes out. True when the lists of jobs
+ * have changed. */
+static bool give_up_locked(gbi_pool *pool, gbi_pool_job *job)
 {
+    bool listed = job->listed;
     for (gb_list *at = pool->threads.next, *next; at != &pool->threads; at = next) {
         next = at->next;
         pool_thread *thread = GB_CONTAINER(at, pool_thread, link);
@@ -338,7 +341,9 @@ static void give_up_locked(gbi_pool *pool, gbi_pool_job *job)
         add_thread_locked(pool); /* without memory for it the pool is one smaller */
     }
     unlist_locked(pool, job);
+    if (job->workers > 0) return listed;
     end_job_locked(pool, job);
+    return true;
 }
 
 /* True when the lists changed under it (it let the lock go). */
@@ -354,8 +359,7 @@ static bool look_at_locked(gbi_pool *pool, gbi_pool_job *job, uint64_t now)
         if (thread->job == job) gbi_trap_stop(&thread->runner->trap, job->until_ns);
     }
     if (now < job->until_ns + GRACE_NS) return false;
-    give_up_locked(pool, job);
-    return true;
+    return give_up_locked(pool, job);
 }
 
 /* True when one runs now. */

@@ -3,6 +3,7 @@
 #include "gpu/gpu.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -94,7 +95,8 @@ typedef struct shared_job {
     pthread_mutex_t lock;
     pthread_cond_t moved;
     pthread_t caller;
-    bool open, released;
+    gbi_pool *stuck; /* the caller's block lasts until a thread of it was given up; or NULL */
+    bool open, timed_out, released;
     int here, there; /* blocks that the caller ran, that the pool began */
 } shared_job;
 
@@ -107,6 +109,12 @@ static void run_shared(gbi_pool_job *self, gbi_runner *runner, uint64_t first, u
     pthread_cond_broadcast(&own->moved);
     while (!here && !own->open) pthread_cond_wait(&own->moved, &own->lock);
     pthread_mutex_unlock(&own->lock);
+    while (here && own->stuck && gbi_pool_lost(own->stuck) == 0) sched_yield();
+}
+
+static void shared_ended(gbi_pool_job *self, bool timed_out)
+{
+    ((shared_job *)self)->timed_out = timed_out;
 }
 
 static void shared_released(gbi_pool_job *self)
@@ -136,7 +144,7 @@ static void a_caller_helps(void **state)
                               .attended = true,
                               .attendant = pthread_self(),
                               .run = run_shared,
-                              .ended = ended,
+                              .ended = shared_ended,
                               .released = shared_released},
                       .caller = pthread_self()};
     pthread_mutex_init(&own.lock, NULL);
@@ -165,9 +173,49 @@ static void a_caller_helps(void **state)
     gb_mem_fini(&mem);
 }
 
+/* Both hang past the bound: the pool's thread is given up, the caller is not; and the pool serves
+ * others meanwhile. */
+static void a_caller_that_helps_is_not_given_up(void **state)
+{
+    gb_mem mem;
+    gbi_pool *pool;
+    gb_mem_init(&mem, "pool", NULL, 0);
+    assert_int_equal(gbi_pool_open(&pool, &mem, 2), 0);
+    shared_job own = {.job = {.total = 9,
+                              .chunk = 1,
+                              .until_ns = gbi_now_ns() + 20000000,
+                              .attended = true,
+                              .attendant = pthread_self(),
+                              .run = run_shared,
+                              .ended = shared_ended,
+                              .released = shared_released},
+                      .caller = pthread_self(),
+                      .stuck = pool};
+    pthread_mutex_init(&own.lock, NULL);
+    pthread_cond_init(&own.moved, NULL);
+    assert_int_equal(gbi_pool_add(pool, &own.job), 0);
+    pthread_mutex_lock(&own.lock);
+    while (own.there < 1) pthread_cond_wait(&own.moved, &own.lock);
+    pthread_mutex_unlock(&own.lock);
+    assert_int_equal(gbi_pool_help(pool, NULL), GB_HELP_DONE); /* comes back, and ends the job */
+    assert_true(own.timed_out);
+    assert_int_equal(own.here, 1);
+    assert_int_equal(own.there, 1);
+    assert_false(gbi_pool_busy(pool));
+    pthread_mutex_lock(&own.lock);
+    own.open = true;
+    pthread_cond_broadcast(&own.moved);
+    while (!own.released) pthread_cond_wait(&own.moved, &own.lock);
+    pthread_mutex_unlock(&own.lock);
+    assert_int_equal(gbi_pool_stop(pool), 0);
+    gbi_pool_close(pool);
+    gb_mem_fini(&mem);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(urgent_first),
-                                       cmocka_unit_test(a_caller_helps)};
+                                       cmocka_unit_test(a_caller_helps),
+                                       cmocka_unit_test(a_caller_that_helps_is_not_given_up)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
