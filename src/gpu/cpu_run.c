@@ -146,7 +146,8 @@ static void run_pieces(gbi_runner *runner)
     uint64_t first = range->first, count = range->count;
     uint32_t wide = range->block.x, pieces = gbi_pieces(wide, runner->piece);
     range->count = 1;
-    for (uint64_t i = first; i < first + count && !*range->stop; i++) {
+    for (uint64_t i = first; i < first + count; i++) {
+        if (__atomic_load_n(range->stop, __ATOMIC_RELAXED)) return;
         range->first = i / pieces;
         range->x_first = (uint32_t)(i % pieces) * runner->piece;
         uint32_t rest = wide - range->x_first;
