@@ -34,7 +34,8 @@ typedef struct page {
     struct page *next,
         *prev;  /* in the list of its class, while it has room; in the free list while empty */
     void *free; /* objects that were used and freed */
-    uint32_t live, bump, size;
+    char *bump, *last; /* the next object that was never used; the last one there can be */
+    uint32_t live, size;
     uint16_t class;
     bool listed;
     struct segment *segment;
@@ -176,9 +177,11 @@ static page *page_for(gbl_alloc *alloc, unsigned class)
     unlink_page(&alloc->empty, p);
     if (p->segment->used++ == 0) alloc->empty_segments--;
     p->free = NULL;
-    p->live = p->bump = 0;
+    p->live = 0;
     p->class = (uint16_t) class;
     p->size = class_bytes(class);
+    p->bump = page_start(p);
+    p->last = p->bump + page_room(p) - p->size;
     link_page(&alloc->room[class], p);
     return p;
 }
@@ -194,7 +197,7 @@ static void page_empty(gbl_alloc *alloc, page *p)
 
 /* ---- objects ---- */
 
-static void *object_new(gbl_alloc *alloc, size_t size)
+static inline void *object_new(gbl_alloc *alloc, size_t size)
 {
     unsigned class = class_of(size);
     page *p = alloc->room[class];
@@ -203,11 +206,11 @@ static void *object_new(gbl_alloc *alloc, size_t size)
     if (object) {
         p->free = *(void **)object;
     } else {
-        object = page_start(p) + p->bump;
+        object = p->bump;
         p->bump += p->size;
     }
     p->live++;
-    if (!p->free && p->bump + p->size > page_room(p)) unlink_page(&alloc->room[class], p);
+    if (!p->free && p->bump > p->last) unlink_page(&alloc->room[class], p);
     return object;
 }
 
@@ -261,34 +264,46 @@ static void *resize(gbl_alloc *alloc, void *block, size_t size_old, size_t size_
 
 #endif
 
+static bool refused(gbl_alloc *alloc, int64_t more)
+{
+    if (more <= 0 || !alloc->cap || alloc->bytes + more <= alloc->cap) return false;
+    return alloc->refused = true;
+}
+
+#ifdef GBL_PLAIN_MALLOC
+static void *change(gbl_alloc *alloc, void *block, size_t size_old, size_t size_new)
+{
+    (void)alloc, (void)size_old;
+    if (size_new) return realloc(block, size_new);
+    free(block);
+    return NULL;
+}
+#else
+/* What is not small, or does not just come or go. */
+static void *change(gbl_alloc *alloc, void *block, size_t size_old, size_t size_new)
+{
+    if (block && size_new) return resize(alloc, block, size_old, size_new);
+    if (size_new) return large_new(alloc, size_new);
+    large_free(alloc, block, size_old);
+    return NULL;
+}
+#endif
+
 void *gbl_alloc_run(gbl_alloc *alloc, void *block, size_t size_old, size_t size_new)
 {
     if (!block) size_old = 0; /* LuaJIT passes a type there */
     int64_t more = (int64_t)size_new - (int64_t)size_old;
-    if (more > 0 && alloc->cap && alloc->bytes + more > alloc->cap) {
-        alloc->refused = true;
-        return NULL;
-    }
     void *result = NULL;
-#ifdef GBL_PLAIN_MALLOC
-    if (size_new == 0)
-        free(block);
-    else if (!(result = realloc(block, size_new)))
-        return NULL;
-#else
-    if (block && size_new) {
-        if (!(result = resize(alloc, block, size_old, size_new))) return NULL;
-    } else if (block) {
-        if (size_old > LARGE)
-            large_free(alloc, block, size_old);
-        else
-            object_free(alloc, block);
-    } else if (size_new > LARGE) {
-        if (!(result = large_new(alloc, size_new))) return NULL;
-    } else if (size_new && !(result = object_new(alloc, size_new))) {
-        return NULL;
-    }
+    if (__builtin_expect(alloc->cap != 0, 0) && refused(alloc, more)) return NULL;
+#ifndef GBL_PLAIN_MALLOC /* most often a small object comes or goes */
+    if (!block && size_new - 1 < LARGE)
+        result = object_new(alloc, size_new);
+    else if (block && !size_new && size_old <= LARGE)
+        object_free(alloc, block);
+    else
 #endif
+        result = change(alloc, block, size_old, size_new);
+    if (size_new && !result) return NULL;
     alloc->bytes += more;
     return result;
 }
