@@ -196,12 +196,12 @@ struct gb_act {
     gb_call *turns;    /* all turns of it, running or parked, detached ones (spawned) too */
     uint16_t key_size; /* GB_ACT_KEY_NUMBER: the key is a number */
     uint8_t state;
-    uint8_t end; /* gb_end, when wants_end or STOPPING */
-    bool wants_end;
+    uint8_t end;     /* gb_end, when wants_end or STOPPING */
     uint8_t forward; /* FORWARD: the worker */
     uint8_t timed;   /* calls since slow_us began */
-    bool root : 1;   /* gb_worker_root */
-    bool bare : 1;   /* only a place in the map: it never began, or is closed */
+    bool root;       /* gb_worker_root; the watch reads it, so it shares no byte */
+    bool wants_end : 1;
+    bool bare : 1; /* only a place in the map: it never began, or is closed */
 
     gb_list idle;                     /* in its type's list of unused ones */
     uint64_t last;                    /* when its last turn ended */
