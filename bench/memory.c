@@ -3,8 +3,10 @@
  * ("driver"), and without either ("off"), by turns; beside that on a GPU the raw driver calls. Then
  * a stream of pieces, each uploaded, worked on and downloaded: one after the other, and on three
  * queues (upload the next, run the current one, download the previous one) against the longer of
- * copies and work. Medians of ROUNDS rounds. "F name text" are facts, "R name value" figures; times
- * over a software driver are no figures of any GPU. $GB_BENCH_QUICK: small counts, for self-checks.
+ * copies and work. Medians of ROUNDS rounds. At last a long stream on three queues whose work takes
+ * longer than its copies: for which part of the time kernels ran, by their events and by NVML.
+ * "F name text" are facts, "R name value" figures; times over a software driver are no figures of
+ * any GPU. $GB_BENCH_QUICK: small counts, for self-checks.
  */
 #include "base/err.h"
 #include "gpu/gpu.h"
@@ -16,7 +18,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { ROUNDS = 5, PIECES = 12, SLOTS = 3, THREADS = 256, LEVEL = 12000 };
+enum { ROUNDS = 5, PIECES = 12, SLOTS = 3, THREADS = 256, LEVEL = 12000, STREAM = 120 };
 
 static const char source[] = "extern \"C\" __global__ void work(float *x, int n, int turns)\n"
                              "{\n"
@@ -110,7 +112,8 @@ static void measure_rents(int index, const char *backend)
         double times[SETTINGS][ROUNDS];
         for (int round = -1; round < ROUNDS; round++) /* the first one is not counted */
             for (int i = 0; i < SETTINGS; i++) {
-                int count = quick ? 50 : i == 0 && rentals[k].bytes < 1 << 24 ? 20000 : 300;
+                bool large = rentals[k].bytes >= 1 << 24;
+                int count = quick ? (large ? 3 : 50) : i == 0 && !large ? 20000 : 300;
                 double us = rent(gb_gpu_device(rooms[i], index), &rentals[k], count);
                 if (round >= 0) times[i][round] = us;
             }
@@ -262,6 +265,7 @@ typedef struct flow {
     size_t bytes;
     int turns;
     bool copies, works;
+    gb_event **began, **ended; /* around each piece's kernel, or NULL */
 } flow;
 
 static void piece(flow *f, int i)
@@ -278,7 +282,9 @@ static void piece(flow *f, int i)
         check(gb_queue_copy(f->up, f->device[s], 0, f->host_in[s], 0, f->bytes), "an upload");
     if (apart) check(gb_queue_record(f->up, f->uploaded[s]), "an event");
     if (apart) check(gb_queue_wait_event(f->run, f->uploaded[s]), "waiting");
+    if (f->began) check(gb_queue_record(f->run, f->began[i]), "an event");
     if (f->works) check(gb_queue_launch(f->run, f->kernel, &shape, args, 3), "a launch");
+    if (f->ended) check(gb_queue_record(f->run, f->ended[i]), "an event");
     if (apart) check(gb_queue_record(f->run, f->worked[s]), "an event");
     if (apart) check(gb_queue_wait_event(f->down, f->worked[s]), "waiting");
     if (f->copies)
@@ -286,16 +292,21 @@ static void piece(flow *f, int i)
     if (apart) check(gb_queue_record(f->down, f->emptied[s]), "an event");
 }
 
-static double flow_us(flow *f, bool copies, bool works)
+static double stream_us(flow *f, int pieces, bool copies, bool works)
 {
     f->copies = copies;
     f->works = works;
     double start = now_us();
-    for (int i = 0; i < PIECES; i++) piece(f, i);
+    for (int i = 0; i < pieces; i++) piece(f, i);
     wait_for(f->down);
     wait_for(f->run);
     wait_for(f->up);
     return now_us() - start;
+}
+
+static double flow_us(flow *f, bool copies, bool works)
+{
+    return stream_us(f, PIECES, copies, works);
 }
 
 static void open_flow(flow *f, gb_device *device, gb_module *module, bool apart)
@@ -338,6 +349,42 @@ static void balance(flow *f)
     }
 }
 
+/* What kernels took by their events, of the time that the streams took: one long stream after the
+ * other, for a second at least, since NVML tells of the last moments. */
+static void measure_utilization(flow *f, gb_device *device, const char *backend)
+{
+    bool gpu = strcmp(backend, "cuda") == 0;
+    gb_event *began[STREAM], *ended[STREAM];
+    for (int i = 0; i < STREAM; i++) {
+        check(gb_event_open(&began[i], device), "an event");
+        check(gb_event_open(&ended[i], device), "an event");
+    }
+    double busy = 0, wall = 0, said = -1;
+    while (flow_us(f, false, true) < 1.3 * flow_us(f, true, false) && f->turns < 1 << 16)
+        f->turns *= 2;
+    f->began = began, f->ended = ended;
+    do {
+        wall += stream_us(f, STREAM, true, true);
+        for (int i = 0; i < STREAM; i++) {
+            uint64_t ns;
+            check(gb_event_elapsed(began[i], ended[i], &ns), "an event's time");
+            busy += (double)ns / 1e3;
+        }
+        gb_device_figures figures;
+        gb_device_get_figures(device, &figures);
+        if (figures.utilization > said) said = figures.utilization;
+    } while (wall < (gpu ? 2e6 : quick ? 0 : 1e6));
+    f->began = f->ended = NULL;
+    printf("R %s_utilization %.3f\n", backend, busy / wall);
+    if (gpu && said >= 0)
+        printf("R %s_utilization_by_nvml %.2f\n", backend, said / 100);
+    else
+        printf("F %s_utilization_by_nvml not run: %s\n", backend,
+               gpu ? "NVML does not say it" : "no GPU");
+    printf("F %s_utilization_bar 0.8 on a GPU\n", backend);
+    for (int i = 0; i < STREAM; i++) gb_event_close(began[i]), gb_event_close(ended[i]);
+}
+
 static void measure_overlap(int index, const char *backend)
 {
     gb_device *device = gb_gpu_device(rooms[0], index);
@@ -351,7 +398,8 @@ static void measure_overlap(int index, const char *backend)
         gb_module_unref(module);
         return;
     }
-    flow one = {.bytes = quick ? 1 << 18 : 16 << 20}, three = one;
+    bool small = quick && strcmp(backend, "cuda") != 0; /* pieces that a GPU would hardly notice */
+    flow one = {.bytes = small ? 1 << 18 : 16 << 20}, three = one;
     open_flow(&one, device, module, false);
     open_flow(&three, device, module, true);
     balance(&one);
@@ -367,6 +415,7 @@ static void measure_overlap(int index, const char *backend)
            median(serial), backend, o, backend, c);
     printf("R %s_work_us %.1f\nR %s_overlap_ratio %.3f\n", backend, w, backend,
            o / (c > w ? c : w));
+    measure_utilization(&three, device, backend);
     close_flow(&one);
     close_flow(&three);
     gb_module_unref(module);

@@ -1,8 +1,9 @@
 -- run.lua: the suite and the benchmarks on every backend of this machine; one JSON file.
 --
---   ./run [--out FILE] [--quick] [--bound SECONDS] [--only NAME]
+--   ./run [--out FILE] [--quick] [--bound SECONDS] [--total SECONDS] [--only NAME]
 --
--- --quick: small counts, for self-checks. --bound: no step runs longer (600). --only: the steps
+-- --quick: small counts, for self-checks. --bound: no step runs longer (600, quick 120). --total:
+-- what has not begun by then is skipped, and what runs ends (7200, quick 450). --only: the steps
 -- whose name holds that text ("cuda.", "bench"). Exit code 1 when a step failed, 77 when none could
 -- run.
 local spawn, json = require "spawn", require "json"
@@ -10,10 +11,11 @@ local pack = require "pack" -- made by scripts/device-pack.sh
 local ffi = require "ffi"
 ffi.cdef "int mkdir(const char *path, int mode); char *getcwd(char *out, size_t size);"
 
-local options = { out = "results.json", bound = 600, only = "" }
+local options = { out = "results.json", only = "" }
 
 local function usage(why)
-  io.stderr:write(why, "\nusage: ./run [--out FILE] [--quick] [--bound SECONDS] [--only NAME]\n")
+  io.stderr:write(why, "\nusage: ./run [--out FILE] [--quick] [--bound SECONDS] [--total SECONDS] "
+    .. "[--only NAME]\n")
   os.exit(2)
 end
 
@@ -22,7 +24,7 @@ while arg[i] do
   local name = arg[i]:match("^%-%-(%a+)$")
   if name == "quick" then
     options.quick = true
-  elseif name == "out" or name == "bound" or name == "only" then
+  elseif name == "out" or name == "bound" or name == "total" or name == "only" then
     i = i + 1
     options[name] = arg[i] or usage("--" .. name .. " needs a value")
   else
@@ -30,7 +32,12 @@ while arg[i] do
   end
   i = i + 1
 end
-options.bound = tonumber(options.bound) or usage("--bound is a number of seconds")
+for name, default in pairs(options.quick and { bound = 120, total = 450 }
+  or { bound = 600, total = 7200 }) do
+  options[name] = tonumber(options[name] or default) or usage("--" .. name
+    .. " is a number of seconds")
+end
+local began = spawn.now()
 
 -- ---- the machine ----
 
@@ -106,10 +113,12 @@ local nvrtc = os.getenv "GB_NVRTC_LIBRARY"
 local loads = pcall(ffi.load, "libnvrtc.so.13") or pcall(ffi.load, "libnvrtc.so.12")
 if not nvrtc and not loads then nvrtc = find_nvrtc() end
 
-local steps, counts = {}, { passed = 0, failed = 0, skipped = 0, noted = 0 }
+local steps, counts = {}, { passed = 0, failed = 0, skipped = 0, noted = 0,
+  no_image = 0 }
 local quick = options.quick and "1" or false
 local base = { XDG_CACHE_HOME = here .. "/logs/cache", GB_BENCH_QUICK = quick,
   GB_BENCH_DIR = here .. "/bench/kernels", GB_BENCH_PEER = here .. "/bin/peer_lib",
+  GB_SEED = os.getenv "GB_SEED" or "1", -- what is drawn has its images
   GB_NVRTC_LIBRARY = nvrtc or nil, GB_PACK_LIBRARY_PATH = false, LUA_PATH = false,
   GB_IMAGES = pack.gpu_images + pack.cpu_images > 0 and here .. "/images" or nil }
 local library_path = os.getenv "GB_PACK_LIBRARY_PATH" or ""
@@ -160,6 +169,15 @@ local function note(step)
   io.stdout:flush()
 end
 
+-- Kernels that had neither a compiler nor an image, as far as they explain what failed.
+local function without_image(one, text)
+  local _, gpu = text:gsub("no compiler for the GPU: ", "")
+  local _, cpu = text:gsub("no image of this source for ", "")
+  if gpu + cpu < math.max(one.tests_failed or 1, 1) then return false end
+  one.no_image, counts.no_image = gpu + cpu, counts.no_image + gpu + cpu
+  return true
+end
+
 local function skip(backend, name, why)
   if not (backend .. "." .. name):find(options.only, 1, true) then return end
   note { backend = backend, name = backend .. "." .. name, result = "skipped", why = why }
@@ -173,8 +191,14 @@ local function step(backend, name, argv, changes)
   end
   local one = { backend = backend, name = backend .. "." .. name, figures = {}, facts = {},
     command = table.concat(argv, " ") }
+  local left = options.total - (spawn.now() - began)
+  if left <= 0 then
+    skip(backend, name, ("not run: the %g s of --total are over"):format(options.total))
+    return one
+  end
+  local bound = math.min(options.bound, left)
   local ran = spawn.run(argv, merged(base, changes or {}),
-    ("logs/%s.%s.log"):format(backend, name), options.bound)
+    ("logs/%s.%s.log"):format(backend, name), bound)
   one.status, one.signal, one.timed_out, one.seconds = ran.status, ran.signal, ran.timed_out,
     ran.seconds
   take_output(one, ran.output)
@@ -184,9 +208,11 @@ local function step(backend, name, argv, changes)
     one.result, one.why = "skipped", one.facts.not_run or "it says so"
   elseif name == "doctor" and ran.status == 1 then
     one.result, one.why = "noted", "something is missing here: logs/all.doctor.log"
+  elseif not ran.timed_out and not ran.signal and without_image(one, ran.output) then
+    one.result, one.why = "skipped", "not run to its end: no compiler and no image"
   else
     one.result, one.output_end = "failed", ran.output:sub(-2000)
-    one.why = ran.timed_out and ("longer than its bound of %g s"):format(options.bound)
+    one.why = ran.timed_out and ("longer than its bound of %.3g s"):format(bound)
       or ran.signal and "signal " .. ran.signal
   end
   if name:find("^example") or name == "doctor" then one.output_end = ran.output:sub(-2000) end
@@ -229,28 +255,83 @@ local function examples(backend, changes)
     "examples/data/packages.txt", "--check" }, changes)
 end
 
-local function suite(backend, changes)
-  step(backend, "conformance", { "bin/test_gpu_conformance" }, changes)
-  step(backend, "lib", { "bin/test_lua_lib" }, changes)
-  step(backend, "bench.lib_device", { gbrun, "bench/lua/lib_device.lua" }, changes)
-  step(backend, "bench.launch", { gbrun, "--workers", "1", "bench/lua/launch.lua" }, changes)
-  step(backend, "bench.plan", { gbrun, "--workers", "1", "bench/lua/plan.lua" }, changes)
-  for _, name in ipairs { "batch", "coalesce", "resident" } do
-    local one = step(backend, "bench." .. name,
-      { gbrun, "--workers", "1", "bench/lua/" .. name .. ".lua" }, changes)
-    if backend == "software" then one.figures = {} end
+-- What is right and wrong on a backend; gpus: how many it has.
+local function tests(backend, changes, gpus)
+  local is_cpu = backend == "cpu"
+  local function test(name, argv, more) step(backend, name, argv, merged(changes, more or {})) end
+  local function on_cpu(name, why, argv, more)
+    if is_cpu then test(name, argv, more) else skip(backend, name, why) end
+  end
+  test("conformance", { "bin/test_gpu_conformance" })
+  if is_cpu then
+    test("conformance.fibers", { "bin/test_gpu_conformance" }, { GB_CPU_FIBERS = "1" })
+  else
+    test("conformance.driver_pool", { "bin/test_gpu_conformance" },
+      { GB_CONFORM_DRIVER_POOL = "1", GB_CONFORM_ONLY = "pool" })
+    if pcall(ffi.load, os.getenv "GB_CUFILE_LIBRARY" or "libcufile.so.0") then
+      test("files.direct", { "bin/test_gpu_conformance" },
+        { GB_CONFORM_DIRECT = "1", GB_CONFORM_ONLY = "files" })
+    else
+      skip(backend, "files.direct", "no libcufile.so.0; files by way of the host: conformance")
+    end
+  end
+  for _, name in ipairs { "mempool", "lanes", "tenants" } do
+    on_cpu("gpu." .. name, "its kernels are the CPU's; conformance has the cases of GPUs",
+      { "bin/test_gpu_" .. name })
+  end
+  test("lib", { "bin/test_lua_lib" })
+  test("lua.plan", { "bin/test_lua_plan" })
+  on_cpu("lua.batch", "needs devices of 64 MB, and three equal ones", { "bin/test_lua_batch" })
+  test("lua.kernels", { "bin/test_lua_kernels" }, { GB_SPECS = not is_cpu and "spec_arguments.lua,"
+    .. "spec_buffer.lua,spec_devices.lua,spec_launch_cost.lua,spec_no_memory.lua" })
+  on_cpu("lua.memory", "needs a device of 64 MB", { "bin/test_lua_memory" })
+
+  local small = { GB_CPU_MEMORY = "64MB" }
+  local busted = { LUA_PATH = "./lua/?.lua;./lua/?/init.lua;;", LUA_CPATH = "./lua/?.so;;",
+    GB_CPU_MEMORY = "64MB", GB_TENANTS = "acme=8MB,beta=40MB,gamma" }
+  test("resident", { gbrun, "test", "tests/lua/resident/spec" }, busted)
+  on_cpu("resident.pressure", "needs a device of 64 MB",
+    { gbrun, "--workers", "4", "tests/lua/resident/pressure.lua" }, small)
+  if gpus and gpus > 1 then
+    test("resident.lost", { gbrun, "test", "--owns-devices", "no", "tests/lua/resident/lost" },
+      busted)
+  else
+    skip(backend, "resident.lost", "needs two GPUs")
+  end
+  test("tenants", { gbrun, "test", "tests/lua/tenants/spec" }, busted)
+  test("tenants.spread", { gbrun, "--workers", "4", "tests/lua/tenants/spread.lua" }, busted)
+  test("stream", { gbrun, "test", "tests/lua/streams" }, busted)
+  test("resilience.policy", { gbrun, "--virtual-time", "--seed", "1",
+    "tests/lua/resilience/policy.lua" })
+  local four = { GB_CPU_DEVICES = "4" }
+  on_cpu("resilience.devices", "needs four equal devices", { gbrun, "--virtual-time", "--workers",
+    "1", "--log", "error", "tests/lua/resilience/devices.lua" }, four)
+  on_cpu("resilience.balance", "needs four equal devices", { gbrun, "--workers", "4", "--log",
+    "error", "tests/lua/resilience/balance.lua" }, four)
+end
+
+local function benches(backend, changes)
+  local function bench(name, argv)
+    local one = step(backend, "bench." .. name, argv, changes)
+    if backend == "software" then one.figures = {} end -- not to be mistaken for a GPU's
+  end
+  bench("lib_device", { gbrun, "bench/lua/lib_device.lua" })
+  for _, name in ipairs { "launch", "plan", "batch", "coalesce", "resident" } do
+    bench(name, { gbrun, "--workers", "1", "bench/lua/" .. name .. ".lua" })
+  end
+  bench("memory", { "bin/bench_memory" })
+end
+
+-- Devices that are given up, in a process each, and after all that wants them whole.
+local function faults(backend, changes)
+  for _, name in ipairs { "trap", "item", "bound" } do
+    step(backend, "faults." .. name, { gbrun, "--workers", "2", "--owns-devices", "no", "--log",
+      "error", "faults.lua", name }, changes)
   end
 end
 
--- Without a compiler the images of the pack serve; to make them, what is not quick runs too.
-local function run_cpu()
-  if not compiler and pack.cpu_images == 0 then
-    for _, name in ipairs { "conformance", "lib", "bench", "example" } do
-      skip("cpu", name, "no C++ compiler in PATH (clang++, g++), and no images in the pack")
-    end
-    return
-  end
-  suite("cpu", cpu_only)
+-- Peers of the processor. To make the pack's images, what is not quick runs too.
+local function peers()
   local why = options.quick and not os.getenv "GB_IMAGES_MAKE" and "not in a quick run"
     or not facts.avx2 and "the peers are built for AVX2" or nil
   if why then
@@ -265,24 +346,37 @@ local function run_cpu()
   else
     step("cpu", "bench.kernels", { "bin/bench_kernels" }, cpu_only)
   end
-  examples("cpu", cpu_only)
 end
 
--- backend: cuda, or software, which is a check of these steps alone.
-local function run_driver(backend)
-  local changes = backend == "software" and { GB_IMAGES = false } or {} -- they are for GPUs
-  local raw = step(backend, "raw", { "bin/bench_cuda_raw" }, changes)
-  if backend == "software" then raw.figures = {} end -- not to be mistaken for a GPU's
-  if raw.result == "skipped" then
-    for _, name in ipairs { "conformance", "lib", "bench", "example" } do
-      skip(backend, name, raw.why)
-    end
-    return
+-- Tests of every backend, then figures, then what costs devices. Without a compiler the images of
+-- the pack serve. Software is a check of these steps alone.
+local function run_all(backends)
+  local runs = {}
+  if compiler or pack.cpu_images > 0 then
+    runs[1] = { "cpu", cpu_only }
+  else
+    skip("cpu", "everything", "no C++ compiler in PATH (clang++, g++), and no images in the pack")
   end
-  suite(backend, changes)
-  local memory = step(backend, "bench.memory", { "bin/bench_memory" }, changes)
-  if backend == "software" then memory.figures = {} end
-  examples(backend, changes)
+  for _, backend in ipairs { "cuda", "software" } do
+    -- The images are for GPUs.
+    local changes = backend == "software" and { GB_IMAGES = false } or {}
+    local raw = backends[backend] and step(backend, "raw", { "bin/bench_cuda_raw" }, changes)
+    if raw and raw.result == "skipped" then
+      skip(backend, "everything", raw.why)
+    elseif raw then
+      if backend == "software" then raw.figures = {} end
+      runs[#runs + 1] = { backend, changes }
+    elseif backend == "cuda" then
+      skip("cuda", "everything", "no GPU: gbrun finds no cuda device")
+    end
+  end
+  for _, run in ipairs(runs) do tests(run[1], run[2], run[1] ~= "cpu" and backends[run[1]]) end
+  for _, run in ipairs(runs) do
+    benches(run[1], run[2])
+    if run[1] == "cpu" then peers() end
+    examples(run[1], run[2])
+  end
+  for _, run in ipairs(runs) do faults(run[1], run[2]) end
 end
 
 print(("pack of commit %s%s, built %s"):format(pack.commit, pack.dirty and " (changed)" or "",
@@ -292,12 +386,9 @@ for _, d in ipairs(devices) do
 end
 step("all", "version", { gbrun, "version" })
 step("all", "doctor", { gbrun, "doctor" })
-run_cpu()
 local backends = {}
-for _, d in ipairs(devices) do backends[d.backend] = true end
-if backends.cuda then run_driver "cuda" end
-if backends.software then run_driver "software" end
-if not backends.cuda then skip("cuda", "everything", "no GPU: gbrun finds no cuda device") end
+for _, d in ipairs(devices) do backends[d.backend] = (backends[d.backend] or 0) + 1 end
+run_all(backends)
 
 -- ---- the file ----
 
@@ -328,6 +419,8 @@ local function ratios()
   end
   put("rent_in_us", memory.cuda_rent_4k_pool_us, 1, 1)
   put("rent_of_the_drivers_pool", memory.cuda_rent_4k_pool_us, memory.cuda_rent_4k_driver_us)
+  put("utilization_in_pipelined", memory.cuda_utilization, 1, 0.8)
+  put("utilization_in_pipelined_by_nvml", memory.cuda_utilization_by_nvml, 1, 0.8)
   local coalesce = by_name["cuda.bench.coalesce"] or {}
   put("coalesced_of_single_calls", coalesce.coalesce_of_single, 1, 20)
   local batch = by_name["cuda.bench.batch"] or {}
@@ -348,7 +441,7 @@ end
 file:write(json.encode { pack = pack, machine = facts, devices = devices, compiler = compiler,
   kernels = compiler and "compiled here" or "images of the pack",
   nvrtc = nvrtc or loads and "in the loader's path", is_quick = options.quick or false,
-  ran_on_a_gpu = backends.cuda or false, steps = steps, counts = counts, ratios = ratios() })
+  ran_on_a_gpu = backends.cuda ~= nil, steps = steps, counts = counts, ratios = ratios() })
 file:close()
 print(("%d passed, %d failed, %d skipped; %s"):format(counts.passed, counts.failed, counts.skipped,
   options.out))

@@ -1,6 +1,7 @@
 /* Runs a Lua spec in a real one-worker silo that this thread drives, and checks that every account
  * ends at zero. A spec is a script of asserts; it raises when something is wrong. It has one more
  * global, fail_at(account, n): the nth allocation from now of "tenant", "lua" or "host" fails.
+ * $GB_SPECS: files with commas between; the other specs of the program are skipped.
  */
 #ifndef TESTS_LUA_KIT_SPEC_H
 #define TESTS_LUA_KIT_SPEC_H
