@@ -147,6 +147,10 @@ local function take_output(step, text)
     if test_count then step.tests_skipped = (step.tests_skipped or 0) + test_count end
     test_count = line:match("^ *(%d+) FAILED TEST")
     if test_count then step.tests_failed = (step.tests_failed or 0) + test_count end
+    if line:find("not run: no compiler and no image", 1, true) then
+      step.no_image = (step.no_image or 0) + 1
+      counts.no_image = counts.no_image + 1
+    end
     local work, ours, peer, ratio = line:match(
       "^lib (%S+) +([%d.]+) ms +by hand +([%d.]+) ms +ratio ([%d.]+)")
     if work then
@@ -174,7 +178,8 @@ local function without_image(one, text)
   local _, gpu = text:gsub("no compiler for the GPU: ", "")
   local _, cpu = text:gsub("no image of this source for ", "")
   if gpu + cpu < math.max(one.tests_failed or 1, 1) then return false end
-  one.no_image, counts.no_image = gpu + cpu, counts.no_image + gpu + cpu
+  one.no_image = (one.no_image or 0) + gpu + cpu
+  counts.no_image = counts.no_image + gpu + cpu
   return true
 end
 
@@ -295,6 +300,9 @@ local function tests(backend, changes, gpus)
   if gpus and gpus > 1 then
     test("resident.lost", { gbrun, "test", "--owns-devices", "no", "tests/lua/resident/lost" },
       busted)
+  elseif os.getenv "GB_IMAGES_MAKE" then -- it compiles its kernels and comes no further
+    spawn.run({ gbrun, "test", "tests/lua/resident/lost" }, merged(merged(base, changes), busted),
+      "logs/lost.log", 60)
   else
     skip(backend, "resident.lost", "needs two GPUs")
   end

@@ -48,6 +48,14 @@ function spec.returned(code, text, value, message, got)
   spec.passed = spec.passed + 1
 end
 
+--- Did a compiler say that? A pack of images has none, and then there is nothing to look at.
+function spec.compiled(message)
+  local none = message:find("no image of this source", 1, true)
+    or message:find("no compiler for the GPU", 1, true)
+  if none then print("not run: no compiler and no image: what a compiler says") end
+  return not none
+end
+
 function spec.done() print(spec.passed .. " passed, 0 failed") end
 
 return spec

