@@ -360,7 +360,8 @@ static void measure_utilization(flow *f, gb_device *device, const char *backend)
         check(gb_event_open(&ended[i], device), "an event");
     }
     double busy = 0, wall = 0, said = -1;
-    while (flow_us(f, false, true) < 1.3 * flow_us(f, true, false) && f->turns < 1 << (gpu ? 16 : 9))
+    while (flow_us(f, false, true) < 1.3 * flow_us(f, true, false) &&
+           f->turns < 1 << (gpu ? 16 : 9))
         f->turns *= 2;
     f->began = began, f->ended = ended;
     do {
