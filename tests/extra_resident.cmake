@@ -24,10 +24,12 @@ if(TARGET gbrun)
     add_test(NAME tenants.${name} COMMAND gbrun test ${CMAKE_CURRENT_SOURCE_DIR}/lua/tenants/spec)
     set_tests_properties(tenants.${name} PROPERTIES TIMEOUT 300 LABELS "lua;gpu" ENVIRONMENT "${GB_TENANTS_ENVIRONMENT}")
   endforeach()
-  add_test(NAME tenants.spread COMMAND gbrun ${CMAKE_CURRENT_SOURCE_DIR}/lua/tenants/spread.lua)
-  set_tests_properties(tenants.spread PROPERTIES TIMEOUT 300 LABELS "lua;gpu"
-                       ENVIRONMENT "${GB_TENANTS_ENVIRONMENT};GB_WORKERS=4")
-  set_property(TEST tenants.softcuda APPEND PROPERTY ENVIRONMENT "${GB_SOFT_ENVIRONMENT}")
+  foreach(name spread spread_softcuda)
+    add_test(NAME tenants.${name} COMMAND gbrun ${CMAKE_CURRENT_SOURCE_DIR}/lua/tenants/spread.lua)
+    set_tests_properties(tenants.${name} PROPERTIES TIMEOUT 300 LABELS "lua;gpu"
+                         ENVIRONMENT "${GB_TENANTS_ENVIRONMENT};GB_WORKERS=4")
+  endforeach()
+  set_property(TEST tenants.softcuda tenants.spread_softcuda APPEND PROPERTY ENVIRONMENT "${GB_SOFT_ENVIRONMENT}")
 endif()
 
 # Streams in virtual time.

@@ -35,7 +35,8 @@ local function usable_bytes(run)
     end
     if run.bytes <= USABLE * free then return USABLE * free end
     return nil, ("one item needs %.0f bytes on the device, and %.0f of " .. whose
-      .. " may be used"):format(run.bytes, USABLE * free, free), "ENOMEM"
+      .. " may be used"):format(run.bytes, USABLE * free, free), "ENOMEM",
+      left and run.bytes > USABLE * left
   end
   local usable = look()
   if usable then return usable end

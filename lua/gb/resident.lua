@@ -195,11 +195,12 @@ function M.evict(device, tenant)
   return oldest and evict(oldest) or false
 end
 
--- Was one evicted; may there be room for so many bytes later: groups are in use now; and the moves
--- so far: what two looks with the same number say was so at one moment.
-local function evict_somewhere(device, bytes)
-  local left = core.tenant_left()
-  local tenant = left and left < bytes and core.tenant() or nil
+-- Was one evicted, or is there room by now; may there be room for so many bytes later: groups are in
+-- use now; and the moves so far: what two looks with the same number say was so at one moment.
+local function evict_somewhere(device, bytes, capped)
+  local left = capped and core.tenant_left()
+  if left and left >= bytes then return true, true end
+  local tenant = capped and core.tenant() or nil
   local answers = place.workers == 1 and { M.oldest(device, tenant) }
     or require("gb.worker").ask_all("resident_oldest", device, tenant) or {}
   local free, busy, moved, at = core.device_info(device).memory_free, 0, 0, nil
@@ -219,17 +220,19 @@ local function evict_somewhere(device, bytes)
 end
 
 --- open(...), which allocates so many bytes on a device: when there is no memory, what gb.lib keeps
---- for later goes, and groups are evicted until there is some, or none is left that may go. wait:
---- groups that are in use are waited for, until none came or went for so long.
+--- for later goes, and groups are evicted until there is some, or none is left that may go. open
+--- says itself whether the tenant's cap refused it (a value behind the code): by the time that
+--- anybody looks, another worker may have made room below the cap. wait: groups that are in use are
+--- waited for, until none came or went for so long.
 function M.with_room(device, bytes, wait, open, ...)
-  local value, message, code = open(...)
+  local value, message, code, capped = open(...)
   local rounds, collected, before, until_ = 0, false, nil, nil
   local lib = package.loaded["gb.lib_core"]
   if value == nil and code == "ENOMEM" and lib and lib.drop_scratch() > 0 then
-    value, message, code = open(...)
+    value, message, code, capped = open(...)
   end
   while value == nil and code == "ENOMEM" and rounds < ROUNDS do
-    local gone, later, moved = evict_somewhere(device, bytes)
+    local gone, later, moved = evict_somewhere(device, bytes, capped)
     local now, calm = core.monotonic(), moved == before
     if not calm then before, until_ = moved, now + wait end
     if gone then
@@ -242,7 +245,7 @@ function M.with_room(device, bytes, wait, open, ...)
     else
       break
     end
-    value, message, code = open(...)
+    value, message, code, capped = open(...)
   end
   return value, message, code
 end

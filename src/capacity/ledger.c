@@ -193,11 +193,25 @@ static void drop_row(gb_ledger *ledger, uint32_t at)
 
 /* ---- reservations ---- */
 
-/* Whether the claim fits everywhere: 0 or why not. Nothing is taken yet. */
+static int over_cap(const gb_ledger_claim *claim, const tenant *of)
+{
+    if (claim->capped) *claim->capped = true;
+    return gb_err_set(GB_ENOMEM,
+                      "device memory of tenant '%s': %lld bytes wanted, and %lld of the %lld that "
+                      "it may have are in use",
+                      of->name, (long long)claim->bytes, (long long)of->sum.bytes,
+                      (long long)of->max.bytes);
+}
+
+/* Whether the claim fits everywhere: 0 or why not. Nothing is taken yet. The cap comes first: what
+ * a device lacks others may have to leave, and for one who may not have it that would be in vain.
+ */
 static int judge(const gb_ledger *ledger, const gb_ledger_claim *claim, const tenant *of)
 {
     const gb_ledger_device_sum *on = &ledger->devices[claim->device];
     int64_t left = on->device.bytes_total - on->reserved.bytes;
+    if (claim->bytes > 0 && of->max.bytes > 0 && claim->bytes > of->max.bytes - of->sum.bytes)
+        return over_cap(claim, of);
     if (claim->bytes > 0 && claim->bytes > left)
         return gb_err_set(GB_ENOMEM,
                           "device memory: %lld bytes asked, %lld of %lld bytes free on device %d",
@@ -207,12 +221,6 @@ static int judge(const gb_ledger *ledger, const gb_ledger_claim *claim, const te
         claim->launches > on->device.launches_max - on->reserved.launches)
         return gb_err_set(GB_EBUSY, "device %d: %lld launches wait, at most %lld", claim->device,
                           (long long)on->reserved.launches, (long long)on->device.launches_max);
-    if (claim->bytes > 0 && of->max.bytes > 0 && claim->bytes > of->max.bytes - of->sum.bytes)
-        return gb_err_set(GB_ENOMEM,
-                          "device memory of tenant '%s': %lld bytes wanted, and %lld of the %lld "
-                          "that it may have are in use",
-                          of->name, (long long)claim->bytes, (long long)of->sum.bytes,
-                          (long long)of->max.bytes);
     if (claim->launches > 0 && of->max.launches > 0 &&
         claim->launches > of->max.launches - of->sum.launches)
         return gb_err_set(GB_EQUOTA, "launches of tenant '%s': %lld wait, at most %lld", of->name,

@@ -45,6 +45,7 @@ typedef struct gb_ledger_claim {
     int device;
     int64_t bytes;    /* 0 or more */
     int64_t launches; /* 0 or more */
+    bool *capped;     /* NULL, or set when the tenant may not have the bytes: GB_ENOMEM */
 } gb_ledger_claim;
 
 typedef uint64_t gb_reservation; /* never 0 */

@@ -23,7 +23,8 @@ static int reserve(gb_device *device, const gb_buffer_spec *spec, gb_reservation
     gb_ledger_claim claim = {.tenant = spec->tenant,
                              .owner = spec->owner,
                              .device = pinned ? device->gpu->device_count : device->index,
-                             .bytes = (int64_t)spec->bytes};
+                             .bytes = (int64_t)spec->bytes,
+                             .capped = spec->capped};
     *out = 0;
     return spec->reservation && !pinned ? gb_ledger_split(ledger, spec->reservation, &claim, out)
                                         : gb_ledger_reserve(ledger, &claim, out);

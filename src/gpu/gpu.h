@@ -201,6 +201,7 @@ typedef struct gb_buffer_spec {
     gb_reservation reservation; /* of that tenant and device, to take its bytes out of; 0: none */
     bool raw; /* the caller overwrites all of it before anything reads it: the owner's own old bytes
                  may be in it (and nobody else's ever) */
+    bool *capped; /* NULL, or set when the GB_ENOMEM is the tenant's cap */
 } gb_buffer_spec;
 
 /* Bytes are zero, unless raw. GB_ENOMEM names what was asked and what is free, or the

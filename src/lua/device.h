@@ -59,8 +59,9 @@ typedef struct gbl_devices {
     int force;      /* the device of the next launch that names none; -1: no such wish */
     size_t lacking; /* bytes for whose lack the last launch was not made; 0: it was */
     int lacking_device;
-    uint32_t launches;  /* under way */
-    gbl_tally *kernels; /* launches of grains, by kernel number */
+    bool lacking_capped; /* it was the tenant's cap */
+    uint32_t launches;   /* under way */
+    gbl_tally *kernels;  /* launches of grains, by kernel number */
     uint32_t kernel_room;
     gbl_device at[];
 } gbl_devices;
@@ -148,6 +149,8 @@ int gbl_raise_at(lua_State *L, int level, const char *format, ...)
 /* Pushes a buffer handle that takes over one reference of buffer (and of module unless NULL). */
 void gbl_buffer_push_new(lua_State *L, gb_buffer *buffer, gb_module *module, int64_t count,
                          uint32_t type, uint32_t flags);
+/* A buffer that was not rented: what gbl_push_error pushes, and whether it is the tenant's cap. */
+int gbl_push_unrented(lua_State *L, int rc, bool capped);
 
 /* ---- memory.c ---- */
 

@@ -187,9 +187,16 @@ int gbl_buffer_push(lua_State *L, const gbl_buffer *sent, const char *wire)
     return gb_err_set(GB_ENOMEM, "out of memory: a buffer");
 }
 
+int gbl_push_unrented(lua_State *L, int rc, bool capped)
+{
+    int values = gbl_push_error(L, rc, gb_err_detail());
+    lua_pushboolean(L, capped);
+    return values + 1;
+}
+
 /* buffer_new(type, bytes, count, device index or nil, kind [, reservation or nil [, raw]]): a
- * handle; or nil, message, code. The reservation is one of that device: see reserve in memory.c.
- * raw: the caller writes all of it before anybody else sees it. */
+ * handle; or nil, message, code, and whether it is the tenant's cap. The reservation is one of that
+ * device: see reserve in memory.c. raw: the caller writes all of it before anybody else sees it. */
 static int buffer_new(lua_State *L)
 {
     static const char *const kinds[] = {"device", "pinned", "unified", NULL};
@@ -207,15 +214,17 @@ static int buffer_new(lua_State *L)
     gbl_buffer *handle = lua_touserdata(L, -1);
     if (bytes >= 0x1p62) bytes = 0x1p62;
     gbl_payer payer = gbl_payer_here(room->state);
+    bool capped = false;
     gb_buffer_spec spec = {.bytes = (size_t)bytes,
                            .kind = (gb_buffer_kind)kind,
                            .tenant = payer.tenant,
                            .owner = payer.owner,
                            .reservation = from ? from->id : 0,
-                           .raw = lua_toboolean(L, 7)};
+                           .raw = lua_toboolean(L, 7),
+                           .capped = &capped};
     int rc = gb_buffer_rent(&handle->buffer, device->device, &spec);
     if (rc < 0) gbl_fault_failed(L, room, device, rc);
-    if (rc < 0) return gbl_push_error(L, rc, gb_err_detail());
+    if (rc < 0) return gbl_push_unrented(L, rc, capped);
     return 1;
 }
 

@@ -201,7 +201,8 @@ int gbl_job_temp(gbl_job *job, size_t bytes, gb_buffer **out)
     gb_buffer_spec spec = {.bytes = bytes,
                            .tenant = gbl_tenant_here(job->room->state),
                            .owner = STAGING_OWNER,
-                           .raw = true};
+                           .raw = true,
+                           .capped = &job->room->lacking_capped};
     int rc = gb_buffer_rent(out, job->device->device, &spec);
     if (rc == 0) job->buffers[job->buffer_count++] = *out;
     return rc;

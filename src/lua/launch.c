@@ -352,16 +352,17 @@ static int launch_stages(lua_State *L)
     return 1;
 }
 
-/* launch_lacking(): bytes and device for whose lack the last launch was not made, once; or nothing.
- */
+/* launch_lacking(): bytes and device for whose lack the last launch was not made, and whether it is
+ * the tenant's cap, once; or nothing. */
 static int launch_lacking(lua_State *L)
 {
     gbl_devices *room = gbl_devices_of(L);
     if (!room->lacking) return 0;
     lua_pushnumber(L, (double)room->lacking);
     lua_pushinteger(L, room->lacking_device);
+    lua_pushboolean(L, room->lacking_capped);
     room->lacking = 0;
-    return 2;
+    return 3;
 }
 
 enum { ASK_FAULTS = -1, WITH_STAGING = -2 };
@@ -412,6 +413,7 @@ static gbl_job *launch_job(lua_State *L, int level, uint64_t timeout_ns)
     int force = room->force;
     room->force = -1;
     room->lacking = 0;
+    room->lacking_capped = false;
     gbl_queue *queue = queue_at(L, level);
     int device = device_index(L, room, queue, force);
     gbl_walk w;

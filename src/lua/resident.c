@@ -22,7 +22,8 @@ static int resident_handle(lua_State *L)
     return 1;
 }
 
-/* resident_open(handle, bytes, device index, kind): true, or nil, message, code. */
+/* resident_open(handle, bytes, device index, kind): true, or nil, message, code, and whether it is
+ * the tenant's cap. */
 static int resident_open(lua_State *L)
 {
     static const char *const kinds[] = {"device", "pinned", "unified", NULL};
@@ -34,12 +35,14 @@ static int resident_open(lua_State *L)
     GB_CHECK(!handle->buffer);
     int kind = luaL_checkoption(L, 4, "device", kinds);
     gbl_payer payer = gbl_payer_here(gbl_of(L));
+    bool capped = false;
     gb_buffer_spec spec = {.bytes = (size_t)bytes,
                            .kind = (gb_buffer_kind)kind,
                            .tenant = payer.tenant,
-                           .owner = payer.owner};
+                           .owner = payer.owner,
+                           .capped = &capped};
     int rc = gb_buffer_rent(&handle->buffer, device, &spec);
-    if (rc < 0) return gbl_push_error(L, rc, gb_err_detail());
+    if (rc < 0) return gbl_push_unrented(L, rc, capped);
     lua_pushboolean(L, 1);
     return 1;
 }

@@ -299,6 +299,27 @@ describe("resident state of tenants", function()
     assert(acme:let_go())
   end)
 
+  it("makes none of others' go when its own came meanwhile", function()
+    gb.test.reset()
+    for i = 1, 3 do assert(gb.get(Large, i):set(i)) end
+    assert(acme:hold(8))
+    local before = gb.resident.stats().evictions
+    local type_id, fails = require("gb.types").check("uint8", 1).id, 0
+    function Acme:late(owner)
+      return require("gb.resident").with_room(0, 2 * MB, 0, function()
+        local d, message, code, capped = core.buffer_new(type_id, 2 * MB, 2 * MB, 0, "device")
+        if d then return d:free() or true end
+        fails = fails + 1
+        assert(owner:let_go()) -- as a grain on another worker may
+        return nil, message, code, capped
+      end)
+    end
+    assert.is_true(gb.get(Acme, 3):late(acme))
+    assert.equal(1, fails)
+    assert.equal(before, gb.resident.stats().evictions)
+    assert.equal(9, used "gamma")
+  end)
+
   it("fails where all of its tenant's is in use", function()
     gb.test.reset()
     local busy = {}
