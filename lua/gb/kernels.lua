@@ -150,9 +150,9 @@ local function start_with_room(handle, bytes, device, ...)
   local function again(...)
     core.launch_on(device, handle)
     local future, message, code = core.launch_start(handle, ...)
-    local bytes, _, capped = core.launch_lacking()
+    local lacking, _, capped = core.launch_lacking()
     -- it was tried: not once more, whatever it was
-    if future == nil and not bytes then future = false end
+    if future == nil and not lacking then future = false end
     return future, message, code, capped
   end
   return require("gb.resident").with_room(device, bytes, 0, again, ...)

@@ -195,8 +195,8 @@ function M.evict(device, tenant)
   return oldest and evict(oldest) or false
 end
 
--- Was one evicted, or is there room by now; may there be room for so many bytes later: groups are in
--- use now; and the moves so far: what two looks with the same number say was so at one moment.
+-- Was one evicted, or is there room by now; may there be room for so many bytes later: groups are
+-- in use now; and the moves so far: what two looks with the same number say was so at one moment.
 local function evict_somewhere(device, bytes, capped)
   local left = capped and core.tenant_left()
   if left and left >= bytes then return true, true end

@@ -288,7 +288,8 @@ local function tests(backend, changes, gpus)
   test("lua.plan", { "bin/test_lua_plan" })
   on_cpu("lua.batch", "needs devices of 64 MB, and three equal ones", { "bin/test_lua_batch" })
   test("lua.kernels", { "bin/test_lua_kernels" }, { GB_SPECS = not is_cpu and "spec_arguments.lua,"
-    .. "spec_buffer.lua,spec_devices.lua,spec_launch_cost.lua,spec_no_memory.lua" })
+    .. "spec_buffer.lua,spec_devices.lua,spec_launch_cost.lua,spec_no_memory.lua,"
+    .. "spec_resident_memory.lua" })
   on_cpu("lua.memory", "needs a device of 64 MB", { "bin/test_lua_memory" })
 
   local small = { GB_CPU_MEMORY = "64MB" }
