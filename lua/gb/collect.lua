@@ -8,6 +8,7 @@ local core = require "gb.core"
 local units = require "gb.units"
 local array = require "gb.array"
 local catalog = require "gb.catalog"
+local grain = require "gb.grain"
 local ref = require "gb.ref"
 local put = require "gb.batch".put
 
@@ -155,27 +156,28 @@ function M.tune(entry, hints, size, delay)
 end
 
 -- Items of one tenant share a group, which counts to it.
-local function owner_of(entry)
-  local rule, tenant = callers[entry.key], core.tenant()
-  local owner = rule.of[tenant]
-  if not owner then
-    owner = { entry = entry, hints = rule.hints, size = rule.size, delay = rule.delay,
-      open = false, spare = false, tenant = tenant }
-    rule.of[tenant] = owner
-  end
+local function owner_of(entry, rule, tenant)
+  local owner = { entry = entry, hints = rule.hints, size = rule.size, delay = rule.delay,
+    open = false, spare = false, tenant = tenant }
+  rule.of[tenant] = owner
   return owner
 end
 
 --- The result of one item, which runs in one launch with those that other turns ask for now.
 function M.call(entry, check_hints, item)
-  if not callers[entry.key] then
+  local rule = callers[entry.key]
+  if not rule then
     M.tune(entry, check_hints(nil, 1), CALL_SIZE, units.seconds(CALL_DELAY, "delay"))
+    rule = callers[entry.key]
   end
-  local group, at, code = add(owner_of(entry), item)
+  local tenant = grain.tenants and core.tenant() or 0 -- a look from Lua costs less than the call
+  local group, at, code = add(rule.of[tenant] or owner_of(entry, rule, tenant), item)
   if not group then return nil, at, code end
-  local ok, message
-  ok, message, code = await(group)
-  if not ok then return nil, message, code end
+  if not group.values then
+    local ok, message
+    ok, message, code = await(group)
+    if not ok then return nil, message, code end
+  end
   return result_at(group, at)
 end
 

@@ -203,6 +203,7 @@ local function digest(name, options, level)
   if options.tenant ~= nil and type(options.tenant) ~= "string" then
     error("tenant is the name of a tenant: \"acme\", got " .. type(options.tenant), level + 1)
   end
+  if options.tenant then M.tenants = true end
   local idle = units.seconds(options.idle or "10m", "idle", level + 1)
   site.placement_code, site.reentrant_code = placements[placement], reentrancies[reentrant]
   site.keep_alive, site.idle_s = options.keep_alive or false, idle
