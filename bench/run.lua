@@ -14,7 +14,7 @@ local function run(command)
     if name then
       values[name] = values[name] or {}
       table.insert(values[name], tonumber(value))
-    else
+    elseif not line:find("^F ") then -- facts are for the pack
       print("   " .. line)
     end
   end
