@@ -28,8 +28,9 @@ static const gb_ledger_device devices[DEVICES] = {
 typedef struct {
     gb_mem mem;
     gb_ledger *ledger;
-    bool capped; /* the last claim was refused by the tenant's cap */
 } world;
+
+static _Thread_local bool capped; /* the last claim was refused by the tenant's cap */
 
 static int setup(void **state)
 {
@@ -51,8 +52,8 @@ static int teardown(void **state)
 static int reserve(world *w, uint64_t tenant, uint64_t owner, int device, int64_t bytes,
                    int64_t launches, gb_reservation *out)
 {
-    gb_ledger_claim claim = {tenant, owner, device, bytes, launches, &w->capped};
-    w->capped = false;
+    gb_ledger_claim claim = {tenant, owner, device, bytes, launches, &capped};
+    capped = false;
     return gb_ledger_reserve(w->ledger, &claim, out);
 }
 
@@ -121,11 +122,11 @@ static void test_tenant_caps(void **state)
     assert_int_equal(reserve(w, 3, 2, 1, 201, 0, &none), GB_ENOMEM); /* over all devices */
     assert_string_equal(gb_err_detail(), "device memory of tenant 'acme': 201 bytes wanted, and "
                                          "500 of the 700 that it may have are in use");
-    assert_true(w->capped);
+    assert_true(capped);
     assert_int_equal(reserve(w, 3, 2, 0, 501, 0, &none), GB_ENOMEM); /* the device has not either */
-    assert_true(w->capped);
+    assert_true(capped);
     assert_int_equal(reserve(w, 4, 2, 0, 501, 0, &none), GB_ENOMEM);
-    assert_false(w->capped);
+    assert_false(capped);
     assert_int_equal(reserve(w, 3, 2, 1, 200, 3, &none), GB_EQUOTA);
     assert_int_equal(reserve(w, 3, 2, 1, 200, 2, &b), 0);
     assert_int_equal(gb_ledger_tenant(w->ledger, 3).bytes, 700);
