@@ -173,11 +173,9 @@ function M.call(entry, check_hints, item)
   local tenant = grain.tenants and core.tenant() or 0 -- a look from Lua costs less than the call
   local group, at, code = add(rule.of[tenant] or owner_of(entry, rule, tenant), item)
   if not group then return nil, at, code end
-  if not group.values then
-    local ok, message
-    ok, message, code = await(group)
-    if not ok then return nil, message, code end
-  end
+  local ok, message
+  ok, message, code = await(group)
+  if not ok then return nil, message, code end
   return result_at(group, at)
 end
 

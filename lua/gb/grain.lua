@@ -8,7 +8,7 @@ local placement_of = require "gb.placement"
 local fail = require "gb.fail"
 local util = require "jit.util"
 
-local M = { classes = {}, by_name = {} }
+local M = { classes = {}, by_name = {}, tenants = false } -- tenants: has any type one
 
 local placements = { random = 0, hash = 1, ["local"] = 2, least = 3, stateless = 4 }
 local reentrancies = { [false] = 0, [true] = 1, chain = 2 }
