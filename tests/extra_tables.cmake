@@ -74,7 +74,6 @@ foreach(engine sqlite redis postgres etcd)
     set(key --key)
   endif()
   add_test(NAME cluster.chaos.${engine} COMMAND chaos ${key} ${GB_OFF} ${engine} $<TARGET_FILE:gbrun>)
-  set_tests_properties(cluster.chaos.${engine} PROPERTIES TIMEOUT 300 LABELS cluster SKIP_RETURN_CODE 77)
 endforeach()
 
 # hostile: real silos and what strangers send them.
@@ -85,10 +84,17 @@ target_include_directories(hostile PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(hostile PRIVATE gpubridge_static PkgConfig::SQLITE)
 add_dependencies(hostile gbrun ${GB_MODULES})
 add_test(NAME cluster.hostile COMMAND hostile $<TARGET_FILE:gbrun> ${GB_WALL})
-set_tests_properties(cluster.hostile PROPERTIES TIMEOUT 300 LABELS cluster)
 
 # The same on a network of its own, where this machine may make one.
 add_test(NAME cluster.chaos.netns COMMAND chaos --net ${GB_OFF} sqlite $<TARGET_FILE:gbrun>)
 add_test(NAME cluster.chaos.netns_tls COMMAND chaos --net --tls --key ${GB_OFF} redis $<TARGET_FILE:gbrun>)
-set_tests_properties(cluster.chaos.netns cluster.chaos.netns_tls
-  PROPERTIES TIMEOUT 300 LABELS cluster SKIP_RETURN_CODE 77)
+
+# Their times are a bar for a machine that does nothing else (`make chaos`). Beside other tests all
+# is slower, and by far with sanitizers: what they wait for is the same, how long is not.
+set(patience 2)
+if(GB_SANITIZE)
+  set(patience 4)
+endif()
+set_tests_properties(cluster.hostile cluster.chaos.sqlite cluster.chaos.redis cluster.chaos.postgres
+  cluster.chaos.etcd cluster.chaos.netns cluster.chaos.netns_tls
+  PROPERTIES TIMEOUT 900 LABELS cluster SKIP_RETURN_CODE 77 PROCESSORS 2 ENVIRONMENT CHAOS_PATIENCE=${patience})

@@ -57,7 +57,7 @@ void await_ready(town *t, int i)
 
 int deadline_of(const town *t)
 {
-    return t->net.count ? DEADLINE_APART_S : DEADLINE_S;
+    return t->net.count ? DEADLINE_APART_S : (int)(DEADLINE_S * t->patience);
 }
 
 void start_client(town *t, int i)
