@@ -71,9 +71,10 @@ expect 0 "cpu" devices
 expect 0 "two   acme        0 B  1.00 GB" devices
 
 # what grains do: one waits for another, which waits; a second call waits in the queue
+holds=
 for n in 1 2; do
-  "$gbrun" call Any holder hold held 200 >hold.$n 2>&1 &
-  pids="$pids $!"
+  "$gbrun" call --timeout 1000 Any holder hold held "$work/go" >hold.$n 2>&1 &
+  pids="$pids $!" holds="$holds $!"
 done
 tries=0
 until "$gbrun" inspect Any holder 2>&1 | grep -q "waits in the queue" || [ $tries -eq 600 ]; do
@@ -98,6 +99,10 @@ expect 0 '"bytes":' grains --sort bytes --limit 2 --json
 expect 0 "Any/k " grains --sort calls --limit 1 --type Any
 expect 1 "EINVAL: unknown order 'cals'; did you mean 'calls'?" grains --sort cals
 expect 1 "EINVAL: --limit is a whole number from 1 to 1000, not '0'" grains --sort calls --limit 0
+: >go
+for n in $holds; do
+  wait "$n" || { echo "FAILED: a call that held a grain: $?"; failed=$((failed + 1)); cat hold.*; }
+done
 
 # a silo that is killed
 kill -KILL "$two_pid"
@@ -121,10 +126,10 @@ db="sqlite:$work/c.db"
 expect 1 "begins with sqlit" silo --cluster "sqlit:x"
 expect 1 "has no scheme" silo --cluster x
 expect 1 "in time: the cluster's table sqlite:/none/x: unable to open" \
-  silo --cluster sqlite:/none/x --wait 2s
+  silo --cluster sqlite:/none/x --wait 5s
 [ "$(grep -c 'unable to open' err)" -eq 2 ] || { failed=$((failed + 1)); cat err; }
 expect 1 "in time: the cluster's table redis://127.0.0.1:1" \
-  silo --cluster redis://127.0.0.1:1 --wait 1s
+  silo --cluster redis://127.0.0.1:1 --wait 5s
 expect 1 "is not the loopback: without TLS" silo --cluster "$db" --listen 0.0.0.0:0
 expect 1 "is no address" silo --cluster "$db" --listen nonsense
 expect 1 "$cpu" silo --cluster "$db" --listen "$cpu"

@@ -103,14 +103,14 @@ return {
     gb.get("T", 2):async("x")
     gb.spawn(function() while true do gb.sleep(0.001) end end)
     print("done")]], ["b.lua"] = [[
-    for _, time in ipairs { "1ms", "2ms", "5ms", "1s" } do
+    for _, time in ipairs { "1ms", "2ms", "5ms", "4s" } do
       local command = ("'%s' --drain %s a.lua; echo $? >rc"):format(os.getenv("GBRUN"), time)
       local before = require("gb").monotonic()
       os.execute(command)
       local took = require("gb").monotonic() - before
-      assert(took < 1.9, "it took " .. took)
+      assert(took < 7.9, "it took " .. took)
       for line in io.lines("rc") do assert(line == "0", line) end
-    end]] }, run = "b.lua", out = ("done\n"):rep(4) },
+    end]] }, run = "b.lua", out = ("done\n"):rep(4), err = { "still runs, for 4 s at most" } },
   { "buffers in mailboxes at the end", files = { ["a.lua"] = [[
     local gb = require "gb"
     local T = gb.grain("T")

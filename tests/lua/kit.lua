@@ -114,13 +114,42 @@ end
 
 --- Waits until a function answers something true; fails after a generous time.
 function kit.wait(what, fn)
-  local limit = gb.monotonic() + 20
+  local limit = gb.monotonic() + 60
   while gb.monotonic() < limit do
     local value = fn()
     if value then return value end
     gb.sleep(0.002)
   end
   fail(what, "never happened", 2)
+end
+
+local Gate
+
+--- A new gate, a grain of this worker: `wait` comes back when `open` was called, `waiting` is how
+--- many wait.
+function kit.gate()
+  if not Gate then
+    Gate = gb.grain("KitGate", { reentrant = true })
+    function Gate:wait()
+      self.here = (self.here or 0) + 1
+      while not self.opened do gb.sleep(0.001) end
+      self.here = self.here - 1
+      return "open"
+    end
+    function Gate:waiting() return self.here or 0 end
+    function Gate:open() self.opened = true end
+  end
+  kit.gates = (kit.gates or 0) + 1
+  return gb.get("KitGate", kit.gates)
+end
+
+--- Keeps a grain in a turn until a gate is opened: the gate, and that call of the grain. `method`
+--- calls what it is given: (reference, method).
+function kit.hold(ref, method)
+  local gate = kit.gate()
+  local call = ref:async(method, gate, "wait")
+  kit.wait("the turn", function() return gate:waiting() == 1 end)
+  return gate, call
 end
 
 --- A reference of a type (with a method `where`) whose grain lives on another worker;

@@ -9,9 +9,15 @@ local function type_of(name, options)
   end
   function type:echo(...) return ... end
   function type:two() return 1, { a = gb.array("int32", { 1, 2 }) } end
-  function type:hold(key, time)
-    if key then return gb.get(name, key):hold(nil, time) end
-    gb.sleep(time)
+  -- Busy until a file is there, with the grain of another key that is.
+  function type:hold(key, file)
+    if key then return gb.get(name, key):with { timeout = 1000 }:hold(nil, file) end
+    local there
+    repeat
+      gb.sleep(1)
+      there = io.open(file)
+    until there
+    there:close()
   end
   function type:fail() gb.fail("MINE", "not %s", "today") end
   return type

@@ -75,7 +75,8 @@ end)
 
 kit.case("a stream keeps the order, waits when it is full, and tells what fails", function()
   local out = {}
-  local s = gb.batch("twice"):stream { size = 100, buffer = 250, adaptive = true,
+  local s = gb.batch("twice"):stream { size = 100, min = 100, max = 100, buffer = 250,
+    delay = "1h", adaptive = true,
     out = function(value, message, code)
       out[#out + 1] = value or code
       kit.ok(value or message)

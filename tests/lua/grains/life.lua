@@ -19,7 +19,7 @@ kit.case("an activation begins with the first call and ends when idle", function
 end)
 
 kit.case("self:deactivate ends after the turn; state is gone", function()
-  local c = gb.get("Short", "asked")
+  local c = gb.get("Calm", "asked")
   kit.eq(c:touch(), 1)
   kit.eq(c:stop(), "stopped")
   kit.eq(c:touch(), 1)
@@ -41,7 +41,7 @@ kit.case("a timer does not keep alive", function()
 end)
 
 kit.case("a spawned turn is cancelled with its grain", function()
-  local c = gb.get("Short", "spawner")
+  local c = gb.get("Calm", "spawner")
   kit.eq(c:spawner(), "spawned")
   kit.eq(c:stop(), "stopped")
   kit.wait("end", function() return lines("spawner")[2] end)
@@ -75,7 +75,7 @@ kit.case("on_deactivate that raises: it is gone all the same", function()
 end)
 
 kit.case("deactivation while calls wait: they are served by the next activation", function()
-  local c = gb.get("Short", "between")
+  local c = gb.get("Calm", "between")
   c:touch()
   local futures = { c:async("busy", 0.005), c:async("stop") }
   for i = 3, 12 do futures[i] = c:async("touch") end

@@ -24,9 +24,11 @@ local function methods(T)
   end
   function T:left() return gb.deadline(), gb.cancelled() end
   function T:until_cancelled(key)
+    self.began = key
     while not gb.cancelled() do gb.sleep(0.001) end
     self.heard = key
   end
+  function T:began_with() return self.began end
   function T:heard_of() return self.heard end
 end
 

@@ -7,20 +7,23 @@ function Diary:read() return self.lines or {} end
 
 local function diary(self) return gb.get("Diary", self:key()) end
 
-local Short = gb.grain("Short", { placement = "hash", idle = "20ms" })
-function Short:where() return gb.silo().worker end
-function Short:on_activate() self.n = 0 diary(self):write("on") end
-function Short:on_deactivate(reason) diary(self):write("off " .. reason) end
-function Short:touch() self.n = self.n + 1 return self.n end
-function Short:stop() self:deactivate() return "stopped" end
-function Short:tick() self.n = self.n + 1 end
-function Short:timer_only() self.t = self:timer { every = "2ms", call = "tick" } end
-function Short:spawner()
-  local d = diary(self)
-  self.f = gb.spawn(function() gb.sleep(30) d:write("never") end)
-  return "spawned"
+-- Short ends by itself soon, Calm only when it is asked to.
+for name, idle in pairs { Short = "20ms", Calm = "1h" } do
+  local T = gb.grain(name, { placement = "hash", idle = idle })
+  function T:where() return gb.silo().worker end
+  function T:on_activate() self.n = 0 diary(self):write("on") end
+  function T:on_deactivate(reason) diary(self):write("off " .. reason) end
+  function T:touch() self.n = self.n + 1 return self.n end
+  function T:stop() self:deactivate() return "stopped" end
+  function T:tick() self.n = self.n + 1 end
+  function T:timer_only() self.t = self:timer { every = "2ms", call = "tick" } end
+  function T:spawner()
+    local d = diary(self)
+    self.f = gb.spawn(function() gb.sleep(30) d:write("never") end)
+    return "spawned"
+  end
+  function T:busy(s) gb.sleep(s) return self.n end
 end
-function Short:busy(s) gb.sleep(s) return self.n end
 
 local Kept = gb.grain("Kept", { placement = "hash", idle = "5ms", keep_alive = true })
 function Kept:where() return gb.silo().worker end

@@ -19,14 +19,16 @@ local Runaway = gb.grain("Runaway", {})
 
 function Runaway:on_activate() self.n = gb.array("int32", 1) end
 
---- Many short runs, then one that never ends: how it failed and after how many seconds.
+function Runaway:short(name, block)
+  for _ = 1, 1000 do assert(K[name]:run({ grid = 1, block = block }, self.n, 0)) end
+  return true
+end
+
+--- One that never ends: how it failed.
 function Runaway:run(name, block, bound, timeout)
-  local kernel = K[name]
-  for _ = 1, 1000 do assert(kernel:run({ grid = 1, block = block }, self.n, 0)) end
-  local start = gb.monotonic()
   local shape = { grid = 1, block = block, bound = bound, timeout = timeout }
-  local _, message, code = kernel:run(shape, self.n, 1)
-  return code, message, gb.monotonic() - start
+  local _, message, code = K[name]:run(shape, self.n, 1)
+  return code, message
 end
 
 function Runaway:works()
