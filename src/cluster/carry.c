@@ -484,6 +484,7 @@ static int carrier_open(gb_carry *carry, gbi_carrier *c, gb_worker *worker)
     gb_list_init(&c->served_free);
     gb_timer_init(&c->again, gbi_later_fire);
     gb_timer_init(&c->watch, gbi_watch_fire);
+    gb_timer_init(&c->slow, gbi_slow_fire);
     return gb_dir_cache_init(&c->cache, mem, CACHE_LINES);
 }
 

@@ -43,6 +43,10 @@ typedef struct gb_carry_config {
     bool (*serves)(void *user);   /* may clients come in now? */
     /* What came from there made no sense, and the link was closed. Any worker; NULL: to nobody. */
     void (*refused)(void *user, const char *peer, const char *why);
+    /* Somebody (silo 0: a client, of whom the grant tells more) has been slow for some seconds;
+     * then, on: he is so no more. Likewise. */
+    void (*slow)(void *user, uint64_t silo, const char *peer, const gb_grant *grant, bool on,
+                 const char *what);
     /* gb_carry_answered follows, once: rc 0 and the silo that hosts it (find: 0 for none). */
     void (*find)(void *user, uint64_t token, const char *id, uint32_t size, uint64_t deadline);
     void (*claim)(void *user, uint64_t token, const char *id, uint32_t size, uint64_t deadline);

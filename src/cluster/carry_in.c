@@ -50,8 +50,9 @@ static void served_free(served *s)
 
 /* ---- who is heard ---- */
 
-static bool is_full(gb_link *wire)
+bool gbi_inlet_full(const gbi_inlet *inlet)
 {
+    gb_link *wire = inlet->wire;
     return gb_link_queued(wire) > GB_SOCKET_HIGH || gb_link_large(wire) > GB_LINK_LARGE_MAX;
 }
 
@@ -60,7 +61,7 @@ static bool is_loaded(const gbi_inlet *inlet)
 {
     size_t most = inlet->carrier->carry->config.bytes_max;
     if (most < HELD_BYTES) most = HELD_BYTES;
-    return inlet->client && inlet->held > (gb_link_is_paused(inlet->wire) ? most / 2 : most);
+    return !inlet->silo && inlet->held > (gb_link_is_paused(inlet->wire) ? most / 2 : most);
 }
 
 /* Who does not read its answers is not heard meanwhile, nor a client that has asked for more than
@@ -68,7 +69,8 @@ static bool is_loaded(const gbi_inlet *inlet)
  * be a call of its own that comes behind them. */
 static void hear(gbi_inlet *inlet)
 {
-    gb_link_pause(inlet->wire, is_full(inlet->wire) || is_loaded(inlet));
+    gb_link_pause(inlet->wire, gbi_inlet_full(inlet) || is_loaded(inlet));
+    gbi_slow_inlet(inlet);
 }
 
 /* ---- answers ---- */
@@ -218,7 +220,7 @@ static int fill(gbi_inlet *inlet, gb_call *call, const gb_call_frame *f, gb_bloc
     if (!atomic_load(&call->type->foreign) && call->type->pinned >= 0) /* a worker's, a script's */
         return gb_err_set(GB_ENOTYPE, "the grain type '%s' is of one silo alone", type);
     bool between_silos = is_private(f);
-    if (inlet->client && between_silos)
+    if (!inlet->silo && between_silos)
         return gb_err_set(GB_ENOMETHOD,
                           "%s:%.*s is private (names with _ or on_ cannot be called from outside)",
                           type, (int)f->method_size, f->method);
@@ -253,7 +255,7 @@ static int serve(gbi_inlet *inlet, const gb_call_frame *f, gb_block **blocks, ui
     }
     int rc = fill(inlet, call, f, blocks, count);
     if (rc == 0) {
-        if (!inlet->client) call->way |= GB_WAY_DOOR_1;
+        if (inlet->silo) call->way |= GB_WAY_DOOR_1;
         call->done = call_done;
         call->user = s;
         hear(inlet);
@@ -291,7 +293,7 @@ static int inlet_message(void *user, uint8_t kind, const void *body, size_t size
 {
     gbi_inlet *inlet = user;
     gb_call_frame f;
-    if (kind == GB_FRAME_ASK && !inlet->client) return asked(inlet, body, size);
+    if (kind == GB_FRAME_ASK && inlet->silo) return asked(inlet, body, size);
     if (kind != GB_FRAME_CALL)
         return gb_err_set(GB_EINVAL, "a message of kind %d instead of a call", kind);
     int rc = gb_call_frame_decode(&f, body, size);
@@ -361,7 +363,7 @@ void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, const gb_grant *grant
         return;
     }
     inlet->carrier = c;
-    inlet->client = hello->silo == 0;
+    inlet->silo = hello->silo;
     inlet->grant = *grant;
     gb_list_init(&inlet->served);
     gb_list_init(&inlet->link);

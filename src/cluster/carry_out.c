@@ -143,8 +143,7 @@ void gbi_pend_ask(gbi_carrier *c, gb_call *call, const gb_question *question)
 
 /* ---- links ---- */
 
-/* Sends what waits, as long as the link takes it. */
-static void lane_send(gbi_carrier *c, gbi_lane *lane)
+static void send_waiting(gbi_carrier *c, gbi_lane *lane)
 {
     gb_list *link = NULL;
     while (lane->link && gb_link_queued(lane->link) <= GB_SOCKET_HIGH) {
@@ -157,6 +156,13 @@ static void lane_send(gbi_carrier *c, gbi_lane *lane)
         else
             gb_list_push(&lane->large, &pend->link);
     }
+}
+
+/* Sends what waits, as long as the link takes it. */
+static void lane_send(gbi_carrier *c, gbi_lane *lane)
+{
+    send_waiting(c, lane);
+    gbi_slow_lane(lane);
 }
 
 static void lane_drained(void *user)
@@ -256,6 +262,7 @@ static void lane_closed(void *user, int rc, const char *why)
     uint32_t most = c->carry->config.attempts_max;
     bool hopeless = rc == GB_EDENIED || (most && ++lane->failures >= most);
     lane->link = NULL;
+    lane->slow = (gbi_slow){0};
     gbi_watch_end(lane);
     gbi_count(&c->stats.links, -1);
     while ((link = gb_list_shift(&lane->sent))) {
@@ -381,6 +388,7 @@ void gbi_out_stop(gbi_carrier *c)
         if (c->peers[i]) peer_free(c, i);
     gb_timer_stop(&c->worker->timers, &c->again);
     gb_timer_stop(&c->worker->timers, &c->watch);
+    gb_timer_stop(&c->worker->timers, &c->slow);
     while ((link = gb_list_shift(&c->later)))
         gbi_pend_fail(c, GB_CONTAINER(link, gbi_pend, link), GB_ECLOSED, "the silo is closing");
 }
@@ -431,6 +439,7 @@ void gbi_pend_go(gbi_carrier *c, gbi_pend *pend, uint64_t silo, bool chosen)
             send_one(c, lane, pend);
         else
             gb_list_push(&lane->large, &pend->link);
+        gbi_slow_lane(lane);
         return;
     }
     if (!lane->link && gb_now(c->worker->silo->sys) < peer->denied_until) {
@@ -439,4 +448,5 @@ void gbi_pend_go(gbi_carrier *c, gbi_pend *pend, uint64_t silo, bool chosen)
     }
     gb_list_push(&lane->waiting, &pend->link);
     if (!lane->link && lane_connect(c, lane) < 0) gbi_pend_later(c, pend);
+    gbi_slow_lane(lane);
 }

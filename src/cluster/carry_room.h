@@ -37,6 +37,12 @@ struct gbi_ask {
     char id[];
 };
 
+/* How long something has been slow. */
+typedef struct gbi_slow {
+    uint64_t since; /* 0: it is not */
+    bool said;
+} gbi_slow;
+
 struct gbi_lane {
     struct gbi_peer *peer;
     gb_link *link;   /* NULL: none */
@@ -44,6 +50,7 @@ struct gbi_lane {
     gb_list large;   /* ... for others that are large */
     gb_list sent;
     uint32_t index, failures; /* in a row */
+    gbi_slow slow;            /* calls wait because it takes none */
     /* carry_watch.c */
     gb_link *probe; /* NULL: none */
     uint64_t received, silent_since;
@@ -64,8 +71,9 @@ typedef struct gbi_inlet {
     gb_list link, served;
     gbi_carrier *carrier;
     gb_link *wire;
-    bool client;
-    size_t held; /* bytes of the calls that are served for it */
+    uint64_t silo; /* 0: a client */
+    size_t held;   /* bytes of the calls that are served for it */
+    gbi_slow slow; /* it is not heard */
     gb_grant grant;
     char peer[GB_ADDRESS_BYTES];
 } gbi_inlet;
@@ -84,7 +92,7 @@ struct gbi_carrier {
     uint32_t pend_room, pend_used;
     gb_list pend_free;
     gb_list later; /* calls that wait for another way */
-    gb_timer again, watch;
+    gb_timer again, watch, slow;
     gb_list inlets;
     gb_list served_free;
     bool stopped;
@@ -162,7 +170,17 @@ void gbi_watch_begin(gbi_carrier *c); /* a call has left */
 void gbi_watch_fire(gb_timer *timer);
 void gbi_watch_end(gbi_lane *lane); /* its link is gone */
 
+/* ---- carry_slow.c ---- */
+
+/* Call it when it may have changed who waits for whom. */
+void gbi_slow_inlet(gbi_inlet *inlet);
+void gbi_slow_lane(gbi_lane *lane);
+void gbi_slow_fire(gb_timer *timer);
+
 /* ---- carry_in.c ---- */
+
+/* Does it not read its answers? */
+bool gbi_inlet_full(const gbi_inlet *inlet);
 
 void gbi_inlet_open(gbi_carrier *c, const gb_hello *hello, const gb_grant *grant, gb_pipe_end end);
 void gbi_in_review(gbi_carrier *c);

@@ -12,7 +12,7 @@
 
 enum { GREET_MS = 5000, GUESTS_MAX = 256, CONNECT_MS = 2000, RETRY_MS = 200, REST_MS = 50 };
 enum { BYTES_MAX = 64 << 20, TABLE_MS = 2000, QUIET_MS = 3000 };
-enum { REVIEW_MS = 1000, REFUSED_LINES = 10, REFUSED_SECONDS = 10 };
+enum { REVIEW_MS = 1000 };
 enum { DAY_SECONDS = 24 * 60 * 60, WARN_DAYS = 30 };
 
 void gb_cluster_config_init(gb_cluster_config *config)
@@ -60,29 +60,7 @@ static bool live_again(gb_cluster *cluster)
     return true;
 }
 
-/* ---- who was refused ---- */
-
-/* Who means no good comes often: some lines, and then how many more there were. */
-static void count_refused(gb_cluster *cluster, uint64_t now)
-{
-    if (now < cluster->refused_until) return;
-    if (cluster->refused > REFUSED_LINES)
-        gbi_cluster_say(cluster, GB_LOG_WARN, "%u more connections were refused",
-                        cluster->refused - REFUSED_LINES);
-    cluster->refused = 0;
-}
-
-void gbi_cluster_refused(void *user, const char *peer, const char *why)
-{
-    gb_cluster *cluster = user;
-    uint64_t now = gb_now(cluster->sys);
-    pthread_mutex_lock(&cluster->state_lock);
-    count_refused(cluster, now);
-    if (cluster->refused++ == 0) cluster->refused_until = now + REFUSED_SECONDS * GB_SEC;
-    if (cluster->refused <= REFUSED_LINES)
-        gbi_cluster_say(cluster, GB_LOG_WARN, "a connection from %s was refused: %s", peer, why);
-    pthread_mutex_unlock(&cluster->state_lock);
-}
+/* ---- now and then ---- */
 
 /* A line each day: when it is over every link that breaks is the last one. */
 static void review_certificate(gb_cluster *cluster, uint64_t now)
@@ -106,9 +84,7 @@ static void review(gb_cluster *cluster)
     if (now < cluster->review_next) return;
     cluster->review_next = now + REVIEW_MS * GB_MS;
     review_certificate(cluster, now);
-    pthread_mutex_lock(&cluster->state_lock);
-    count_refused(cluster, now);
-    pthread_mutex_unlock(&cluster->state_lock);
+    gbi_noise_tick(cluster, now);
     int rc = gb_guard_tick(cluster->guard, gb_wall(cluster->sys));
     if (rc < 0)
         gbi_cluster_say(cluster, GB_LOG_ERROR, "the tokens stay as they were: %s", gb_err_detail());

@@ -1,7 +1,7 @@
 /* What the files around the machines share: cluster.c (opening, the thread), cluster_step.c (what
  * the machines ask for), cluster_place.c (on which silo a grain is
- * to be, and who has which capacity), cluster_wire.c (messages between silos), cluster_table.c (the
- * table's thread). */
+ * to be, and who has which capacity), cluster_wire.c (messages between silos), cluster_noise.c
+ * (what strangers and others make it say), cluster_table.c (the table's thread). */
 #ifndef GB_CLUSTER_CLUSTER_ROOM_H
 #define GB_CLUSTER_CLUSTER_ROOM_H
 
@@ -58,6 +58,14 @@ typedef struct gbi_wish {
     atomic_bool under_way;
 } gbi_wish;
 
+/* What others can make this silo say as often as they like: so many lines, and then a number. */
+typedef enum gbi_noise_kind { GBI_NOISE_REFUSED, GBI_NOISE_SLOW, GBI_NOISES } gbi_noise_kind;
+
+typedef struct gbi_noise {
+    uint64_t until; /* so long lines are counted */
+    uint32_t count;
+} gbi_noise;
+
 struct gb_cluster {
     gb_cluster_config config;
     gb_mem *mem;
@@ -99,8 +107,7 @@ struct gb_cluster {
     bool has_told;
     bool tell_now; /* it is new: the others are to hear of it */
     pthread_mutex_t state_lock;
-    uint64_t refused_until; /* so long refusals are counted: */
-    uint32_t refused;
+    gbi_noise noise[GBI_NOISES];
     pthread_cond_t state_changed;
     char trouble[300];  /* why the table is out of reach */
     bool denied;        /* ... and it does not go away by itself */
@@ -119,8 +126,6 @@ void gbi_cluster_act(gb_cluster *cluster);
 int gbi_machines_open(gb_cluster *cluster, uint64_t epoch_min);
 void gbi_machines_close(gb_cluster *cluster);
 void gbi_job_done(gb_cluster *cluster, gbi_job *job);
-/* Any thread. user: the cluster. */
-void gbi_cluster_refused(void *user, const char *peer, const char *why);
 void gbi_cluster_say(const gb_cluster *cluster, gb_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -133,6 +138,15 @@ void gbi_dir_begin(gb_cluster *cluster, gbi_dir_step *step);
 void gbi_dir_end(gb_cluster *cluster, gbi_dir_step *step);
 
 extern const gb_carry_config gbi_door_questions; /* but for what cluster.c fills in */
+
+/* ---- cluster_noise.c; user: the cluster ---- */
+
+void gbi_noise_tick(gb_cluster *cluster, uint64_t now); /* each second or so */
+
+/* Any thread. */
+void gbi_cluster_refused(void *user, const char *peer, const char *why);
+void gbi_cluster_slow(void *user, uint64_t silo, const char *peer, const gb_grant *grant, bool on,
+                      const char *what);
 
 /* ---- cluster_place.c ---- */
 

@@ -364,6 +364,7 @@ const gb_carry_config gbi_door_questions = {
     .self = door_self,
     .serves = door_serves,
     .refused = gbi_cluster_refused,
+    .slow = gbi_cluster_slow,
     .find = door_find,
     .claim = door_claim,
     .release = door_release,

@@ -176,6 +176,7 @@ static int note_rows(gb_membership *m, const gb_view *table, bool read, bool fre
         seen[i].alive_at = quiet ? old->alive_at : now;
         seen[i].vote_said = old ? old->vote_said : 0;
         seen[i].dead_said = old ? old->dead_said : 0;
+        seen[i].clock_said = old && old->clock_said;
         if (row->state == GB_SILO_DEAD) seen[i].dead_at = old && old->dead_at ? old->dead_at : now;
         if (row->state == GB_SILO_DEAD && !(old && old->dead_at)) gbi_member_bury(m, row->id);
         note_votes(&seen[i], old, row, fresh ? now : 0);
@@ -239,6 +240,7 @@ static void serve_again(gb_membership *m, gb_member_actions *out)
 void gbi_member_table(gb_membership *m, gb_view *table, bool read, gb_member_actions *out)
 {
     bool fresh = m->table && gb_view_id_order(table->id, m->table->id) >= 0 && !m->regress_at;
+    if (read && fresh) gbi_member_clocks(m, table, out);
     if (note_rows(m, table, read, fresh) < 0) {
         gb_view_unref(table);
         gbi_member_read_by(m, m->at.now + m->config.rules.read_retry_ns);
@@ -338,7 +340,7 @@ void gb_membership_read(gb_membership *m, const gb_table_view *read, gb_times at
 {
     if (!step_result(m, at, out)) return;
     GB_CHECK(m->op == GB_OP_READ);
-    uint64_t began = m->op_began;
+    gb_times began = m->op_began;
     gb_view *table;
     end_op(m);
     m->failures = 0;
@@ -354,9 +356,12 @@ void gb_membership_read(gb_membership *m, const gb_table_view *read, gb_times at
         if (m->must_read) m->read_at = at.now;
     } else {
         gbi_member_table(m, table, true, out);
-        if (m->view == m->table) m->confirmed = began;
-        if (m->table == table) m->looked = began;
-        if (began >= m->must_since) m->must_read = false;
+        if (m->view == m->table) m->confirmed = began.now;
+        if (m->table == table) {
+            m->looked = began.now;
+            m->looked_wall = began.wall;
+        }
+        if (began.now >= m->must_since) m->must_read = false;
         if (m->must_read) m->read_at = at.now;
     }
     /* Somebody knows of more: a table that is out of date, or was. */
@@ -399,7 +404,7 @@ void gb_membership_written(gb_membership *m, uint64_t version, gb_times at, gb_m
         gb_row *row = m->op_row ? gb_row_ref(m->op_row) : NULL;
         gbi_member_table(m, table, false, out);
         if (m->table == table || m->ended) tell(m, from, row, m->op_ids, m->op_id_count, out);
-        if (m->view == m->table) m->confirmed = m->op_began;
+        if (m->view == m->table) m->confirmed = m->op_began.now;
         if (row && row->member.state == GB_SILO_DEAD && row->member.id != m->id)
             gbi_member_send(m, out, row->member.id, GB_MSG_FENCE); /* it may be alive */
         gb_row_unref(row);

@@ -12,7 +12,7 @@
  *   silo that then still is silent gets a vote; min(2, others) votes that are seen within the
  *   expiry make it dead. A silo that hears from nobody does not vote.
  * - Ages are measured by this silo's own monotonic clock, from when it saw a vote or a sign of
- *   life. Wall clocks are shown to people and compared with nothing.
+ *   life. Wall clocks decide nothing; one that is far from this silo's is a line of the log.
  * - A silo that reads itself dead stops serving at once. It may start again as a new one, unless a
  *   newer silo has taken its name.
  * - A silo that slept, or that a peer calls dead, does not serve until it has read the table.
@@ -47,6 +47,7 @@ typedef struct gb_member_rules {
     uint64_t join_wait_ns; /* 2 s: then more than half of the silos must have answered */
     uint64_t heal_wait_ns; /* 5 s: then others' lost rows are written too */
     uint64_t stop_wait_ns; /* 5 s for the table to hear that this silo stops */
+    uint64_t clock_off_ns; /* 60 s: a wall clock that is further off than that is said */
 } gb_member_rules;
 
 void gb_member_rules_init(gb_member_rules *rules);
@@ -84,7 +85,7 @@ typedef enum gb_member_why {
     GB_WHY_NAME_TAKEN /* another silo has this name now: do not start again */
 } gb_member_why;
 
-enum { GB_MEMBER_LOG_BYTES = 160 };
+enum { GB_MEMBER_LOG_BYTES = 256 };
 
 typedef struct gb_member_action {
     gb_member_action_kind kind;
@@ -113,7 +114,7 @@ void gb_member_actions_fini(gb_member_actions *actions);
 
 typedef struct gb_membership gb_membership;
 
-/* now: monotonic; wall: the wall clock, only to be shown. */
+/* now: monotonic; wall: the wall clock, which is shown, and compared with others' to be shown. */
 typedef struct gb_times {
     uint64_t now;
     int64_t wall;

@@ -28,6 +28,7 @@ void gb_member_rules_init(gb_member_rules *rules)
         .join_wait_ns = 2 * SEC,
         .heal_wait_ns = 5 * SEC,
         .stop_wait_ns = 5 * SEC,
+        .clock_off_ns = 60 * SEC,
     };
 }
 

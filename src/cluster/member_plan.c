@@ -28,7 +28,7 @@ bool gbi_member_covers(const gb_membership *m, const gb_view *table)
 static void begin(gb_membership *m, gb_op_kind op)
 {
     m->op = op;
-    m->op_began = m->at.now;
+    m->op_began = m->at;
     m->op_floor = m->table ? m->table->id : (gb_view_id){0};
 }
 

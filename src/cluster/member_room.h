@@ -33,6 +33,7 @@ typedef struct gb_seen {
     uint64_t alive_at;             /* first seen at this read */
     uint64_t dead_at;              /* first seen dead; 0: not dead */
     uint64_t vote_said, dead_said; /* when the log was told of it; 0: never */
+    bool clock_said;
     uint32_t vote_count;
     struct {
         gb_vote vote;
@@ -83,10 +84,11 @@ struct gb_membership {
     uint32_t grave_count, grave_room;
     uint64_t confirmed;  /* when the read or write that gave the view began */
     uint64_t looked;     /* when the read that gave the signs of life in `seen` began */
+    int64_t looked_wall; /* ... by the wall clock */
     uint64_t regress_at; /* since when table is not what view demands; 0: it is */
 
     gb_op_kind op;
-    uint64_t op_began;
+    gb_times op_began;
     gb_view_id op_floor; /* known when it began */
     gb_row *op_row;
     uint64_t *op_ids;
@@ -123,6 +125,9 @@ void gbi_member_heard_view(gb_membership *m, const gb_message *message, gb_membe
 void gbi_member_hint(gb_membership *m, uint64_t from, gb_view_id view);
 void gbi_member_tell_view(gb_membership *m, uint64_t to, gb_member_actions *out);
 void gbi_member_hear_close(gb_membership *m);
+
+/* member_clock.c: before what was seen is replaced by what this read shows */
+void gbi_member_clocks(gb_membership *m, const gb_view *table, gb_member_actions *out);
 
 /* member_grave.c */
 void gbi_member_bury(gb_membership *m, uint64_t silo);

@@ -118,8 +118,23 @@ static bool read_some(proc *p)
     return size > 0 || (size < 0 && errno == EINTR);
 }
 
-static const char *const sayings[SAYINGS] = {"declared dead: it joins again",
-                                             "the table has lost rows", "the table is whole again"};
+static const char *const sayings[SAYINGS] = {
+    "declared dead: it joins again",     "the table has lost rows",
+    "the table is whole again",          "does not read its answers:",
+    "asks for more than is worked off:", "is heard again",
+    "more times somebody was slow"};
+
+static void note_clock(proc *p, const char *text)
+{
+    int silo;
+    char way[8];
+    const char *at = strstr(text, "the clock of silo 's");
+    if (!at ||
+        sscanf(at, "the clock of silo 's%d' (epoch %*u) is %*u to %*u s %7s", &silo, way) != 2)
+        return;
+    need(silo >= 0 && silo < SILOS, text);
+    p->clocks[silo] = strcmp(way, "ahead") == 0 ? 1 : -1;
+}
 
 static line line_of(proc *p, bool over)
 {
@@ -130,6 +145,7 @@ static line line_of(proc *p, bool over)
     if (strncmp(got.text, "ready ", 6) == 0 || strncmp(got.text, "end ", 4) == 0)
         snprintf(p->mark, sizeof p->mark, "%s", got.text);
     for (int i = 0; i < SAYINGS; i++) p->said[i] += strstr(got.text, sayings[i]) != NULL;
+    note_clock(p, got.text);
     return got;
 }
 
@@ -183,6 +199,16 @@ line wait_line(town *t, proc *p, const char *text, double seconds)
         if (got.text[0]) continue;
         fprintf(stderr, "%s did not say '%s'\n", p->name, text);
         need(false, "in time");
+    }
+}
+
+void wait_said(town *t, const proc *p, int what, int before)
+{
+    double until = now_s() + 60 * t->patience;
+    while (p->said[what] == before) {
+        bool came = next_line(t, until).text[0] != 0;
+        if (!came) fprintf(stderr, "%s did not say '%s'\n", p->name, sayings[what]);
+        need(came, "in time");
     }
 }
 

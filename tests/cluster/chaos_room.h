@@ -15,12 +15,22 @@
 enum { SILOS = 5, CLIENTS = 2, KEYS = 60, CALLERS = 16, LINE_BYTES = 512 };
 
 /* Lines of silos' logs that are counted. */
-enum { JOINS_AGAIN, LOST_ROWS, WHOLE_AGAIN, SAYINGS };
+enum {
+    JOINS_AGAIN,
+    LOST_ROWS,
+    WHOLE_AGAIN,
+    NOT_READING,
+    TOO_MANY,
+    HEARD_AGAIN,
+    MORE_SLOW,
+    SAYINGS
+};
 
 typedef struct proc {
     pid_t pid;         /* 0: not running */
     int fd, space;     /* the network namespace it lives in; 0: ours */
     int said[SAYINGS]; /* how often so far */
+    int clocks[SILOS]; /* whose clock it has found ahead (1) or behind (-1) */
     char name[8];
     size_t have;
     char bytes[4096];
@@ -59,6 +69,8 @@ int proc_wait(town *t, proc *p, double seconds); /* its exit status; 128 and mor
 line next_line(town *t, double until);
 /* The next line of p that has the text. */
 line wait_line(town *t, proc *p, const char *text, double seconds);
+/* Until it has said this more often than so. */
+void wait_said(town *t, const proc *p, int what, int before);
 /* Until it has said "ready" or "end", perhaps before. */
 void wait_mark(town *t, proc *p, double seconds);
 

@@ -31,16 +31,18 @@ void become(town *t, proc *p, const char *who, int place)
 }
 
 /* The clocks of two are an hour off. */
+static const int offsets[SILOS] = {0, 3600, -3600};
+
 void start_silo(town *t, int i)
 {
-    static const char *const offsets[SILOS] = {NULL, "3600", "-3600"};
-    char at[32], name[8];
+    char at[32], name[8], offset[16];
     proc *p = &t->silos[i];
     address_of(t, i, at);
     snprintf(name, sizeof name, "s%d", i);
     become(t, p, "silo", i);
     if (t->wall && offsets[i]) {
-        setenv("WALL_OFFSET_S", offsets[i], 1);
+        snprintf(offset, sizeof offset, "%d", offsets[i]);
+        setenv("WALL_OFFSET_S", offset, 1);
         setenv("LD_PRELOAD", t->wall, 1);
     }
     proc_start(p, name,
@@ -48,6 +50,24 @@ void start_silo(town *t, int i)
                                 "--listen", at, "--app", CHAOS_FILES "/app", "--drain", "5s",
                                 NULL});
     unsetenv("LD_PRELOAD");
+}
+
+/* Those whose clocks are right say whose are not, and nobody says what is not so. */
+void await_clocks(town *t)
+{
+    double until = now_s() + 180 * t->patience; /* tables are read once a minute */
+    for (int wrong = 0; t->wall && wrong < SILOS; wrong++) {
+        bool said = offsets[wrong] == 0;
+        for (;;) {
+            for (int i = 0; i < SILOS; i++) {
+                int off = offsets[wrong] - offsets[i], told = t->silos[i].clocks[wrong];
+                need(told == 0 || (told > 0 ? off > 0 : off < 0), "what is said of a clock is so");
+                said |= offsets[i] == 0 && told != 0;
+            }
+            if (said) break;
+            need(next_line(t, until).text[0], "a clock that is an hour off is said to be");
+        }
+    }
 }
 
 void await_ready(town *t, int i)
@@ -150,14 +170,6 @@ static void await_said(town *t, int what, int before, const char *text)
     while (said(t, what) == before) need(next_line(t, until).text[0], text);
 }
 
-/* A silo has found itself dead. */
-static void await_life(town *t, int i, int lives)
-{
-    double until = now_s() + 60 * t->patience;
-    while (t->silos[i].said[JOINS_AGAIN] == lives)
-        need(next_line(t, until).text[0], "a silo that was declared dead joins again");
-}
-
 void do_kill(town *t, int i)
 {
     double from = now_s();
@@ -175,7 +187,7 @@ void do_freeze(town *t, int i)
     kill(t->silos[i].pid, SIGSTOP);
     await_back(t, i, from, "SIGSTOP");
     kill(t->silos[i].pid, SIGCONT);
-    await_life(t, i, lives);
+    wait_said(t, &t->silos[i], JOINS_AGAIN, lives);
     await_works(t, 2);
 }
 
@@ -308,7 +320,7 @@ static void do_cut(town *t, int i, int way)
     if (way == 0 || way == 3) net_deafen(&t->net, i);
     await_back(t, i, from, names[way]);
     net_heal(&t->net);
-    await_life(t, i, lives);
+    wait_said(t, &t->silos[i], JOINS_AGAIN, lives);
     await_works(t, 2);
 }
 

@@ -12,6 +12,8 @@ void become(town *t, proc *p, const char *who, int place);
 
 void start_silo(town *t, int i);
 void await_ready(town *t, int i);
+/* Until the silos whose clocks are right have said whose are not, if any are. */
+void await_clocks(town *t);
 void start_client(town *t, int i);
 int deadline_of(const town *t); /* of the clients' calls, in seconds */
 /* A client's program that has an end, connected to a silo. */

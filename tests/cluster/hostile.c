@@ -29,6 +29,7 @@
 
 enum { STORM = 200, STORM_BYTES = 4096, FLOOD = 600, PATIENCE_S = 60 };
 enum { DEAF = 2000, DEAF_PAD = 64 << 10, DEAF_ANSWER = 128 << 10, DEAF_LOOKS = 3 };
+enum { CROWD = 16, CROWD_CALLS = 128 }; /* answers of 16 MB each: no socket holds so much */
 enum { PILE = 400, PILE_FULL = 60, PILE_MAX = 160, PILE_BYTES = 1 << 20 }; /* two links of 64 MB */
 enum { HEADER = GB_FRAME_HEADER_BYTES, NO_MESSAGE = 77 };
 
@@ -282,7 +283,7 @@ static void flood(scene *s)
     for (int i = 0; i < FLOOD; i++) await_end(fds[i]); /* the youngest after five seconds */
 }
 
-static void put_call(gb_buf *out, uint64_t number, const void *pad)
+static void put_call(gb_buf *out, uint64_t number, const void *pad, size_t size)
 {
     gb_buf args, body;
     gb_call_frame call = {.number = number,
@@ -295,7 +296,7 @@ static void put_call(gb_buf *out, uint64_t number, const void *pad)
     gb_buf_init(&args, out->mem);
     gb_buf_init(&body, out->mem);
     bool fine =
-        gb_cbor_put_int(&args, DEAF_ANSWER) == 0 && gb_cbor_put_bytes(&args, pad, DEAF_PAD) == 0;
+        gb_cbor_put_int(&args, DEAF_ANSWER) == 0 && gb_cbor_put_bytes(&args, pad, size) == 0;
     call.bytes = args.data;
     call.size = args.size;
     need(fine && gb_call_frame_encode(&body, &call) == 0, "a call");
@@ -335,6 +336,7 @@ static void send_call(scene *s, int fd, const gb_buf *call, bool *reads)
             need(poll(&at, 1, PATIENCE_S * 1000) == 1, "it is heard again");
             if (at.revents & POLLIN) need(recv(fd, bytes, sizeof bytes, 0) > 0, "answers");
         } else if (looks > DEAF_LOOKS) {
+            wait_said(&s->town, &s->town.silos[0], NOT_READING, 0);
             *reads = true;
         } else {
             must_serve(s, "a client that reads no answers");
@@ -352,15 +354,35 @@ static void deaf_client(scene *s)
     for (int sent = 0; sent < DEAF; sent++) {
         gb_buf call;
         gb_buf_init(&call, &s->mem);
-        put_call(&call, (uint64_t)sent + 1, pad);
+        put_call(&call, (uint64_t)sent + 1, pad, sizeof pad);
         send_call(s, fd, &call, &reads);
         if (reads && heard == DEAF) heard = sent;
         gb_buf_fini(&call);
     }
     printf("%d of %d calls were taken while no answer was read\n", heard, DEAF);
     need(heard < DEAF, "it is not heard for ever");
+    wait_said(&s->town, &s->town.silos[0], HEARD_AGAIN, 0);
     close(fd);
     must_serve(s, "a client that left before its answers");
+}
+
+/* Many of them are ten lines, and then how many more there were. */
+static void deaf_crowd(scene *s)
+{
+    proc *silo = &s->town.silos[0];
+    int fds[CROWD], before = silo->said[NOT_READING];
+    gb_buf calls;
+    gb_buf_init(&calls, &s->mem);
+    for (int i = 0; i < CROWD_CALLS; i++) put_call(&calls, (uint64_t)i + 1, NULL, 0);
+    for (int i = 0; i < CROWD; i++) {
+        fds[i] = join(s);
+        say(fds[i], &calls);
+    }
+    gb_buf_fini(&calls);
+    wait_said(&s->town, silo, MORE_SLOW, 0);
+    need(silo->said[NOT_READING] - before < CROWD, "not each is a line");
+    for (int i = 0; i < CROWD; i++) close(fds[i]);
+    must_serve(s, "a crowd that reads no answers");
 }
 
 static int gate_count(scene *s)
@@ -402,6 +424,8 @@ static void pile(scene *s)
     printf("%d of %d calls have come, a silo has %ld MB\n", came, PILE,
            resident_mb(&s->town.silos[0]));
     need(came < PILE_MAX, "the others are not heard yet");
+    wait_said(&s->town, &s->town.silos[0], TOO_MANY, 0);
+    int again = s->town.silos[0].said[HEARD_AGAIN];
     must_serve(s, "a caller who asks for more than is worked off");
     need(run(s, (const char *[]){s->town.gbrun, "call", "--connect", at, "Gate", "g", "open", NULL},
              NULL) == 0,
@@ -409,6 +433,7 @@ static void pile(scene *s)
     wait_mark(&s->town, p, PATIENCE_S);
     need(strstr(p->mark, "end 400 of 400") != NULL, p->mark);
     need(proc_wait(&s->town, p, PATIENCE_S) == 0, "a client ends with 0");
+    wait_said(&s->town, &s->town.silos[0], HEARD_AGAIN, again);
 }
 
 /* Both are started before either has joined: one stays. */
@@ -535,6 +560,7 @@ int main(int count, char **args)
     storm(&s);
     flood(&s);
     deaf_client(&s);
+    deaf_crowd(&s);
     pile(&s);
     one_name(&s);
     for (int i = 0; i < 2; i++) {

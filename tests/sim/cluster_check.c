@@ -191,6 +191,30 @@ void check_fenced(world *w, slot *s, bool sender_dead, bool fenced)
         world_broken(w, "%s listened to a silo that is dead for it", s->name);
 }
 
+/* What is said of another's clock is true, unless one of the two was set a moment ago. */
+void check_clock(world *w, const slot *s, const char *said)
+{
+    char name[sizeof s->name], way[8];
+    unsigned long long epoch, least, most;
+    if (sscanf(said, "the clock of silo '%15[^']' (epoch %llu) is %llu to %llu s %7s", name, &epoch,
+               &least, &most, way) != 5)
+        return;
+    w->counts[N_CLOCK_SAID]++;
+    for (uint32_t i = 0; i < w->slot_count; i++) {
+        const slot *other = &w->slots[i];
+        if (!other->up || strcmp(other->name, name) != 0 ||
+            gb_membership_epoch(other->member) != epoch)
+            continue;
+        uint64_t since = s->wall_since > other->wall_since ? s->wall_since : other->wall_since;
+        int64_t off = (other->wall_offset - s->wall_offset) / (int64_t)SEC;
+        if (strcmp(way, "behind") == 0) off = -off;
+        if (since && w->now < since + 5 * grace_ns) continue;
+        if (off < (int64_t)least || off > (int64_t)most + 1)
+            world_broken(w, "%s said that the clock of %s is %llu to %llu s %s, which it is not",
+                         s->name, name, least, most, way);
+    }
+}
+
 /* ---- at any time, and at the end ---- */
 
 /* After a loss of the table too, two activations find each other within a bound. */

@@ -173,7 +173,9 @@ static void begin(world *w, int kind)
         break;
     case N_CLOCK:
         s = some_up(w);
-        if (s) s->wall_offset += ((int64_t)below(w, 7200) - 3600) * (int64_t)SEC;
+        if (!s) break;
+        s->wall_offset += ((int64_t)below(w, 7200) - 3600) * (int64_t)SEC;
+        s->wall_since = w->now;
         break;
     case N_DRAIN:
         leave(w, true);

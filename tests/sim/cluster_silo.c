@@ -200,6 +200,7 @@ void silo_after(world *w, slot *s)
             break;
         case GB_DO_LOG:
             say(w, s, action->text);
+            check_clock(w, s, action->text);
             break;
         }
     }

@@ -145,7 +145,7 @@ static void touch(world *w, uint64_t id, int64_t wall, table_result *r)
     if (!found) return;
     gb_member copy = w->table.rows[at]->member;
     gb_row *row;
-    copy.alive_ns = wall;
+    copy.alive_ns = w->plant == PLANTED_LATE ? wall - 600 * (int64_t)SEC : wall;
     net_life_of(w, id)->touched_at = w->now;
     int rc = gb_row_new(&row, &w->mem, &copy);
     GB_CHECK(rc == 0);

@@ -85,7 +85,8 @@ enum {
     X(CALL_FAILED, "call refused")                                                                 \
     X(ETAG, "stale activation found by its etag")                                                  \
     X(IDLE, "activation ended idle")                                                               \
-    X(OVERLAP, "grain active twice, in views apart")
+    X(OVERLAP, "grain active twice, in views apart")                                               \
+    X(CLOCK_SAID, "a clock said to be off")
 
 enum {
 #define COUNT_NAME(name, text) N_##name,
@@ -117,6 +118,7 @@ typedef enum planted {
     PLANTED_BLOCKED,  /* a table that is out of reach holds up the silo that asks */
     PLANTED_DEAF,     /* one silo reads an old table for ever */
     PLANTED_LAZY,     /* probes are twenty seconds apart */
+    PLANTED_LATE,     /* signs of life are ten minutes old when they are written */
     /* calls, state, bytes */
     PLANTED_DEADLINE, /* a call has no deadline */
     PLANTED_NO_ETAG,  /* the store does not look at etags */
@@ -208,6 +210,7 @@ typedef struct slot {
     uint64_t served_at;  /* told to serve */
     bool fenced;         /* since then */
     int64_t wall_offset;
+    uint64_t wall_since; /* it is so */
     gb_membership *member;
     gb_directory *directory;
     gb_dir_cache cache;
@@ -379,6 +382,7 @@ void check_read(world *w, slot *s, uint32_t life, bool dead);
 void check_turn(world *w, slot *s);
 void check_paused(world *w, slot *s);
 void check_fenced(world *w, slot *s, bool sender_dead, bool fenced);
+void check_clock(world *w, const slot *s, const char *said); /* a line of its log */
 void check_twice(world *w);
 bool check_agreed(world *w);
 void check_end(world *w);

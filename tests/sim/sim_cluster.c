@@ -143,6 +143,7 @@ static const struct {
     {PLANTED_UNFENCED, "what the dead say counts", "listened to a silo that is dead", false},
     {PLANTED_BLOCKED, "a table holds up its silo", "it neither slept nor was fenced", false},
     {PLANTED_DEAF, "a silo never reads the table", "no agreement", false},
+    {PLANTED_LATE, "signs of life are written late", "which it is not", false},
     {PLANTED_DEADLINE, "calls without a deadline", "calls have not ended", false},
     {PLANTED_NO_ETAG, "a store does not look at etags", "writes were acknowledged", false},
     {PLANTED_TOLD, "a caller is answered too early", "a caller was told", false},
