@@ -412,7 +412,7 @@ static void test_silence(void **state)
     assert_int_equal(gb_table_touch(table, 1, 1), GB_ETIMEDOUT);
     double took = seconds() - start;
     printf("# two steps of 200 ms: %.0f ms\n", 1000 * took);
-    assert_true(took > 0.3 && took < 4);
+    assert_true(took > 0.3 && took < 30);
     close(fd);
     assert_int_equal(read_fails(table), GB_ELOST);
     printf("# %s\n", gb_err_detail());

@@ -74,8 +74,8 @@ static gb_host *open_silo(const char *name, const char *app)
 }
 
 #define UNTIL(w, condition)                                                                        \
-    for (int waited_ = 0; !(condition); waited_++) {                                               \
-        assert_true(waited_ < PATIENCE_MS / TURN_MS);                                              \
+    for (uint64_t start_ = gb_now((w)->sys); !(condition);) {                                      \
+        assert_true(gb_now((w)->sys) - start_ < PATIENCE_MS * GB_MS);                              \
         gb_loop_wait((w)->loop, TURN_MS *GB_MS);                                                   \
     }
 

@@ -183,7 +183,7 @@ static void a_caller_that_helps_is_not_given_up(void **state)
     assert_int_equal(gbi_pool_open(&pool, &mem, 2), 0);
     shared_job own = {.job = {.total = 9,
                               .chunk = 1,
-                              .until_ns = gbi_now_ns() + 20000000,
+                              .until_ns = gbi_now_ns() + 2000000000, /* by then both are in it */
                               .attended = true,
                               .attendant = pthread_self(),
                               .run = run_shared,

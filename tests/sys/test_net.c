@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 20000, TURN_MS = 50, ENDS = 4 };
+enum { PATIENCE_MS = 60000, TURN_MS = 50, ENDS = 4 };
 
 typedef struct world {
     gb_mem mem;
