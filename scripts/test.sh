@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export GB_JOBS=${GB_JOBS:-$(nproc)}
-test_timeout_s=300
+test_timeout_s=900 # for who hangs: nothing of a test depends on it
 results=build/results
 runs=("$@")
 [ ${#runs[@]} -gt 0 ] || runs=(dev asan tsan joff hotloop)

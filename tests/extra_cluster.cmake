@@ -22,7 +22,7 @@ endif()
 add_test(NAME sim.cluster COMMAND sim_cluster all ${GB_CLUSTER_SEEDS} 4)
 add_test(NAME sim.cluster_planted COMMAND sim_cluster planted)
 add_test(NAME sim.cluster_detect COMMAND sim_cluster detect)
-set_tests_properties(sim.cluster sim.cluster_planted sim.cluster_detect PROPERTIES TIMEOUT 300 LABELS sim)
+set_tests_properties(sim.cluster sim.cluster_planted sim.cluster_detect PROPERTIES TIMEOUT 900 LABELS sim)
 # The same worlds in each run: a failure is of the change that is tested. `make sim` looks for new ones.
 set_tests_properties(sim.cluster PROPERTIES PROCESSORS 4 TIMEOUT 900 ENVIRONMENT GB_SEED=1)
 
@@ -31,22 +31,22 @@ set_tests_properties(sim.cluster PROPERTIES PROCESSORS 4 TIMEOUT 900 ENVIRONMENT
 if(TARGET gbrun)
   add_test(NAME cluster.operate COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cluster/operate.sh $<TARGET_FILE:gbrun>)
   add_test(NAME cluster.spans COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cluster/spans.sh $<TARGET_FILE:gbrun>)
-  set_tests_properties(cluster.spans PROPERTIES TIMEOUT 120 LABELS cluster)
+  set_tests_properties(cluster.spans PROPERTIES TIMEOUT 900 LABELS cluster)
   add_test(NAME cluster.between COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cluster/between.sh $<TARGET_FILE:gbrun>)
   add_test(NAME cluster.survive COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cluster/survive.sh $<TARGET_FILE:gbrun>)
   add_test(NAME cluster.large COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cluster/large.sh $<TARGET_FILE:gbrun>)
-  set_tests_properties(cluster.operate cluster.between cluster.survive cluster.large PROPERTIES TIMEOUT 280 LABELS cluster)
+  set_tests_properties(cluster.operate cluster.between cluster.survive cluster.large PROPERTIES TIMEOUT 900 LABELS cluster)
   if(TARGET tls)
     add_test(NAME cluster.identity COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cluster/identity.sh $<TARGET_FILE:gbrun>)
-    set_tests_properties(cluster.identity PROPERTIES TIMEOUT 280 LABELS cluster)
+    set_tests_properties(cluster.identity PROPERTIES TIMEOUT 900 LABELS cluster)
   endif()
   # What stays with a person, on a terminal of its own.
   add_executable(terminal gbrun/terminal.c)
   target_link_libraries(terminal PRIVATE gb_flags util)
   add_test(NAME cluster.live COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cluster/live.sh $<TARGET_FILE:gbrun>
            $<TARGET_FILE:terminal>)
-  set_tests_properties(cluster.live PROPERTIES TIMEOUT 280 LABELS cluster)
+  set_tests_properties(cluster.live PROPERTIES TIMEOUT 900 LABELS cluster)
   add_test(NAME examples.cluster COMMAND sh ${CMAKE_SOURCE_DIR}/examples/cluster/run.sh)
-  set_tests_properties(examples.cluster PROPERTIES TIMEOUT 120 LABELS examples
+  set_tests_properties(examples.cluster PROPERTIES TIMEOUT 900 LABELS examples
     ENVIRONMENT "GBRUN=$<TARGET_FILE:gbrun>")
 endif()

@@ -10,7 +10,7 @@ function(gb_docs_test name script)
   add_test(NAME ${name} COMMAND ${LUAJIT_PROGRAM} ${CMAKE_CURRENT_SOURCE_DIR}/docs/${script}
            $<TARGET_FILE:gbrun> ${ARGN} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   string(REGEX MATCH "^[a-z]+" label ${name})
-  set_tests_properties(${name} PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77 LABELS ${label})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 900 SKIP_RETURN_CODE 77 LABELS ${label})
 endfunction()
 
 if(TARGET gbrun)
@@ -43,4 +43,4 @@ add_test(NAME tree.links COMMAND ${LUAJIT_PROGRAM} ${CMAKE_CURRENT_SOURCE_DIR}/d
          ${CMAKE_SOURCE_DIR})
 add_test(NAME tree.packages COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/docs/packages.sh
          ${CMAKE_SOURCE_DIR} ${CMAKE_CURRENT_BINARY_DIR}/packages)
-set_tests_properties(tree.links tree.packages PROPERTIES TIMEOUT 60 LABELS tree)
+set_tests_properties(tree.links tree.packages PROPERTIES TIMEOUT 900 LABELS tree)

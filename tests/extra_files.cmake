@@ -6,7 +6,7 @@ set(GB_FILES_ENVIRONMENT ${GB_SOFTCUDA_ENVIRONMENT} GB_CUFILE_LIBRARY=$<TARGET_F
     GB_CONFORM_ONLY=files GB_SOFTCUDA_DEVICES=1)
 function(gb_files name)
   add_test(NAME gpu.files.${name} COMMAND test_gpu_conformance)
-  set_tests_properties(gpu.files.${name} PROPERTIES TIMEOUT 120 LABELS gpu ENVIRONMENT "${GB_FILES_ENVIRONMENT};${ARGN}")
+  set_tests_properties(gpu.files.${name} PROPERTIES TIMEOUT 900 LABELS gpu ENVIRONMENT "${GB_FILES_ENVIRONMENT};${ARGN}")
 endfunction()
 gb_files(direct GB_CONFORM_DIRECT=1)
 foreach(call DriverOpen HandleRegister BufRegister Read Write)

@@ -23,7 +23,7 @@ endforeach()
 find_program(GB_GXX g++)
 if(GB_GXX)
   add_test(NAME gpu.compile.gcc COMMAND test_gpu_compile)
-  set_tests_properties(gpu.compile.gcc PROPERTIES TIMEOUT 300 LABELS gpu ENVIRONMENT "GB_CXX=${GB_GXX}")
+  set_tests_properties(gpu.compile.gcc PROPERTIES TIMEOUT 900 LABELS gpu ENVIRONMENT "GB_CXX=${GB_GXX}")
 endif()
 
 # Every source of the tree through the real NVRTC, for every architecture it knows: minutes.
@@ -33,8 +33,8 @@ set_tests_properties(gpu.cuda_sources PROPERTIES TIMEOUT 900 LABELS "gpu;long")
 # Kernels with barriers run as loops where that can be: the conformance suite as fibers too, and
 # kernels made up from a seed both ways.
 add_test(NAME gpu.conformance.fibers COMMAND test_gpu_conformance)
-set_tests_properties(gpu.conformance.fibers PROPERTIES TIMEOUT 300 LABELS gpu ENVIRONMENT "GB_CPU_FIBERS=1")
+set_tests_properties(gpu.conformance.fibers PROPERTIES TIMEOUT 900 LABELS gpu ENVIRONMENT "GB_CPU_FIBERS=1")
 if(TARGET gbrun)
   add_test(NAME gpu.barriers COMMAND gbrun ${CMAKE_CURRENT_SOURCE_DIR}/lua/barriers.lua)
-  set_tests_properties(gpu.barriers PROPERTIES TIMEOUT 300 LABELS gpu ENVIRONMENT "GB_GBRUN=$<TARGET_FILE:gbrun>")
+  set_tests_properties(gpu.barriers PROPERTIES TIMEOUT 900 LABELS gpu ENVIRONMENT "GB_GBRUN=$<TARGET_FILE:gbrun>")
 endif()

@@ -11,7 +11,7 @@ if(TARGET gbrun)
   endif()
   function(gb_grain_script name file workers scale)
     add_test(NAME ${name} COMMAND gbrun ${file})
-    set_tests_properties(${name} PROPERTIES TIMEOUT 300 LABELS "grains;lua"
+    set_tests_properties(${name} PROPERTIES TIMEOUT 900 LABELS "grains;lua"
                          ENVIRONMENT "GB_WORKERS=${workers};GB_GBRUN=$<TARGET_FILE:gbrun>;GB_TEST_SCALE=${scale};${ARGN}")
   endfunction()
   # A preloaded library cannot come before the one of a sanitizer.

@@ -24,7 +24,7 @@ target_include_directories(host_unload PRIVATE ${CMAKE_SOURCE_DIR}/include)
 target_link_libraries(host_unload PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
 add_dependencies(host_unload gpubridge)
 add_test(NAME host.unload COMMAND host_unload $<TARGET_FILE:gpubridge> ${CMAKE_CURRENT_SOURCE_DIR}/host/app)
-set_tests_properties(host.unload PROPERTIES TIMEOUT 120)
+set_tests_properties(host.unload PROPERTIES TIMEOUT 900)
 
 # A sanitizer's library is no library for a plain program.
 if(NOT GB_SANITIZE)
@@ -33,14 +33,14 @@ if(NOT GB_SANITIZE)
                    -DPKG_CONFIG=${PKG_CONFIG_EXECUTABLE} -DCC=${CMAKE_C_COMPILER}
                    -DEXAMPLE=${CMAKE_SOURCE_DIR}/examples/embed
                    -P ${CMAKE_CURRENT_SOURCE_DIR}/host/installed.cmake)
-  set_tests_properties(host.installed PROPERTIES TIMEOUT 120)
+  set_tests_properties(host.installed PROPERTIES TIMEOUT 900)
 endif()
 
 add_executable(example_embed ${CMAKE_SOURCE_DIR}/examples/embed/main.c)
 target_link_libraries(example_embed PRIVATE gpubridge)
 add_test(NAME examples.embed COMMAND example_embed ${CMAKE_SOURCE_DIR}/examples/embed/grains)
 set_tests_properties(examples.embed PROPERTIES PASS_REGULAR_EXPRESSION
-  "1 module.s. loaded anew.*wizard at 2: found you.*4096 sparks moved" TIMEOUT 120)
+  "1 module.s. loaded anew.*wizard at 2: found you.*4096 sparks moved" TIMEOUT 900)
 if(GB_SANITIZE)
   foreach(target header_cpp header_c example_embed host_unload)
     target_link_libraries(${target} PRIVATE gb_flags)

@@ -3,11 +3,11 @@ if(TARGET gbrun)
   set(pagerank $<TARGET_FILE:gbrun> ${CMAKE_SOURCE_DIR}/examples/pagerank.lua)
   add_test(NAME examples.pagerank
            COMMAND ${pagerank} ${CMAKE_SOURCE_DIR}/examples/data/packages.txt --check)
-  set_tests_properties(examples.pagerank PROPERTIES TIMEOUT 120 LABELS examples
+  set_tests_properties(examples.pagerank PROPERTIES TIMEOUT 900 LABELS examples
                        PASS_REGULAR_EXPRESSION "1  libc6 .*check passed")
   function(gb_pagerank_refuses name text)
     add_test(NAME examples.pagerank.${name} COMMAND ${pagerank} ${ARGN})
-    set_tests_properties(examples.pagerank.${name} PROPERTIES TIMEOUT 60 LABELS examples
+    set_tests_properties(examples.pagerank.${name} PROPERTIES TIMEOUT 900 LABELS examples
                          PASS_REGULAR_EXPRESSION "${text}")
   endfunction()
   gb_pagerank_refuses(missing "cannot open the package list: /nowhere/at/all: No such file"

@@ -32,7 +32,7 @@ endforeach()
 
 # softcuda.walk fails each entry point at its first two calls, a middle one and its last;
 # softcuda.walk_all (make walk) at many more.
-set_tests_properties(softcuda.walk PROPERTIES TIMEOUT 600) # some 250 processes
+set_tests_properties(softcuda.walk PROPERTIES TIMEOUT 900) # some 250 processes
 add_test(NAME softcuda.walk_all COMMAND test_softcuda_walk)
 set_tests_properties(softcuda.walk_all PROPERTIES TIMEOUT 1500 LABELS walk ENVIRONMENT GB_WALK=all)
 
@@ -49,11 +49,11 @@ foreach(count ${GB_SOFTCUDA_COUNTS})
   string(REPLACE "1" "" suffix ${count})
   math(EXPR keys "${count} % 2")
   add_test(NAME gpu.conformance.softcuda${suffix} COMMAND test_gpu_conformance)
-  set_tests_properties(gpu.conformance.softcuda${suffix} PROPERTIES TIMEOUT 300 LABELS gpu ENVIRONMENT
+  set_tests_properties(gpu.conformance.softcuda${suffix} PROPERTIES TIMEOUT 900 LABELS gpu ENVIRONMENT
     "${GB_SOFTCUDA_ENVIRONMENT};GB_SOFTCUDA_DEVICES=${count};GB_SOFTCUDA_SEED=${count};GB_SOFTCUDA_KEYS=${keys}")
 endforeach()
 
 # The same with the driver's own memory pool.
 add_test(NAME gpu.conformance.softcuda_pool COMMAND test_gpu_conformance)
-set_tests_properties(gpu.conformance.softcuda_pool PROPERTIES TIMEOUT 300 LABELS gpu ENVIRONMENT
+set_tests_properties(gpu.conformance.softcuda_pool PROPERTIES TIMEOUT 900 LABELS gpu ENVIRONMENT
   "${GB_SOFTCUDA_ENVIRONMENT};GB_SOFTCUDA_SEED=4;GB_CONFORM_DRIVER_POOL=1")

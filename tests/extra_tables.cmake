@@ -23,7 +23,7 @@ foreach(library HIREDIS LIBPQ LIBCURL)
 endforeach()
 foreach(engine memory sqlite redis rediss postgres etcd)
   add_test(NAME cluster.tables.${engine} COMMAND cluster_tables ${engine})
-  set_tests_properties(cluster.tables.${engine} PROPERTIES TIMEOUT 300 LABELS cluster SKIP_RETURN_CODE 77)
+  set_tests_properties(cluster.tables.${engine} PROPERTIES TIMEOUT 900 LABELS cluster SKIP_RETURN_CODE 77)
 endforeach()
 
 # TLS between two ends, and ends that are refused.
@@ -36,7 +36,7 @@ if(TARGET tls)
     target_link_libraries(cluster_${name} PRIVATE gpubridge_static PkgConfig::CMOCKA PkgConfig::OPENSSL)
     add_dependencies(cluster_${name} tls)
     add_test(NAME cluster.${name} COMMAND cluster_${name})
-    set_tests_properties(cluster.${name} PROPERTIES TIMEOUT 300 LABELS cluster)
+    set_tests_properties(cluster.${name} PROPERTIES TIMEOUT 900 LABELS cluster)
   endforeach()
 endif()
 

@@ -37,7 +37,7 @@ local anew = 0
 for key = 1, 60 do
   local n, message, code
   repeat
-    n, message, code = gb.get("Counter", key):with { timeout = "15s" }:add(1)
+    n, message, code = gb.get("Counter", key):with { timeout = "60s" }:add(1)
   until n or code ~= "ELOST"
   if not n then error(message) end
   if n == 1 then anew = anew + 1 end

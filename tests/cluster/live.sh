@@ -10,7 +10,7 @@ on() {
   columns=$1
   rows=$2
   shift 2
-  timeout 120 "$terminal" "$columns" "$rows" "$gbrun" "$@" 2>err || {
+  timeout 600 "$terminal" "$columns" "$rows" "$gbrun" "$@" 2>err || {
     failed=$((failed + 1))
     echo "FAILED: gbrun $*"
     cat err

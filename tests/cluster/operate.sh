@@ -108,7 +108,7 @@ done
 kill -KILL "$two_pid"
 export GB_CONNECT="$cpu"
 tries=0
-until timeout 60 "$gbrun" status 2>&1 | grep -q '^two  *dead' || [ $tries -eq 600 ]; do
+until timeout 600 "$gbrun" status 2>&1 | grep -q '^two  *dead' || [ $tries -eq 600 ]; do
   tries=$((tries + 1))
 done
 expect 1 " is dead" status --check

@@ -67,7 +67,7 @@ eq(least.cpu + least.one + least.two, 30, "Least")
 
 -- Others hear of it in a moment.
 local function told(silo, devices)
-  for _ = 1, 500 do
+  for _ = 1, 5000 do
     local record = gb.capacity.get(silo)
     if record and record.devices == devices then return record end
     gb.sleep "10ms"

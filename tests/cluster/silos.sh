@@ -39,7 +39,7 @@ expect() {
   code=$1
   part=$2
   shift 2
-  timeout 120 "$gbrun" "$@" >out 2>err
+  timeout 600 "$gbrun" "$@" >out 2>err
   got=$?
   if [ $got -ne "$code" ] || ! cat out err | grep -qF -- "$part"; then
     failed=$((failed + 1))

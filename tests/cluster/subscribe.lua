@@ -13,7 +13,7 @@ end
 local function wait(what, is_so)
   local began = gb.monotonic()
   while not is_so() do
-    if gb.monotonic() - began > 30 then error("no " .. what .. " within 30 s", 2) end
+    if gb.monotonic() - began > 120 then error("no " .. what .. " within 120 s", 2) end
     gb.sleep "5ms"
   end
 end

@@ -8,7 +8,7 @@ local pid_a, pid_c, pid_client = arg[1], arg[2], arg[3]
 local function wait(what, is_so)
   local began = gb.monotonic()
   while not is_so() do
-    if gb.monotonic() - began > 40 then error("no " .. what .. " within 40 s", 2) end
+    if gb.monotonic() - began > 120 then error("no " .. what .. " within 120 s", 2) end
     gb.sleep "20ms"
   end
 end

@@ -32,7 +32,7 @@ end
 local function execute(case, folder)
   write(folder .. "/run.sh", "exec >out 2>err </dev/null\n\"$GBRUN\" " .. case.run .. "\n")
   local command = ("cd '%s' && env -u GB_WORKERS -u GB_LOG_LEVEL GB_CACHE_DIR='%s/cache' "
-    .. "GBRUN='%s' %s timeout -s KILL 100 sh run.sh; echo $? >code"):format(folder, dir, gbrun,
+    .. "GBRUN='%s' %s timeout -s KILL 300 sh run.sh; echo $? >code"):format(folder, dir, gbrun,
       case.env or "")
   shell(command)
   return tonumber(read(folder .. "/code")), read(folder .. "/out"), read(folder .. "/err")

@@ -26,7 +26,7 @@
 #include <unistd.h>
 #include <utmp.h>
 
-enum { PATIENCE_MS = 20000, SEEN_BYTES = 1 << 20 };
+enum { PATIENCE_MS = 100000, SEEN_BYTES = 1 << 20 };
 
 typedef struct scene {
     pid_t child;

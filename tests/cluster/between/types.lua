@@ -80,9 +80,6 @@ function Gate:set(count)
 end
 function Gate:come()
   self.left = self.left - 1
-  for _ = 1, 4000 do
-    if self.left <= 0 then return true end
-    gb.sleep("5ms")
-  end
-  error("nobody came")
+  while self.left > 0 and not gb.cancelled() do gb.sleep("5ms") end
+  return true
 end
