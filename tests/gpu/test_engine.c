@@ -205,6 +205,7 @@ static void modules_are_shared_and_compile_at_once(void **state)
     const char *options[COUNT / 2][2];
     gb_module *modules[COUNT];
     kit_op ops[COUNT];
+    int started[COUNT];
     for (int i = 0; i < COUNT; i++) { /* each of six twice */
         int k = i % (COUNT / 2);
         snprintf(factor[k], sizeof factor[k], "-DFACTOR=%d", k);
@@ -212,11 +213,13 @@ static void modules_are_shared_and_compile_at_once(void **state)
         options[k][1] = NULL;
         gb_module_spec spec = spec_of(options[k]);
         kit_op_init(&ops[i]);
-        assert_int_equal(gb_module_open(&modules[i], kit.device, &spec, &ops[i].op), GB_OP_PENDING);
+        started[i] = gb_module_open(&modules[i], kit.device, &spec, &ops[i].op);
+        if (i < COUNT / 2 || started[i] != GB_OP_READY) /* the first of a pair may have ended */
+            assert_int_equal(started[i], GB_OP_PENDING);
         assert_non_null(modules[i]);
     }
     for (int i = 0; i < COUNT; i++) {
-        assert_int_equal(kit_op_wait(&ops[i]), 0);
+        if (started[i] == GB_OP_PENDING) assert_int_equal(kit_op_wait(&ops[i]), 0);
         kit_op_fini(&ops[i]);
         assert_ptr_equal(modules[i], modules[i % (COUNT / 2)]);
     }

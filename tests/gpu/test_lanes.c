@@ -182,7 +182,7 @@ static void a_side_traps(void **state)
 /* Cancelling what waits for the first queue stops what is under way on both. */
 static void both_are_cancelled(void **state)
 {
-    enum { BLOCKS = 4000 };
+    enum { BLOCKS = 16000 }; /* seconds, so that it is cancelled on the way */
     scene s;
     kit_op op;
     open_scene(&s);
