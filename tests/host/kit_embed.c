@@ -72,7 +72,7 @@ int kit_call(gb_host *host, kit_answer *answer, const char *key, const char *met
 {
     *answer = (kit_answer){.rc = 1};
     gb_value *args = arg == INT64_MIN ? NULL : kit_int(host, arg);
-    int rc = gb_call(host, "Probe", key, method, args, 5000, kit_on_result, answer);
+    int rc = gb_call(host, "Probe", key, method, args, 60000, kit_on_result, answer);
     if (rc < 0) {
         gb_value_free(args);
         return rc;
@@ -80,4 +80,21 @@ int kit_call(gb_host *host, kit_answer *answer, const char *key, const char *met
     kit_wait(host, answer);
     assert_int_equal(atomic_load(&answer->runs), 1);
     return answer->rc;
+}
+
+static int ask_gate(gb_host *host, const gb_value *args, gb_value *results, void *user)
+{
+    kit_gate *gate = user;
+    atomic_fetch_add(&gate->asked, 1);
+    return gb_put_bool(results, atomic_load(&gate->open));
+}
+
+void kit_gate_export(gb_host *host, kit_gate *gate)
+{
+    assert_int_equal(gb_export(host, "gate", ask_gate, gate), 0);
+}
+
+void kit_gate_wait(gb_host *host, kit_gate *gate)
+{
+    while (!atomic_load(&gate->asked)) assert_true(gb_poll(host, 1000, 1000) >= 0);
 }

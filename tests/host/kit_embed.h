@@ -34,4 +34,15 @@ int kit_call(gb_host *host, kit_answer *answer, const char *key, const char *met
 
 gb_value *kit_int(gb_host *host, int64_t number);
 
+/* gb.host.gate() of Lua: may a turn go on? */
+typedef struct kit_gate {
+    atomic_int asked; /* so often */
+    atomic_bool open;
+} kit_gate;
+
+void kit_gate_export(gb_host *host, kit_gate *gate);
+
+/* Polls until a turn has asked. */
+void kit_gate_wait(gb_host *host, kit_gate *gate);
+
 #endif

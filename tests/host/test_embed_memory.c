@@ -79,7 +79,7 @@ static int use_grains(gb_host *host)
     gb_put_end(args);
     gb_put_array(args, "float", numbers, 4);
     gb_array_wrap(args, "float", numbers, 4, NULL, NULL);
-    int rc = gb_call_wait(host, "Probe", "m", "echo", args, 5000, &out);
+    int rc = gb_call_wait(host, "Probe", "m", "echo", args, 60000, &out);
     if (rc < 0) return rc;
     gb_value *copy = gb_value_copy(out);
     gb_value_free(out);

@@ -133,18 +133,6 @@ static void test_state_is_kept(void **state)
     }
 }
 
-typedef struct gate {
-    atomic_int asked; /* by turns: may they go on? */
-    atomic_bool open;
-} gate;
-
-static int ask_gate(gb_host *host, const gb_value *args, gb_value *results, void *user)
-{
-    gate *g = user;
-    atomic_fetch_add(&g->asked, 1);
-    return gb_put_bool(results, atomic_load(&g->open));
-}
-
 /* A turn that waits ends in the version it began in. */
 static void test_waiting_turn(void **state)
 {
@@ -153,15 +141,15 @@ static void test_waiting_turn(void **state)
         app a;
         app_open(&a, workers[w]);
         kit_answer answer = {0}, next = {0};
-        gate g = {0};
-        assert_int_equal(gb_export(a.host, "gate", ask_gate, &g), 0);
+        kit_gate gate = {0};
+        kit_gate_export(a.host, &gate);
         assert_true(ask(&a, "Counter", "w", "add") == 1);
         assert_true(gb_call(a.host, "Counter", "w", "twice", NULL, 0, kit_on_result, &answer) > 0);
         assert_true(gb_call(a.host, "Counter", "w", "version", NULL, 0, kit_on_result, &next) > 0);
-        while (!atomic_load(&g.asked)) assert_true(gb_poll(a.host, 1000, 1000) >= 0);
+        kit_gate_wait(a.host, &gate);
         write_file(&a, "counter.lua", counter_2);
         reload(&a, "counter.lua");
-        atomic_store(&g.open, true);
+        atomic_store(&gate.open, true);
         kit_wait(a.host, &answer);
         kit_wait(a.host, &next);
         assert_int_equal(answer.rc, 0);

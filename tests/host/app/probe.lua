@@ -60,6 +60,7 @@ function Probe:mark_sleep(s)
   gb.host.mark()
   gb.sleep(s)
 end
+function Probe:hold() while not gb.host.gate() do gb.sleep(0.001) end end
 function Probe:_private() return 1 end
 
 return Probe
