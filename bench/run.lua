@@ -61,6 +61,8 @@ for _ = 1, rounds do
   run(gbrun .. " --workers 1 bench/lua/launch.lua")
   run(gbrun .. " --workers 1 bench/lua/plan.lua")
   run(gbrun .. " --workers 1 bench/lua/coalesce.lua")
+  run(gbrun .. " --workers 1 bench/lua/coalesce.lua 100 coalesce_few")
+  run(gbrun .. " bench/lua/coalesce.lua 1000 coalesce_workers")
   run(gbrun .. " --workers 1 bench/lua/batch.lua")
   run(gbrun .. " --workers 1 bench/lua/resident.lua")
 end
@@ -151,9 +153,11 @@ show("four maps over 10 M floats, unfused", median("plan_unfused_ms"), "ms")
 show("the same fused", fused, "ms",
   against(ratio(median("plan_unfused_ms"), fused), "2.5", "times faster:") .. "; "
   .. against(ratio(median("plan_by_hand_ms"), fused), "0.9", "of a loop by hand:"))
-local gathered = millions("coalesce_gathered")
-show("gathered calls of a sum, 1000 grains", gathered, "M/s",
-  against(median("coalesce_of_plain"), "0.5", "of plain awaited calls:"))
+for _, one in ipairs { { "1000 grains", "coalesce" }, { "100 grains", "coalesce_few" },
+  { "1000 grains, all workers", "coalesce_workers" } } do
+  show("gathered calls of a sum, " .. one[1], millions(one[2] .. "_gathered"), "M/s",
+    against(median(one[2] .. "_of_plain"), "0.5", "of plain awaited calls:"))
+end
 show("  of a launch for each item", median("coalesce_of_single"), "times", "(a GPU's bar: 20)")
 for _, what in ipairs { "list", "array" } do
   show("a batch of one item as " .. what, median("batch_" .. what .. "_1_us"), "us")

@@ -1,8 +1,8 @@
--- coalesce.lua: one item at a time from 1000 grains, gathered into launches, against plain awaited
--- calls from as many grains, and against a launch for each item. Run on one worker.
+-- coalesce.lua [GRAINS [NAME]]: one item at a time from 1000 grains, gathered into launches, against
+-- plain awaited calls from as many grains, and against a launch for each item.
 -- $GB_BENCH_QUICK: few calls, for self-checks.
 local gb = require "gb"
-local GRAINS, SIZE = 1000, 100
+local GRAINS, NAME, SIZE = tonumber(arg[1]) or 1000, arg[2] or "coalesce", 100
 local quick = (os.getenv "GB_BENCH_QUICK" or "") ~= ""
 local COUNT = quick and 5e3 or 5e5
 
@@ -53,7 +53,7 @@ for round = 0, 7 do -- the first is not counted
   single[round] = gathered[round] / rate("single", COUNT / 5)
 end
 for _, list in ipairs { plain, gathered, ratios, single } do table.sort(list) end
-print(("R coalesce_plain %.0f"):format(plain[4]))
-print(("R coalesce_gathered %.0f"):format(gathered[4]))
-print(("R coalesce_of_plain %.3f"):format(ratios[4]))
-print(("R coalesce_of_single %.3f"):format(single[4]))
+print(("R %s_plain %.0f"):format(NAME, plain[4]))
+print(("R %s_gathered %.0f"):format(NAME, gathered[4]))
+print(("R %s_of_plain %.3f"):format(NAME, ratios[4]))
+print(("R %s_of_single %.3f"):format(NAME, single[4]))

@@ -472,8 +472,9 @@ function methods:call(item)
   return collect.call(self.entry, M.check_hints, item)
 end
 
---- How calls are gathered: at most max_batch items (1000), at most max_delay ("1ms") after the
---- first. Holds for the kernel on this worker.
+--- How calls are gathered: at most max_batch items (1000), max_delay after the first (not given: as
+--- soon as nobody on this worker is left who could bring more, 1 ms at most). Holds for the kernel
+--- on this worker.
 function methods:coalesce(options)
   check_self(self, "coalesce")
   near.check_options("coalesce", options, { max_batch = true, max_delay = true }, 2)
@@ -483,7 +484,7 @@ function methods:coalesce(options)
     error(("coalesce: max_batch is an integer from 1, got %s"):format(tostring(size)), 2)
   end
   require("gb.collect").tune(self.entry, M.check_hints(nil, 2), size,
-    units.seconds(options.max_delay or "1ms", "max_delay"))
+    options.max_delay and units.seconds(options.max_delay, "max_delay"))
   return self
 end
 

@@ -1,11 +1,10 @@
 -- Items of many turns gathered into batches of one kernel: gb.batch(id):call(item), where each
--- caller waits for its own result, and streams (stream.lua). A group is run when it is full or when
--- its first item has waited for the delay; it runs in a turn of the worker itself, so it outlives
--- the grain that began it. An item is copied into its group at once; all callers of a group wait
--- for one future.
+-- caller waits for its own result, and streams (stream.lua). A group is run when it is full, when
+-- its first item has waited for the delay, or, where nobody has set one, as soon as nobody is left
+-- who could bring more; it runs in a turn of the worker itself, so it outlives the grain that began
+-- it. An item is copied into its group at once; all callers of a group wait for one future.
 local ffi = require "ffi"
 local core = require "gb.core"
-local units = require "gb.units"
 local array = require "gb.array"
 local catalog = require "gb.catalog"
 local grain = require "gb.grain"
@@ -14,7 +13,7 @@ local put = require "gb.batch".put
 
 local M = {}
 
-local CALL_SIZE, CALL_DELAY = 1000, "1ms"
+local CALL_SIZE, CALL_DELAY = 1000, 0.001
 local FIRST_ROOM = 128 -- items; grows to the size of the group
 
 local groups, last_group = {}, 0 -- those under way, by number, for the worker's turns
@@ -36,18 +35,40 @@ local function take_results(group, out, failed)
   end
 end
 
---- Runs a group once it is full or its first item has waited long enough.
+-- Waits for more items. Eager: what comes while another group runs shares one launch; after that,
+-- when two passes of the worker bring none (one, and turns that its mail began), whoever could
+-- bring more waits itself.
+local function gather(owner, group)
+  if not owner.eager or owner.running > 0 then core.await(group.full, owner.delay) end
+  if not owner.eager then return end
+  local last, quiet, late = group.n, 0, core.monotonic() + owner.delay
+  while owner.open == group and quiet < 2 and core.monotonic() < late do
+    core.sleep(0)
+    quiet = group.n == last and quiet + 1 or 0
+    last = group.n
+  end
+end
+
+-- The items of a group, in one launch.
+local function launch(owner, group)
+  owner.running = owner.running + 1
+  local out, failed, code = require("gb.batch").run(owner.entry,
+    group.items:view(0, group.n * group.side.count), owner.hints)
+  owner.running = owner.running - 1
+  if owner.eager and owner.open then core.cancel(owner.open.full) end -- it waits for this one
+  return out, failed, code
+end
+
+--- Runs a group once it has gathered its items.
 function M.run(number)
   local group = groups[number]
   if not group then return nil, "the batch is gone", "ECANCELED" end
   local owner = group.owner
   core.work_for(owner.tenant)
-  if owner.open == group then core.await(group.full, owner.delay) end
+  if owner.open == group then gather(owner, group) end
   if owner.open == group then owner.open = false end
   groups[number] = nil
-  local batch, side = require "gb.batch", group.found.layout.item
-  local out, failed, code = batch.run(owner.entry, group.items:view(0, group.n * side.count),
-    owner.hints)
+  local out, failed, code = launch(owner, group)
   if not out then return nil, failed, code == nil and "EINVAL" or code end
   take_results(group, out, failed)
   owner.spare = group.items -- nothing runs on it any more
@@ -150,15 +171,17 @@ end
 
 local callers = {} -- by the key of the entry: how they are gathered, and by tenant the open group
 
---- How calls of an entry are gathered: at most so many items, so many seconds after the first.
+--- How calls of an entry are gathered: at most so many items, so many seconds after the first (nil:
+--- no longer than somebody may bring more).
 function M.tune(entry, hints, size, delay)
-  callers[entry.key] = { of = {}, hints = hints, size = size, delay = delay }
+  callers[entry.key] = { of = {}, hints = hints, size = size, delay = delay or CALL_DELAY,
+    eager = not delay }
 end
 
 -- Items of one tenant share a group, which counts to it.
 local function owner_of(entry, rule, tenant)
   local owner = { entry = entry, hints = rule.hints, size = rule.size, delay = rule.delay,
-    open = false, spare = false, tenant = tenant }
+    eager = rule.eager, running = 0, open = false, spare = false, tenant = tenant }
   rule.of[tenant] = owner
   return owner
 end
@@ -167,7 +190,7 @@ end
 function M.call(entry, check_hints, item)
   local rule = callers[entry.key]
   if not rule then
-    M.tune(entry, check_hints(nil, 1), CALL_SIZE, units.seconds(CALL_DELAY, "delay"))
+    M.tune(entry, check_hints(nil, 1), CALL_SIZE)
     rule = callers[entry.key]
   end
   local tenant = grain.tenants and core.tenant() or 0 -- a look from Lua costs less than the call

@@ -87,7 +87,7 @@ function M.stream(entry, options, check_hints, level)
     delay = units.seconds(options.delay or preset.delay, "delay"), out = options.out,
     adaptive = adaptive, min = least, max = most, room = room,
     pause_at = math.max(1, math.floor(room * pause)), resume_at = math.floor(room * resume),
-    open = false, spare = false, tenant = core.tenant(), -- of collect.lua
+    eager = false, running = 0, open = false, spare = false, tenant = core.tenant(), -- collect.lua
     stopped = false, error = false, paused = false, gate = false, pumping = false, giver = false,
     queue = {}, first = 1, last = 0, at = 0, -- groups; items given of the first
     pushed = 0, given = 0, failed_count = 0, batches = 0, pauses = 0,

@@ -1,4 +1,4 @@
--- Streams in virtual time.
+-- Streams and gathered calls in virtual time.
 local gb = require "gb"
 
 gb.catalog.register("plus", { kernel = "plus", source = [==[
@@ -225,5 +225,78 @@ describe("streams", function()
     assert.is_true(latency.max >= 0.1 and latency.max < 0.2)
     assert.is_true(latency.p50 < 0.1)
     assert(s:stop())
+  end)
+end)
+
+describe("calls that are gathered", function()
+  -- An item is how long it takes; the result of each is how many ran with it.
+  local source = [==[
+extern "C" __global__ void together(const int *x, int *y, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    unsigned s = 1;
+    for (int k = 0; k < x[i]; k++) s = s * 48271u % 2147483647u;
+    y[i] = s ? n : 0;
+}]==]
+  gb.catalog.register("together", { kernel = "together", source = source })
+  gb.catalog.register("lasting", { kernel = "together", source = source })
+  local batch, lasting, long = gb.batch "together", gb.batch "lasting", 50000000
+  batch:execute { 1 }
+  lasting:execute { long } -- now it is known to take long
+  local function call(n)
+    local futures = {}
+    for i = 1, n do futures[i] = gb.spawn(batch.call, batch, i) end
+    return futures
+  end
+  local function ran_with(futures, n)
+    for _, future in ipairs(futures) do
+      assert.is_true(future:done())
+      assert.equal(n, future:await())
+    end
+  end
+
+  it("run at once when nobody is left who could bring more", function()
+    local some = call(300)
+    gb.test.idle()
+    ran_with(some, 300)
+    local one = call(1)
+    gb.test.idle()
+    ran_with(one, 1)
+    local many = call(2500)
+    gb.test.idle()
+    ran_with({ many[1], many[1000], many[1001], many[2000] }, 1000)
+    ran_with({ many[2001], many[2500] }, 500)
+  end)
+
+  it("wait for max_delay where one is set, and run when max_batch are there", function()
+    batch:coalesce { max_batch = 3, max_delay = "5ms" }
+    local first = call(1)
+    gb.test.advance("4ms")
+    assert.is_false(first[1]:done())
+    local second = call(1)
+    gb.test.idle()
+    assert.is_false(second[1]:done())
+    gb.test.advance("1ms")
+    ran_with({ first[1], second[1] }, 2)
+    local three = call(3)
+    gb.test.idle()
+    ran_with(three, 3)
+    batch:coalesce {}
+    local again = call(2)
+    gb.test.idle()
+    ran_with(again, 2)
+  end)
+
+  it("share one launch when they come while another runs", function()
+    local first, others = gb.spawn(lasting.call, lasting, long), {}
+    for i = 1, 10 do
+      for _ = 1, 5 do gb.sleep(0) end
+      others[i] = gb.spawn(lasting.call, lasting, 1)
+    end
+    assert.is_false(first:done())
+    gb.test.idle()
+    ran_with({ first }, 1)
+    ran_with(others, 10)
   end)
 end)
