@@ -153,10 +153,10 @@ show("four maps over 10 M floats, unfused", median("plan_unfused_ms"), "ms")
 show("the same fused", fused, "ms",
   against(ratio(median("plan_unfused_ms"), fused), "2.5", "times faster:") .. "; "
   .. against(ratio(median("plan_by_hand_ms"), fused), "0.9", "of a loop by hand:"))
-for _, one in ipairs { { "1000 grains", "coalesce" }, { "100 grains", "coalesce_few" },
+for _, row in ipairs { { "1000 grains", "coalesce" }, { "100 grains", "coalesce_few" },
   { "1000 grains, all workers", "coalesce_workers" } } do
-  show("gathered calls of a sum, " .. one[1], millions(one[2] .. "_gathered"), "M/s",
-    against(median(one[2] .. "_of_plain"), "0.5", "of plain awaited calls:"))
+  show("gathered calls of a sum, " .. row[1], millions(row[2] .. "_gathered"), "M/s",
+    against(median(row[2] .. "_of_plain"), "0.5", "of plain awaited calls:"))
 end
 show("  of a launch for each item", median("coalesce_of_single"), "times", "(a GPU's bar: 20)")
 for _, what in ipairs { "list", "array" } do

@@ -1,5 +1,5 @@
--- coalesce.lua [GRAINS [NAME]]: one item at a time from 1000 grains, gathered into launches, against
--- plain awaited calls from as many grains, and against a launch for each item.
+-- coalesce.lua [GRAINS [NAME]]: one item at a time from 1000 grains, gathered into launches,
+-- against plain awaited calls from as many grains, and against a launch for each item.
 -- $GB_BENCH_QUICK: few calls, for self-checks.
 local gb = require "gb"
 local GRAINS, NAME, SIZE = tonumber(arg[1]) or 1000, arg[2] or "coalesce", 100

@@ -56,8 +56,8 @@ function Batch:execute(items, hints) end
 ---@return string? code
 function Batch:call(item) end
 
----How calls are gathered on this worker: 1000 items at most. A group waits for more so long as max_delay
----says; where that is not given until nobody is left who could bring more, 1 ms at most.
+---How calls are gathered on this worker: 1000 items at most. A group waits for more so long as
+---max_delay says; where that is not given until nobody is left who could bring more, 1 ms at most.
 ---@param options { max_batch?: integer, max_delay?: number|string }
 ---@return gb.Batch
 function Batch:coalesce(options) end
