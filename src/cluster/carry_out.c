@@ -431,7 +431,7 @@ void gbi_pend_go(gbi_carrier *c, gbi_pend *pend, uint64_t silo, bool chosen)
         return;
     }
     uint64_t hash = gb_key_hash(call->type, call->key);
-    uint32_t home = peer->workers ? (uint32_t)(hash % peer->workers) : 0;
+    uint32_t home = peer->workers ? gb_hash_worker(hash, peer->workers) : 0;
     gbi_lane *lane = &peer->lanes[home % GB_CARRY_LANES];
     if (lane->link && gb_link_is_ready(lane->link) && gb_list_empty(&lane->waiting) &&
         gb_link_queued(lane->link) <= GB_SOCKET_HIGH) {

@@ -27,7 +27,7 @@ gb_worker *gb_worker_of_key(gb_type *type, gb_key key)
 {
     gb_silo *silo = type->silo;
     if (type->pinned >= 0) return silo->workers[type->pinned];
-    return silo->workers[(gb_key_hash(type, key) >> 10) % (uint64_t)silo->worker_count];
+    return silo->workers[gb_hash_worker(gb_key_hash(type, key), (uint32_t)silo->worker_count)];
 }
 
 gb_act *gb_act_find(gb_worker *worker, gb_type *type, gb_key key)

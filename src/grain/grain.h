@@ -71,7 +71,15 @@ typedef struct gb_key {
 gb_key gb_key_number(int64_t number);
 gb_key gb_key_text(const char *text, size_t size); /* canonicalises; borrows */
 bool gb_key_equal(gb_key a, gb_key b);
+
+/* The same in all silos that have one hash_seed, whatever else is there. */
 uint64_t gb_key_hash(const gb_type *type, gb_key key);
+
+/* Which of so many workers of a silo is the home of a grain, by its hash. */
+static inline uint32_t gb_hash_worker(uint64_t hash, uint32_t workers)
+{
+    return (uint32_t)((hash >> 10) % workers);
+}
 
 /* "Counter/basket-7" into out (always ended by NUL): the length it would have. */
 int gb_key_print(char *out, size_t room, const gb_type *type, gb_key key);
@@ -124,6 +132,7 @@ struct gb_type {
     atomic_bool foreign;
     gb_type_options options;
     uint32_t id;
+    uint64_t salt; /* of the hashes of its keys: its name's */
     int pinned;   /* hosted by this worker only; -1: by all */
     char *module; /* where it is defined, for messages and for loading on other workers; "" for the
                      main script */

@@ -96,7 +96,7 @@ bool gb_key_equal(gb_key a, gb_key b)
 
 uint64_t gb_key_hash(const gb_type *type, gb_key key)
 {
-    uint64_t seed = type->silo->hash_seed + type->id * 0x9e3779b97f4a7c15u;
+    uint64_t seed = type->silo->hash_seed + type->salt;
     if (key.text) return gb_hash_bytes(key.text, key.size, seed);
     return gb_hash_mix((uint64_t)key.number ^ gb_hash_mix(seed));
 }

@@ -2,6 +2,7 @@
 #include "grain/room.h"
 
 #include "base/err.h"
+#include "base/hash.h"
 
 #include <string.h>
 
@@ -125,6 +126,7 @@ static int type_define_locked(gb_type **out, gb_silo *silo, const gb_sym *name, 
     type = type_new(silo, name, module);
     if (!type) return GB_ENOMEM;
     type->id = id;
+    type->salt = gb_hash_bytes(name->text, name->size, 0);
     type->kind = kind;
     type->pinned = pinned;
     type->options = *options;

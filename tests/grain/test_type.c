@@ -2,6 +2,7 @@
 #include "kit_kind.h"
 
 #include "base/err.h"
+#include "grain/far.h"
 #include "seed.h"
 
 #include <setjmp.h>
@@ -222,11 +223,35 @@ static void test_threads(void **unused)
     finish(&k);
 }
 
+/* Two silos of a cluster know the worker that a grain has on the other one, though that has defined
+ * other types before. */
+static void test_homes(void **unused)
+{
+    kit k[2];
+    gb_type *type[2], *more;
+    gb_type_options options;
+    kit_options(&options);
+    for (int i = 0; i < 2; i++) {
+        kit_open(&k[i], 4, 1);
+        gb_silo_set_far(k[i].silo, NULL, 99);
+        if (i) gb_type_define(&more, k[i].silo, "More", "m.lua", &kit_kind, -1, &options);
+        assert_int_equal(
+            gb_type_define(&type[i], k[i].silo, "Cart", "cart.lua", &kit_kind, -1, &options), 0);
+    }
+    for (int64_t n = 0; n < 100; n++) {
+        gb_key key = n % 2 ? gb_key_number(n) : gb_key_text("a text", (uint32_t)n % 7);
+        uint64_t hash = gb_key_hash(type[0], key);
+        assert_true(hash == gb_key_hash(type[1], key));
+        assert_int_equal(gb_worker_of_key(type[1], key)->index, gb_hash_worker(hash, 4));
+    }
+    for (int i = 0; i < 2; i++) finish(&k[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_define), cmocka_unit_test(test_pending), cmocka_unit_test(test_fails),
-        cmocka_unit_test(test_names),  cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_names),  cmocka_unit_test(test_threads), cmocka_unit_test(test_homes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
