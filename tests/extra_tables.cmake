@@ -77,7 +77,7 @@ foreach(engine sqlite redis postgres etcd)
 endforeach()
 
 # hostile: real silos and what strangers send them.
-add_executable(hostile cluster/hostile.c cluster/chaos_net.c cluster/chaos_room.c cluster/engine.c
+add_executable(hostile cluster/hostile.c cluster/hostile_slow.c cluster/chaos_net.c cluster/chaos_room.c cluster/engine.c
                cluster/engine_sqlite.c)
 target_compile_definitions(hostile PRIVATE CHAOS_FILES="${CMAKE_CURRENT_SOURCE_DIR}/cluster/chaos")
 target_include_directories(hostile PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})

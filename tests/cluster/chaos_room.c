@@ -118,11 +118,15 @@ static bool read_some(proc *p)
     return size > 0 || (size < 0 && errno == EINTR);
 }
 
-static const char *const sayings[SAYINGS] = {
-    "declared dead: it joins again",     "the table has lost rows",
-    "the table is whole again",          "does not read its answers:",
-    "asks for more than is worked off:", "is heard again",
-    "more times somebody was slow"};
+static const char *const sayings[SAYINGS] = {"declared dead: it joins again",
+                                             "the table has lost rows",
+                                             "the table is whole again",
+                                             "does not read its answers:",
+                                             "asks for more than is worked off:",
+                                             "is heard again",
+                                             "more times somebody was slow",
+                                             "does not take its calls:",
+                                             "takes calls again"};
 
 static void note_clock(proc *p, const char *text)
 {

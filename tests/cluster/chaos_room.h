@@ -23,6 +23,8 @@ enum {
     TOO_MANY,
     HEARD_AGAIN,
     MORE_SLOW,
+    NOT_TAKING,
+    TAKES_AGAIN,
     SAYINGS
 };
 

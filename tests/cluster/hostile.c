@@ -6,14 +6,9 @@
  * that sets a process's wall clock; without it these are left out).
  *
  * What must hold: the silos live and serve, and each of these is a line of their logs. */
-#include "chaos_room.h"
-#include "seed.h"
+#include "hostile_room.h"
 
-#include "base/err.h"
 #include "cluster/call_frame.h"
-#include "cluster/hello.h"
-#include "cluster/link.h"
-#include "wire/cbor.h"
 #include "wire/frame.h"
 
 #include <arpa/inet.h>
@@ -27,18 +22,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { STORM = 200, STORM_BYTES = 4096, FLOOD = 600, PATIENCE_S = 60 };
-enum { DEAF = 2000, DEAF_PAD = 64 << 10, DEAF_ANSWER = 128 << 10, DEAF_LOOKS = 3 };
-enum { CROWD = 16, CROWD_CALLS = 128 }; /* answers of 16 MB each: no socket holds so much */
-enum { PILE = 400, PILE_FULL = 60, PILE_MAX = 160, PILE_BYTES = 1 << 20 }; /* two links of 64 MB */
+enum { STORM = 200, STORM_BYTES = 4096, FLOOD = 600 };
 enum { HEADER = GB_FRAME_HEADER_BYTES, NO_MESSAGE = 77 };
-
-typedef struct scene {
-    town town;
-    gb_mem mem;
-    seed random;
-    int programs;
-} scene;
 
 /* ---- processes ---- */
 
@@ -78,12 +63,12 @@ static int run_at(scene *s, const char *const *words, const char *text, int silo
     return proc_wait(&s->town, p, PATIENCE_S);
 }
 
-static int run(scene *s, const char *const *words, const char *text)
+int run(scene *s, const char *const *words, const char *text)
 {
     return run_at(s, words, text, 0, NULL);
 }
 
-static void must_serve(scene *s, const char *when)
+void must_serve(scene *s, const char *when)
 {
     char at[32], key[32];
     snprintf(at, sizeof at, "127.0.0.1:%d", s->town.ports[0]);
@@ -96,22 +81,9 @@ static void must_serve(scene *s, const char *when)
     printf("ok: %s\n", when);
 }
 
-static long resident_mb(const proc *p)
-{
-    char path[64], text[256];
-    long kb = 0;
-    snprintf(path, sizeof path, "/proc/%d/status", (int)p->pid);
-    FILE *file = fopen(path, "rb");
-    need(file != NULL, path);
-    while (fgets(text, sizeof text, file))
-        if (sscanf(text, "VmRSS: %ld", &kb) == 1) break;
-    fclose(file);
-    return kb / 1024;
-}
-
 /* ---- bytes ---- */
 
-static int dial(const scene *s)
+int dial(const scene *s)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)s->town.ports[0])};
     at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -121,7 +93,7 @@ static int dial(const scene *s)
 }
 
 /* It may close before all is said. */
-static void say(int fd, const gb_buf *bytes)
+void say(int fd, const gb_buf *bytes)
 {
     if (send(fd, bytes->data, bytes->size, MSG_NOSIGNAL) < 0)
         need(errno == EPIPE || errno == ECONNRESET, "what is said");
@@ -139,7 +111,7 @@ static void await_end(int fd)
     close(fd);
 }
 
-static void put_hello(gb_buf *out, gb_link_role role, uint64_t silo)
+void put_hello(gb_buf *out, gb_link_role role, uint64_t silo)
 {
     size_t mark;
     gb_hello hello = {.role = role, .silo = silo};
@@ -149,7 +121,7 @@ static void put_hello(gb_buf *out, gb_link_role role, uint64_t silo)
          "a greeting");
 }
 
-static void put_frame(gb_buf *out, uint8_t kind, const void *body, size_t size)
+void put_frame(gb_buf *out, uint8_t kind, const void *body, size_t size)
 {
     need(gb_frame_put(out, kind, 0, body, size) == 0, "a frame");
 }
@@ -283,159 +255,6 @@ static void flood(scene *s)
     for (int i = 0; i < FLOOD; i++) await_end(fds[i]); /* the youngest after five seconds */
 }
 
-static void put_call(gb_buf *out, uint64_t number, const void *pad, size_t size)
-{
-    gb_buf args, body;
-    gb_call_frame call = {.number = number,
-                          .type = "Counter",
-                          .type_size = 7,
-                          .method = "many",
-                          .method_size = 4,
-                          .key = {.number = (int64_t)number},
-                          .left_ns = GB_FOREVER};
-    gb_buf_init(&args, out->mem);
-    gb_buf_init(&body, out->mem);
-    bool fine =
-        gb_cbor_put_int(&args, DEAF_ANSWER) == 0 && gb_cbor_put_bytes(&args, pad, size) == 0;
-    call.bytes = args.data;
-    call.size = args.size;
-    need(fine && gb_call_frame_encode(&body, &call) == 0, "a call");
-    put_frame(out, GB_FRAME_CALL, body.data, body.size);
-    gb_buf_fini(&args);
-    gb_buf_fini(&body);
-}
-
-/* A connection that has been welcomed. */
-static int join(scene *s)
-{
-    char bytes[256];
-    gb_buf out;
-    int fd = dial(s);
-    struct pollfd at = {fd, POLLIN, 0};
-    gb_buf_init(&out, &s->mem);
-    put_hello(&out, GB_LINK_CALLS, 0);
-    say(fd, &out);
-    gb_buf_fini(&out);
-    need(poll(&at, 1, PATIENCE_S * 1000) == 1 && recv(fd, bytes, sizeof bytes, 0) > 0, "a welcome");
-    return fd;
-}
-
-/* It reads answers from then on when nothing is taken within some looks. */
-static void send_call(scene *s, int fd, const gb_buf *call, bool *reads)
-{
-    static char bytes[1 << 16];
-    size_t done = 0;
-    for (int looks = 0; done < call->size; looks++) {
-        ssize_t size = send(fd, call->data + done, call->size - done, MSG_NOSIGNAL | MSG_DONTWAIT);
-        need(size > 0 || errno == EAGAIN, "the silo keeps the connection");
-        if (size > 0) {
-            done += (size_t)size;
-            looks = 0;
-        } else if (*reads) {
-            struct pollfd at = {fd, POLLIN | POLLOUT, 0};
-            need(poll(&at, 1, PATIENCE_S * 1000) == 1, "it is heard again");
-            if (at.revents & POLLIN) need(recv(fd, bytes, sizeof bytes, 0) > 0, "answers");
-        } else if (looks > DEAF_LOOKS) {
-            wait_said(&s->town, &s->town.silos[0], NOT_READING, 0);
-            *reads = true;
-        } else {
-            must_serve(s, "a client that reads no answers");
-        }
-    }
-}
-
-/* A client that reads none of its answers is not heard after a while: what is kept for it stays
- * bounded. When it reads it is heard again. */
-static void deaf_client(scene *s)
-{
-    static char pad[DEAF_PAD];
-    int fd = join(s), heard = DEAF;
-    bool reads = false;
-    for (int sent = 0; sent < DEAF; sent++) {
-        gb_buf call;
-        gb_buf_init(&call, &s->mem);
-        put_call(&call, (uint64_t)sent + 1, pad, sizeof pad);
-        send_call(s, fd, &call, &reads);
-        if (reads && heard == DEAF) heard = sent;
-        gb_buf_fini(&call);
-    }
-    printf("%d of %d calls were taken while no answer was read\n", heard, DEAF);
-    need(heard < DEAF, "it is not heard for ever");
-    wait_said(&s->town, &s->town.silos[0], HEARD_AGAIN, 0);
-    close(fd);
-    must_serve(s, "a client that left before its answers");
-}
-
-/* Many of them are ten lines, and then how many more there were. */
-static void deaf_crowd(scene *s)
-{
-    proc *silo = &s->town.silos[0];
-    int fds[CROWD], before = silo->said[NOT_READING];
-    gb_buf calls;
-    gb_buf_init(&calls, &s->mem);
-    for (int i = 0; i < CROWD_CALLS; i++) put_call(&calls, (uint64_t)i + 1, NULL, 0);
-    for (int i = 0; i < CROWD; i++) {
-        fds[i] = join(s);
-        say(fds[i], &calls);
-    }
-    gb_buf_fini(&calls);
-    wait_said(&s->town, silo, MORE_SLOW, 0);
-    need(silo->said[NOT_READING] - before < CROWD, "not each is a line");
-    for (int i = 0; i < CROWD; i++) close(fds[i]);
-    must_serve(s, "a crowd that reads no answers");
-}
-
-static int gate_count(scene *s)
-{
-    char at[32];
-    proc *p = &s->town.clients[0];
-    line got;
-    snprintf(at, sizeof at, "127.0.0.1:%d", s->town.ports[0]);
-    proc_start(
-        p, "run",
-        (const char *[]){s->town.gbrun, "call", "--connect", at, "Gate", "g", "count", NULL});
-    do {
-        got = next_line(&s->town, now_s() + PATIENCE_S * s->town.patience);
-        need(got.text[0], "a gate counts");
-    } while (got.from != p);
-    need(proc_wait(&s->town, p, PATIENCE_S) == 0, "a call ends with 0");
-    return (int)strtol(got.text, NULL, 10);
-}
-
-/* Its calls wait at the silo. They stop coming when they are 64 MB for each of its links; all
- * come when those before them have ended. */
-static void pile(scene *s)
-{
-    char at[32], calls[8], bytes[16];
-    proc *p = &s->town.clients[1];
-    snprintf(at, sizeof at, "127.0.0.1:%d", s->town.ports[0]);
-    snprintf(calls, sizeof calls, "%d", PILE);
-    snprintf(bytes, sizeof bytes, "%d", PILE_BYTES);
-    proc_start(p, "pile",
-               (const char *[]){s->town.gbrun, "--connect", at, CHAOS_FILES "/pile.lua", calls,
-                                bytes, NULL});
-    wait_mark(&s->town, p, PATIENCE_S);
-    p->mark[0] = 0;
-    int before, came = 0;
-    do {
-        before = came;
-        came = gate_count(s);
-    } while (came < PILE_FULL || came > before);
-    printf("%d of %d calls have come, a silo has %ld MB\n", came, PILE,
-           resident_mb(&s->town.silos[0]));
-    need(came < PILE_MAX, "the others are not heard yet");
-    wait_said(&s->town, &s->town.silos[0], TOO_MANY, 0);
-    int again = s->town.silos[0].said[HEARD_AGAIN];
-    must_serve(s, "a caller who asks for more than is worked off");
-    need(run(s, (const char *[]){s->town.gbrun, "call", "--connect", at, "Gate", "g", "open", NULL},
-             NULL) == 0,
-         "a gate opens");
-    wait_mark(&s->town, p, PATIENCE_S);
-    need(strstr(p->mark, "end 400 of 400") != NULL, p->mark);
-    need(proc_wait(&s->town, p, PATIENCE_S) == 0, "a client ends with 0");
-    wait_said(&s->town, &s->town.silos[0], HEARD_AGAIN, again);
-}
-
 /* Both are started before either has joined: one stays. */
 static void one_name(scene *s)
 {
@@ -559,9 +378,7 @@ int main(int count, char **args)
     attack(&s);
     storm(&s);
     flood(&s);
-    deaf_client(&s);
-    deaf_crowd(&s);
-    pile(&s);
+    slow_readers(&s);
     one_name(&s);
     for (int i = 0; i < 2; i++) {
         kill(t->silos[i].pid, SIGTERM);

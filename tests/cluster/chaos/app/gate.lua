@@ -11,6 +11,16 @@ function Gate:pass(text)
   return #text
 end
 
+-- Its worker does nothing else until the file is there. Another one says that it has begun.
+function Gate:spin(path)
+  local file = assert(io.open(path .. ".on", "w"))
+  file:close()
+  repeat file = io.open(path) until file
+  file:close()
+  return true
+end
+
+function Gate:where() return os.getenv("CHAOS_NAME") end
 function Gate:count() return self.waits end
 function Gate:open() self.is_open = true end
 
