@@ -1,5 +1,5 @@
--- stuck.lua CALLS BYTES PATH: large calls to a gate whose worker does nothing else until the file is
--- there.
+-- stuck.lua CALLS BYTES PATH: large calls to a gate whose worker does nothing else until the file
+-- is there.
 local gb = require "gb"
 local calls, text, path = tonumber(arg[1]), ("x"):rep(tonumber(arg[2])), arg[3]
 local gate = gb.get("Gate", "stuck"):with { timeout = 120 }
