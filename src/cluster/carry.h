@@ -41,7 +41,8 @@ typedef struct gb_carry_config {
     void *user;
     uint64_t (*self)(void *user); /* 0: not a member (any more) */
     bool (*serves)(void *user);   /* may clients come in now? */
-    /* What came from there made no sense, and the link was closed. Any worker; NULL: to nobody. */
+    /* What came from there made no sense, or half of it did not come, and the link was closed. Any
+     * worker; NULL: to nobody. */
     void (*refused)(void *user, const char *peer, const char *why);
     /* Somebody (silo 0: a client, of whom the grant tells more) has been slow for some seconds;
      * then, on: he is so no more. Likewise. */

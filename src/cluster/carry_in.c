@@ -332,7 +332,7 @@ static void inlet_closed(void *user, int rc, const char *why)
 {
     gbi_inlet *inlet = user;
     const gb_carry_config *config = &inlet->carrier->carry->config;
-    if (rc == GB_EINVAL && config->refused) config->refused(config->user, inlet->peer, why);
+    if (rc != GB_ELOST && config->refused) config->refused(config->user, inlet->peer, why);
     inlet_free(inlet);
 }
 

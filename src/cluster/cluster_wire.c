@@ -225,7 +225,7 @@ static void in_closed(void *user, int rc, const char *why)
 {
     gbi_wire *w = user;
     w->wire = NULL;
-    if (rc == GB_EINVAL) gbi_cluster_refused(w->cluster, w->peer, why);
+    if (rc != GB_ELOST) gbi_cluster_refused(w->cluster, w->peer, why);
     wire_free(w);
 }
 

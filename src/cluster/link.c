@@ -183,8 +183,12 @@ static void on_closed(void *user, int rc, const char *why)
 {
     gb_link *link = user;
     link->pipe = NULL;
-    if (rc == 0 && link->state == GBI_LINK_SAYING)
+    if (rc == 0 && link->state == GBI_LINK_SAYING) {
         why = "it closed without a welcome: is TLS on at one end?";
+    } else if (rc == 0 && gbi_link_in_half(link)) {
+        rc = GB_EINVAL;
+        why = "it left in the middle of a message";
+    }
     gbi_link_fail(link, rc < 0 ? rc : GB_ELOST, why);
 }
 

@@ -8,8 +8,8 @@
  *
  * Threads: a link belongs to the loop that its socket is on. Memory: a link is freed by
  * gb_link_close or behind its `closed` event, whichever is first, as a socket is. Errors: those of
- * sys/net.h; GB_EINVAL: the peer sent what is none of ours, or more than the limit; GB_EDENIED: it
- * is of another cluster, speaks another version, or may not join.
+ * sys/net.h; GB_EINVAL: the peer sent what is none of ours, half a message, or more than the limit;
+ * GB_EDENIED: it is of another cluster, speaks another version, or may not join.
  */
 #ifndef GB_CLUSTER_LINK_H
 #define GB_CLUSTER_LINK_H

@@ -269,6 +269,11 @@ int gbi_link_room(void *user, uint8_t **at, size_t *room)
     return 0;
 }
 
+bool gbi_link_in_half(const gb_link *link)
+{
+    return link->in_count > 0 || link->reader.start < link->reader.buf.size;
+}
+
 void gbi_link_came(void *user, size_t bytes)
 {
     gb_link *link = user;

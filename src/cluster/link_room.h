@@ -113,6 +113,7 @@ void gbi_stream_step(gbi_stream *stream);
 
 int gbi_link_room(void *user, uint8_t **at, size_t *room);
 void gbi_link_came(void *user, size_t bytes);
+bool gbi_link_in_half(const gb_link *link); /* a part of something has come */
 void gbi_link_in_end(gb_link *link);
 
 /* ---- link_out.c ---- */

@@ -179,46 +179,68 @@ static void endless_call(gb_buf *out)
     gb_buf_put(out, header, sizeof header);
 }
 
+static void half_call(gb_buf *out)
+{
+    put_hello(out, GB_LINK_CALLS, 0);
+    put_frame(out, GB_FRAME_CALL, "a call", 6);
+    out->size--;
+}
+
+static void nothing(gb_buf *out)
+{
+    (void)out;
+}
+
 static void broken_message(gb_buf *out)
 {
     put_hello(out, GB_LINK_CONTROL, 12345);
     put_frame(out, NO_MESSAGE, "?", 1);
 }
 
-static const struct {
+typedef struct assault {
     const char *what;
     void (*put)(gb_buf *out);
     const char *line; /* of the silo's log */
-} attacks[] = {
+    bool leaves;
+} assault;
+
+static const assault attacks[] = {
     /* no more than are said in ten seconds */
-    {"no frame", no_frame, "refused: not a frame: magic 0x47"},
-    {"frames of another version", other_frame, "refused: a frame of version 9: this side speaks 1"},
+    {"no frame", no_frame, "refused: not a frame: magic 0x47", false},
+    {"frames of another version", other_frame, "refused: a frame of version 9: this side speaks 1",
+     false},
     {"another protocol", other_protocol,
-     "refused: the versions of the protocol differ: 7 of who connects"},
-    {"no greeting", no_greeting, "refused: no greeting but a frame of kind 32"},
-    {"a length that cannot be", endless, "refused: a frame of 1073741823 bytes: the limit is"},
-    {"a damaged frame", damaged, "refused: a damaged frame"},
-    {"half a frame", half, "refused: it left without a greeting"},
-    {"a broken call", broken_call, "refused: "},
+     "refused: the versions of the protocol differ: 7 of who connects", false},
+    {"no greeting", no_greeting, "refused: no greeting but a frame of kind 32", false},
+    {"a length that cannot be", endless, "refused: a frame of 1073741823 bytes: the limit is",
+     false},
+    {"a damaged frame", damaged, "refused: a damaged frame", false},
+    {"half a frame", half, "refused: it left without a greeting", true},
+    {"a broken call", broken_call, "refused: ", false},
     {"a call that cannot be so long", endless_call,
-     "refused: a frame of 268435457 bytes: the limit is"},
-    {"a silo's message that is none", broken_message,
-     "refused: a message of kind 77 between silos"},
+     "refused: a frame of 268435457 bytes: the limit is", false},
+    {"a silo's message that is none", broken_message, "refused: a message of kind 77 between silos",
+     false},
 };
 
-static void attack(scene *s)
+static const assault more_attacks[] = {
+    {"half a call", half_call, "refused: it left in the middle of a message", true},
+    {"a connection that says nothing", nothing, "refused: no greeting in time", false},
+};
+
+static void attack(scene *s, const assault *list, size_t count)
 {
-    for (size_t i = 0; i < sizeof attacks / sizeof *attacks; i++) {
+    for (const assault *at = list; at < list + count; at++) {
         gb_buf out;
         int fd = dial(s);
         gb_buf_init(&out, &s->mem);
-        attacks[i].put(&out);
+        at->put(&out);
         say(fd, &out);
         gb_buf_fini(&out);
-        if (attacks[i].put == half) shutdown(fd, SHUT_WR);
-        wait_line(&s->town, &s->town.silos[0], attacks[i].line, PATIENCE_S);
+        if (at->leaves) shutdown(fd, SHUT_WR);
+        wait_line(&s->town, &s->town.silos[0], at->line, PATIENCE_S);
         await_end(fd);
-        must_serve(s, attacks[i].what);
+        must_serve(s, at->what);
     }
 }
 
@@ -282,11 +304,11 @@ static const char *file(char out[400], const scene *s, const char *folder, const
     return out;
 }
 
-static void make_keys(scene *s, const char *folder)
+static void make_keys(scene *s, const char *folder, const char *days)
 {
     char path[400];
     file(path, s, folder, "");
-    need(run(s, (const char *[]){s->town.gbrun, "certs", path, "--days", "3", NULL}, NULL) == 0,
+    need(run(s, (const char *[]){s->town.gbrun, "certs", path, "--days", days, NULL}, NULL) == 0,
          "certificates");
 }
 
@@ -306,6 +328,24 @@ static void have_keys(scene *s, const char *folder, const char *who)
     }
 }
 
+/* Who trusts the one trusts the other too. */
+static void append(scene *s, const char *to, const char *from)
+{
+    char path[400], bytes[8192];
+    FILE *in = fopen(file(path, s, from, "ca.crt"), "rb");
+    FILE *out = fopen(file(path, s, to, "ca.crt"), "ab");
+    need(in && out, path);
+    size_t size = fread(bytes, 1, sizeof bytes, in);
+    need(fwrite(bytes, 1, size, out) == size && fclose(out) == 0, path);
+    fclose(in);
+}
+
+static void have_ca(scene *s, const char *folder)
+{
+    char path[400];
+    setenv("GB_TLS_CA", file(path, s, folder, "ca.crt"), 1);
+}
+
 static int call(scene *s, const char *text, const char *silo_text)
 {
     char at[32];
@@ -319,8 +359,8 @@ static int call(scene *s, const char *text, const char *silo_text)
 static void certificates(scene *s)
 {
     town *t = &s->town;
-    make_keys(s, "ours");
-    make_keys(s, "theirs");
+    make_keys(s, "ours", "3");
+    make_keys(s, "theirs", "3");
     have_keys(s, "ours", "silo");
     setenv("GB_CLUSTER_NAME", "other", 1);
     start_silo(s, 4, "tls", NULL);
@@ -331,7 +371,10 @@ static void certificates(scene *s)
     need(call(s, "is TLS on at one end?", "refused: the other end does not speak TLS") == 1,
          "no client without TLS");
     have_keys(s, "theirs", "client");
-    need(call(s, "EDENIED", "refused: ") == 1, "no client of another CA");
+    need(call(s, "EDENIED", "refused: the other end refuses us") == 1, "no silo of another CA");
+    append(s, "theirs", "ours");
+    need(call(s, "EDENIED", "the other end's certificate is refused: unable") == 1,
+         "no client of another CA");
     have_keys(s, "ours", "client");
     start_silo(s, 3, "liar", (const char *const[]){"--wait", "60s", NULL});
     wait_line(t, &t->silos[4], "is not that of a silo (OU=silo)", PATIENCE_S);
@@ -340,17 +383,43 @@ static void certificates(scene *s)
     proc_end(&t->silos[4], SIGKILL);
 }
 
-/* A silo whose certificate is over (by its clock) says so and does not start. */
+/* What is started from now on lives so many days from today. */
+static void live_in(const char *wall, const char *offset_s)
+{
+    if (offset_s) {
+        setenv("LD_PRELOAD", wall, 1);
+        setenv("WALL_OFFSET_S", offset_s, 1);
+    } else {
+        unsetenv("LD_PRELOAD");
+    }
+}
+
+/* A silo whose certificate is over (by its clock) says so and does not start. A client whose clock
+ * is behind shows one that is over by the silo's. */
 static void expired(scene *s, const char *wall)
 {
+    town *t = &s->town;
     have_keys(s, "ours", "silo");
-    setenv("LD_PRELOAD", wall, 1);
-    setenv("WALL_OFFSET_S", "864000", 1);
+    live_in(wall, "864000");
     start_silo(s, 3, "late", NULL);
-    unsetenv("LD_PRELOAD");
-    wait_line(&s->town, &s->town.silos[3], "expired", PATIENCE_S);
-    need(proc_wait(&s->town, &s->town.silos[3], PATIENCE_S) == 1, "it ends with 1");
-    printf("ok: an expired certificate\n");
+    live_in(wall, NULL);
+    wait_line(t, &t->silos[3], "expired", PATIENCE_S);
+    need(proc_wait(t, &t->silos[3], PATIENCE_S) == 1, "it ends with 1");
+    live_in(wall, "-864000");
+    make_keys(s, "long", "30");
+    make_keys(s, "short", "3");
+    live_in(wall, NULL);
+    append(s, "long", "short");
+    have_keys(s, "long", "silo");
+    start_silo(s, 4, "tls", NULL);
+    wait_mark(t, &t->silos[4], PATIENCE_S);
+    have_keys(s, "short", "client");
+    have_ca(s, "long");
+    live_in(wall, "-864000");
+    need(call(s, "EDENIED", "certificate has expired") == 1, "no client of last week");
+    live_in(wall, NULL);
+    proc_end(&t->silos[4], SIGKILL);
+    printf("ok: expired certificates\n");
 }
 
 int main(int count, char **args)
@@ -375,8 +444,10 @@ int main(int count, char **args)
     for (int i = 0; i < SILOS; i++) t->ports[i] = engine_port();
     for (int i = 0; i < 2; i++) start_silo(&s, i, i ? "two" : "one", NULL);
     for (int i = 0; i < 2; i++) wait_mark(t, &t->silos[i], PATIENCE_S);
-    attack(&s);
+    attack(&s, attacks, sizeof attacks / sizeof *attacks);
     storm(&s);
+    attack(&s, more_attacks,
+           sizeof more_attacks / sizeof *more_attacks); /* the count is at nought */
     flood(&s);
     slow_readers(&s);
     one_name(&s);
