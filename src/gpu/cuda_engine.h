@@ -119,7 +119,7 @@ typedef struct gbi_cuda_watch {
     pthread_cond_t wake;
     pthread_t thread;
     bool started, stopping, called;
-    uint64_t stop_ns; /* since when it is stopping */
+    uint64_t stop_ns; /* when it was told to stop, or something ended last since then */
     gb_list busy;     /* queues with something pending */
 } gbi_cuda_watch;
 

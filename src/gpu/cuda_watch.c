@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { SPIN_NS = 200000, SLEEP_NS = 100000000, SLEEP_SEVERAL_NS = 1000000, STOP_NS = 500000000 };
+enum { SPIN_NS = 200000, SLEEP_NS = 100000000, SLEEP_SEVERAL_NS = 1000000, STOP_NS = 2000000000 };
 
 static uint64_t now_ns(void)
 {
@@ -432,6 +432,7 @@ static void *watcher(void *arg)
         }
         if (pass(watch)) {
             moved_ns = now_ns();
+            if (watch->stopping) watch->stop_ns = moved_ns;
         } else if (now_ns() - moved_ns < SPIN_NS) {
             pthread_mutex_unlock(&watch->lock);
             sched_yield();

@@ -147,7 +147,7 @@ bool gb_silo_pass(gb_silo *silo)
 
 void gb_silo_settle(gb_silo *silo)
 {
-    enum { OUTSIDE_MS = 10000 };
+    enum { OUTSIDE_MS = 60000 }; /* a compiler on a busy machine ends before */
     for (;;) {
         while (gb_silo_pass(silo)) continue;
         if (gb_sim_held(silo->sys) == 0) {
