@@ -133,7 +133,8 @@ describe("clock", function()
     assert.equal(40, #out)
     for i = 1, 40 do assert.equal(i + 1, out[i]) end
     assert.equal("ECLOSED", (select(3, s:push(1))))
-    local early = gb.spawn(function() return gb.batch("add"):call(1) end)
+    local gathers = gb.batch("add"):coalesce { max_delay = "1ms" }
+    local early = gb.spawn(function() return gathers:call(1) end)
     gb.test.advance("500us")
     assert.is_false(early:done())
     gb.test.advance("600us")

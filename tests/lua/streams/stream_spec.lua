@@ -241,7 +241,7 @@ extern "C" __global__ void together(const int *x, int *y, int n)
 }]==]
   gb.catalog.register("together", { kernel = "together", source = source })
   gb.catalog.register("lasting", { kernel = "together", source = source })
-  local batch, lasting, long = gb.batch "together", gb.batch "lasting", 50000000
+  local batch, lasting, long = gb.batch "together", gb.batch "lasting", 150000000
   batch:execute { 1 }
   lasting:execute { long } -- now it is known to take long
   local function call(n)
