@@ -49,7 +49,7 @@ extern const engine engine_etcd;
 
 /* ---- for engines ---- */
 
-/* A port of 127.0.0.1 that nobody has now. */
+/* A port of 127.0.0.1 that nobody has now, and that the system gives to nobody who connects. */
 int engine_port(void);
 
 const char *engine_host(const engine *e);
