@@ -1,32 +1,36 @@
 -- large.lua WHAT [FILE]: large.sh runs it against two silos.
 local gb = require "gb"
 local MIB = 2 ^ 20
+local LARGE = 100 * MIB
 local parts = {}
+
+-- With patience: under a sanitizer a large call takes a while, and those behind it do too.
+local function get(type_name, key) return gb.get(type_name, key):with { timeout = "300s" } end
 
 -- A small call behind a large one is answered before it, at both ends of the way.
 function parts.between()
-  local echo, other = gb.get("Echo", "a"), gb.get("Echo", "b")
+  local echo, other = get("Echo", "a"), get("Echo", "b")
   assert(echo:give(1) == 1 and other:give(2) == 2)
-  local text = ("0123456789abcdef"):rep(200 * MIB / 16)
-  for _, call in ipairs { { "size", text }, { "text", 200 * MIB } } do
-    local large, seen = echo:with { timeout = "300s" }:async(call[1], call[2]), 0
+  local text = ("0123456789abcdef"):rep(LARGE / 16)
+  for _, call in ipairs { { "size", text }, { "text", LARGE } } do
+    local large, seen = echo:async(call[1], call[2]), 0
     while not large:done() and seen < 4 do
       if seen > 0 then assert(other:give(seen) == seen) end -- once, before the large one has left
       seen = seen + 1
     end
     assert(seen == 4, "small calls before the large one: " .. seen)
     local got = assert(large:await())
-    assert((type(got) == "string" and #got or got) == 200 * MIB)
+    assert((type(got) == "string" and #got or got) == LARGE)
   end
   -- to one grain in order: the small call sees the end of the large one
-  local large = echo:with { timeout = "300s" }:async("size", text)
+  local large = echo:async("size", text)
   assert(echo:give("behind") == "behind")
-  assert(large:await() == 200 * MIB)
+  assert(large:await() == LARGE)
 end
 
 -- Arrays and texts of all sizes come back as they went.
 function parts.same()
-  local echo = gb.get("Echo", "same")
+  local echo = get("Echo", "same")
   for _, n in ipairs { 0, 1, 16383, 16384, 16385, 65536, 1e6, 3e6 } do
     local a = gb.array("float", n)
     for i = 0, n - 1, 997 do a[i] = i end
@@ -39,7 +43,7 @@ end
 
 -- What is too large is said here, or there, with the setting's name.
 function parts.refused()
-  local echo = gb.get("Echo", "refused")
+  local echo = get("Echo", "refused")
   local value, why, code = echo:give(gb.array("uint8", 301 * MIB))
   assert(value == nil and code == "EINVAL", why)
   local here = "a message of 315%d+ bytes; the limit between silos is 314572800 %(max_message%)"
@@ -47,22 +51,22 @@ function parts.refused()
   local fine, raised = pcall(echo.size, echo, ("x"):rep(301 * MIB))
   local strings = "more than 300 MiB of strings in one message (max_message)"
   assert(not fine and raised:find(strings, 1, true), raised)
-  value, why, code = gb.get("Other", "o"):ping(("x"):rep(2 * MIB)) -- that silo takes 1 MiB
+  value, why, code = get("Other", "o"):ping(("x"):rep(2 * MIB)) -- that silo takes 1 MiB
   assert(value == nil and code == "EINVAL" and why:find("1048576 (max_message)", 1, true), why)
-  assert(gb.get("Other", "o"):ping(7) == 7)
+  assert(get("Other", "o"):ping(7) == 7)
 end
 
 -- A silo that reads nothing: who calls it waits and holds no more for it, others go on, and then
 -- all of it has come.
 function parts.slow(file)
   local COUNT = 100
-  local slow, other = gb.get("Slow", 1), gb.get("Other", 2)
+  local slow, other = get("Slow", 1), get("Other", 2)
   assert(slow:all())
-  local standing = slow:with { timeout = "300s" }:async("stand", file)
+  local standing = slow:async("stand", file)
   local done, fs, text = 0, {}, ("x"):rep(MIB / 2)
   for i = 1, COUNT do
     fs[i] = gb.spawn(function()
-      assert(slow:with { timeout = "300s" }:take(i, text))
+      assert(slow:take(i, text))
       done = done + 1
     end)
   end
