@@ -3,9 +3,9 @@
 app=large
 . "$(dirname "$0")/silos.sh"
 
-start far --workers 1 --label zone=far --max-message 300MB
+start far --workers 1 --label zone=far --max-message 300MB --stuck-after 10m
 far=$address
-start near --workers 1 --label zone=near --max-message 1MB
+start near --workers 1 --label zone=near --max-message 1MB --stuck-after 10m
 near=$address
 for what in between same refused; do
   expect 0 ok --connect "$far" --workers 1 --max-message 300MB "$here/large.lua" "$what"
