@@ -21,7 +21,8 @@ static double in_mb(size_t bytes)
 /* Out of memory: the next one that begins to be slow is looked at. */
 static void look_at(gbi_carrier *c, uint64_t when)
 {
-    if (!gb_timer_armed(&c->slow)) gb_timer_add(&c->worker->timers, &c->slow, c->worker->now, when);
+    if (!c->stopped && !gb_timer_armed(&c->slow))
+        gb_timer_add(&c->worker->timers, &c->slow, c->worker->now, when);
 }
 
 /* True: it was said, and is over. */
