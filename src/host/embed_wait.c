@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { GRACE_MS = 250, SLICE_NS = 1000000 };
+enum { GRACE_MS = 1000, SLICE_NS = 1000000 };
 
 struct gbi_waiter {
     pthread_mutex_t lock;
@@ -78,7 +78,8 @@ static bool wait_until(gbi_waiter *waiter, uint64_t until)
 /* Nobody may drive a host without workers at this moment: then this thread does. */
 static void drive_until(gb_host *host, gbi_waiter *waiter, uint64_t until)
 {
-    while (!wait_until(waiter, 0) && real_now() < until) {
+    for (bool late = false; !late && !wait_until(waiter, 0);) {
+        late = real_now() >= until; /* once more: this thread may have stood still until then */
         if (gbi_drive_begin(host) < 0) {
             if (wait_until(waiter, real_now() + SLICE_NS)) return;
             continue;
