@@ -404,8 +404,8 @@ GB_API int gb_tell(gb_host *host, const char *type, const char *key, const char 
 /* The same, and blocks until the answer: 0 with the results, the caller's to gb_value_free (out may
  * be NULL), or a negative code with gb_err_detail(). args are freed in every case. With workers = 0
  * it drives the host like gb_poll, so other callbacks may run inside. Refused (GB_EBUSY) inside
- * callbacks and on the host's threads. GB_ESTUCK: a second after the timeout the worker has not said
- * that the call is late; it is busy or stuck. */
+ * callbacks and on the host's threads. GB_ESTUCK: a second after the timeout the worker has not
+ * said that the call is late; it is busy or stuck. */
 GB_API int gb_call_wait(gb_host *host, const char *type, const char *key, const char *method,
                         gb_value *args, int64_t timeout_ms, gb_value **out);
 
