@@ -24,11 +24,17 @@ end
 
 -- ---- the worker's turn ----
 
--- Results of one element as a list, which costs less to read than an array.
+-- Results of one element as a list, which costs less to read than an array. The list is the next
+-- group's when all of this one are taken.
 local function take_results(group, out, failed)
-  local side = group.found.layout.result
-  group.per, group.values = side.count, out
-  if side.count == 1 and not side.kind.fields then group.values = out:totable() end
+  local side, owner = group.found.layout.result, group.owner
+  group.per, group.values, group.left = side.count, out, group.n
+  if side.count == 1 and not side.kind.fields then
+    local list = owner.list or {}
+    owner.list = false
+    for i = 1, group.n do list[i] = out[i - 1] end
+    group.values = list
+  end
   for _, one in ipairs(failed) do
     group.failed = group.failed or {}
     for at = one.first, one.last do group.failed[at] = one end
@@ -77,6 +83,13 @@ end
 
 -- ---- groups ----
 
+--- Whose groups they are: { entry, hints, size, delay, eager, tenant }, which this module adds to.
+function M.owner(of)
+  of.open, of.running = false, 0 -- the group that takes items; how many run
+  of.spare, of.list, of.turns = false, false, false -- kept for the next group
+  return of
+end
+
 -- Memory for the items of a group: what the last one used, when it is large enough to begin with.
 local function items_of(owner, side)
   local spare = owner.spare
@@ -99,8 +112,8 @@ local function open_group(owner)
   groups[group.number] = group
   owner.open = group
   group.full = core.promise()
-  local timeout = owner.hints.timeout + owner.delay + 60
-  group.done = worker(timeout):async("collect_run", group.number)
+  owner.turns = owner.turns or worker(owner.hints.timeout + owner.delay + 60)
+  group.done = owner.turns:async("collect_run", group.number)
   return group
 end
 
@@ -162,7 +175,11 @@ local function result_at(group, at)
   local failed = group.failed and group.failed[at]
   if failed then return nil, failed.message, failed.code end
   local values, per = group.values, group.per
-  if type(values) == "table" then return values[at] end
+  group.left = group.left - 1
+  if type(values) == "table" then
+    if group.left == 0 then group.owner.list = values end
+    return values[at]
+  end
   if per == 1 then return values[at - 1] end
   return values:view((at - 1) * per, per)
 end
@@ -180,8 +197,8 @@ end
 
 -- Items of one tenant share a group, which counts to it.
 local function owner_of(entry, rule, tenant)
-  local owner = { entry = entry, hints = rule.hints, size = rule.size, delay = rule.delay,
-    eager = rule.eager, running = 0, open = false, spare = false, tenant = tenant }
+  local owner = M.owner { entry = entry, hints = rule.hints, size = rule.size, delay = rule.delay,
+    eager = rule.eager, tenant = tenant }
   rule.of[tenant] = owner
   return owner
 end

@@ -1,4 +1,4 @@
--- Futures: results that come later. The table is made and filled in C (turn.c).
+-- Futures: results that come later. The table is made and filled in C (src/lua/future.c).
 local core = require "gb.core"
 local near = require "gb.near"
 local units = require "gb.units"
@@ -13,11 +13,14 @@ meta.__index = near.methods("future", methods)
 local function is(value) return type(value) == "table" and getmetatable(value) == meta end
 M.is = is
 
---- Waits for the result; nil, message, "ETIMEDOUT" when it takes longer than the time given.
+--- Has the result still to come?
+local function pending(future) return rawget(future, 0) ~= nil end -- see src/lua/future.c
+
 local function check(self, name)
   if not is(self) then error(("%s is a method of futures: future:%s()"):format(name, name), 3) end
 end
 
+--- Waits for the result; nil, message, "ETIMEDOUT" when it takes longer than the time given.
 function methods:await(timeout)
   check(self, "await")
   if timeout ~= nil then return core.await(self, units.seconds(timeout, "timeout", 2)) end
@@ -26,7 +29,7 @@ end
 
 function methods:done()
   check(self, "done")
-  return rawget(self, "pending") == nil
+  return not pending(self)
 end
 
 --- Gives the result up: true when it was still to come.
@@ -36,7 +39,7 @@ function methods:cancel()
 end
 
 function meta.__tostring(self)
-  return rawget(self, "pending") and "future (pending)" or "future (done)"
+  return pending(self) and "future (pending)" or "future (done)"
 end
 
 --- A future that has these results already.
@@ -85,7 +88,7 @@ function M.any(...)
   while #open > 0 do
     for i = #open, 1, -1 do
       local f = open[i]
-      if rawget(f, "pending") == nil then
+      if not pending(f) then
         if not failed(f) then return unpack(f, 1, f.n) end
         last = f
         table.remove(open, i)

@@ -83,8 +83,7 @@ local function timed(self, fn, ...)
   if not self.timeout then return fn(...) end
   local future = core.spawn(fn, ...)
   local out = pack(core.await(future, self.timeout))
-  if rawget(future, "pending") ~= nil then
-    core.cancel(future)
+  if core.cancel(future) then
     self.counts.timeouts = self.counts.timeouts + 1
     return nil, ("%s: did not end within %.3g s"):format(self.name, self.timeout), "ETIMEDOUT"
   end

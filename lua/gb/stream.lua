@@ -83,11 +83,11 @@ function M.stream(entry, options, check_hints, level)
   if resume > pause then
     error(("stream: resume (%g) is over pause (%g)"):format(resume, pause), level + 1)
   end
-  return setmetatable({ entry = entry, hints = check_hints(options.hints, level + 1), size = size,
+  return setmetatable(collect.owner { entry = entry, size = size, eager = false,
+    hints = check_hints(options.hints, level + 1), tenant = core.tenant(),
     delay = units.seconds(options.delay or preset.delay, "delay"), out = options.out,
     adaptive = adaptive, min = least, max = most, room = room,
     pause_at = math.max(1, math.floor(room * pause)), resume_at = math.floor(room * resume),
-    eager = false, running = 0, open = false, spare = false, tenant = core.tenant(), -- collect.lua
     stopped = false, error = false, paused = false, gate = false, pumping = false, giver = false,
     queue = {}, first = 1, last = 0, at = 0, -- groups; items given of the first
     pushed = 0, given = 0, failed_count = 0, batches = 0, pauses = 0,

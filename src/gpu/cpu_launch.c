@@ -11,6 +11,7 @@ enum {
     CHUNK_NS = 30000,
     PIECE_NS = 10000,   /* of a block, at least */
     PIECE_THREADS = 64, /* a piece is a multiple of that, which is one round of the widest loops */
+    PIECE_LEAST = 16,   /* or of that where threads are so long that rounds do not matter */
     ATTEND_NS = 50000,  /* the longest chunk that a thread with other things to do works at */
     HOLD_NS = 10000000, /* a thread that helps is never held less than that */
     TEXT_BYTES = 1024
@@ -303,12 +304,13 @@ static uint32_t piece_of(const gbi_command *command, uint64_t blocks, uint64_t c
                          uint64_t threads)
 {
     const gb_cpu_kernel *image = ((const gbi_cpu_kernel *)command->u.launch.impl)->image;
-    uint32_t wide = command->u.launch.block.x, most = wide / PIECE_THREADS;
+    uint32_t wide = command->u.launch.block.x, unit = PIECE_THREADS;
     if (!(image->flags & GB_CPU_PIECES) || command->u.launch.shared_bytes) return 0;
-    uint64_t pieces = cost / blocks / PIECE_NS;
-    if (pieces > most) pieces = most;
+    uint64_t block = cost / blocks, pieces = block / PIECE_NS;
+    while (unit > PIECE_LEAST && block * unit / wide >= 2 * PIECE_NS) unit /= 2;
+    if (pieces > wide / unit) pieces = wide / unit;
     if (pieces < 2 || blocks >= threads * 16) return 0;
-    return gbi_pieces(gbi_pieces(wide, (uint32_t)pieces), PIECE_THREADS) * PIECE_THREADS;
+    return gbi_pieces(gbi_pieces(wide, (uint32_t)pieces), unit) * unit;
 }
 
 /* How the work is cut: chunks long enough to be worth a turn, short enough that threads end

@@ -71,6 +71,17 @@ static inline void relax(void)
 #endif
 }
 
+/* All threads come to a job, and leave it, at one time, and hold the lock for less than it takes to
+ * sleep and be woken: so who finds it taken spins first. */
+static void init_lock(pthread_mutex_t *lock)
+{
+    pthread_mutexattr_t kind;
+    pthread_mutexattr_init(&kind);
+    pthread_mutexattr_settype(&kind, PTHREAD_MUTEX_ADAPTIVE_NP);
+    pthread_mutex_init(lock, &kind);
+    pthread_mutexattr_destroy(&kind);
+}
+
 int gbi_pool_open(gbi_pool **out, gb_mem *mem, int threads)
 {
     gbi_pool *pool = gb_mem_zalloc(mem, sizeof *pool);
@@ -78,7 +89,7 @@ int gbi_pool_open(gbi_pool **out, gb_mem *mem, int threads)
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     pool->mem = mem;
     pool->wanted = threads > 0 ? threads : cores > 0 ? (int)cores : 1;
-    pthread_mutex_init(&pool->lock, NULL);
+    init_lock(&pool->lock);
     pthread_cond_init(&pool->work, NULL);
     gb_cond_init(&pool->watch_work);
     gb_list_init(&pool->open);

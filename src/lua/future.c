@@ -5,8 +5,9 @@
 
 #include <string.h>
 
-/* A future is a Lua table: [1 .. n] its values once finished (field n), or field pending while it
- * is not. */
+/* A future is a Lua table: [1 .. n] its values once finished (field n), or at PENDING what it is
+ * while it has not: an index, which costs less to find than a name. */
+enum { PENDING = 0 };
 
 typedef struct gbl_waiter {
     struct gbl_waiter *next;
@@ -42,7 +43,7 @@ gbl_pending *gbl_future_new(lua_State *L)
     lua_rawgeti(L, LUA_REGISTRYINDEX, state->future_meta_ref);
     lua_setmetatable(L, -2);
     lua_pushlightuserdata(L, pending);
-    lua_setfield(L, -2, "pending");
+    lua_rawseti(L, -2, PENDING);
     lua_rawgeti(L, LUA_REGISTRYINDEX, state->futures_ref);
     lua_pushvalue(L, -2);
     pending->ref = luaL_ref(L, -2);
@@ -111,7 +112,7 @@ void gbl_future_finish(gbl_state *state, gbl_pending *pending, lua_State *L, int
     lua_pushinteger(L, count);
     lua_setfield(L, future, "n");
     lua_pushnil(L);
-    lua_setfield(L, future, "pending");
+    lua_rawseti(L, future, PENDING);
     if (pending->op) pending->forget(pending->op);
     luaL_unref(L, future - 1, pending->ref);
     while (pending->waiters) {
@@ -139,11 +140,9 @@ void gbl_future_finish(gbl_state *state, gbl_pending *pending, lua_State *L, int
 
 static gbl_pending *pending_at(lua_State *L, int index)
 {
-    lua_pushvalue(L, index);
-    lua_pushliteral(L, "pending");
-    lua_rawget(L, -2);
+    lua_rawgeti(L, index, PENDING);
     gbl_pending *pending = lua_touserdata(L, -1);
-    lua_pop(L, 2);
+    lua_pop(L, 1);
     return pending;
 }
 
