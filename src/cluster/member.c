@@ -360,6 +360,7 @@ void gb_membership_read(gb_membership *m, const gb_table_view *read, gb_times at
         if (m->table == table) {
             m->looked = began.now;
             m->looked_wall = began.wall;
+            m->looked_id = table->id;
         }
         if (began.now >= m->must_since) m->must_read = false;
         if (m->must_read) m->read_at = at.now;

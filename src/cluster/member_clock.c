@@ -12,8 +12,10 @@ static uint64_t after(int64_t time, int64_t other)
     return time > other ? (uint64_t)time - (uint64_t)other : 0;
 }
 
-/* A sign of life that has come between two reads was written between them, so by this silo's clock
- * at a time between what it showed at both. One that was there before may be of any age. */
+/* Who writes a row writes the sign of life that he has read last, which is of any age; so may be
+ * what a table shows that is back from a copy. But where no row was written between two reads, a
+ * sign of life that has come is its silo's own, and of a time between what this silo's clock showed
+ * at both. */
 static bool is_new(const gb_seen *old, const gb_member *row)
 {
     return row->state != GB_SILO_DEAD && row->alive_ns > old->alive_ns;
@@ -23,6 +25,7 @@ void gbi_member_clocks(gb_membership *m, const gb_view *table, gb_member_actions
 {
     int64_t from = m->looked_wall, to = m->at.wall;
     uint32_t at = 0, off = 0;
+    if (gb_view_id_order(table->id, m->looked_id) != 0) return;
     if (from > to) { /* it was set back meanwhile */
         from = to;
         to = m->looked_wall;

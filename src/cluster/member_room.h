@@ -82,10 +82,11 @@ struct gb_membership {
     uint32_t seen_count;
     gb_grave *graves; /* outlive the rows that a table loses */
     uint32_t grave_count, grave_room;
-    uint64_t confirmed;  /* when the read or write that gave the view began */
-    uint64_t looked;     /* when the read that gave the signs of life in `seen` began */
-    int64_t looked_wall; /* ... by the wall clock */
-    uint64_t regress_at; /* since when table is not what view demands; 0: it is */
+    uint64_t confirmed;   /* when the read or write that gave the view began */
+    uint64_t looked;      /* when the read that gave the signs of life in `seen` began */
+    int64_t looked_wall;  /* ... by the wall clock */
+    gb_view_id looked_id; /* ... what was read */
+    uint64_t regress_at;  /* since when table is not what view demands; 0: it is */
 
     gb_op_kind op;
     gb_times op_began;

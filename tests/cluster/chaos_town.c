@@ -52,12 +52,11 @@ void start_silo(town *t, int i)
     unsetenv("LD_PRELOAD");
 }
 
-/* Those whose clocks are right say whose are not, and nobody says what is not so. */
-void await_clocks(town *t)
+void check_clocks(town *t, bool all)
 {
     double until = now_s() + 180 * t->patience; /* tables are read once a minute */
     for (int wrong = 0; t->wall && wrong < SILOS; wrong++) {
-        bool said = offsets[wrong] == 0;
+        bool said = offsets[wrong] == 0 || !all;
         for (;;) {
             for (int i = 0; i < SILOS; i++) {
                 int off = offsets[wrong] - offsets[i], told = t->silos[i].clocks[wrong];

@@ -12,8 +12,9 @@ void become(town *t, proc *p, const char *who, int place);
 
 void start_silo(town *t, int i);
 void await_ready(town *t, int i);
-/* Until the silos whose clocks are right have said whose are not, if any are. */
-void await_clocks(town *t);
+/* Nobody has said of a clock what is not so. all: waits until the silos whose clocks are right have
+ * said whose are not, if any are. */
+void check_clocks(town *t, bool all);
 void start_client(town *t, int i);
 int deadline_of(const town *t); /* of the clients' calls, in seconds */
 /* A client's program that has an end, connected to a silo. */

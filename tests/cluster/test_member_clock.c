@@ -79,6 +79,22 @@ static void test_silent(void **unused)
     kit_member_end(&t);
 }
 
+/* Who writes a row, of whatever silo, may write signs of life that are old. */
+static void test_written(void **unused)
+{
+    kit_member t;
+    char text[GB_MEMBER_LOG_BYTES];
+    start(&t, -7200 * SEC, 0);
+    read_after(&t, 0, text);
+    for (int i = 0; i < 2; i++) {
+        kit_member_row(&t, 7, "b", 3, GB_SILO_ACTIVE)->alive_ns = t.at.wall - (3600 - i) * SEC;
+        assert_int_equal(read_after(&t, 60 * SEC, text), 0);
+    }
+    lives(&t, 0, -3600 * SEC);
+    assert_int_equal(read_after(&t, 60 * SEC, text), 1);
+    kit_member_end(&t);
+}
+
 /* This silo's own clock is set: what was written before was right by it then. */
 static void test_own(void **unused)
 {
@@ -118,6 +134,7 @@ static void test_all(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_off), cmocka_unit_test(test_silent),
-                                       cmocka_unit_test(test_own), cmocka_unit_test(test_all)};
+                                       cmocka_unit_test(test_written), cmocka_unit_test(test_own),
+                                       cmocka_unit_test(test_all)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
