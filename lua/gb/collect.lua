@@ -45,7 +45,9 @@ end
 -- when two passes of the worker bring none (one, and turns that its mail began), whoever could
 -- bring more waits itself.
 local function gather(owner, group)
-  if not owner.eager or owner.running > 0 then core.await(group.full, owner.delay) end
+  if not owner.eager or owner.launched and not owner.launched:done() then
+    core.await(group.full, owner.delay)
+  end
   if not owner.eager then return end
   local last, quiet, late = group.n, 0, core.monotonic() + owner.delay
   while owner.open == group and quiet < 2 and core.monotonic() < late do
@@ -57,10 +59,9 @@ end
 
 -- The items of a group, in one launch.
 local function launch(owner, group)
-  owner.running = owner.running + 1
+  owner.launched = group.done
   local out, failed, code = require("gb.batch").run(owner.entry,
     group.items:view(0, group.n * group.side.count), owner.hints)
-  owner.running = owner.running - 1
   if owner.eager and owner.open then core.cancel(owner.open.full) end -- it waits for this one
   return out, failed, code
 end
@@ -85,7 +86,7 @@ end
 
 --- Whose groups they are: { entry, hints, size, delay, eager, tenant }, which this module adds to.
 function M.owner(of)
-  of.open, of.running = false, 0 -- the group that takes items; how many run
+  of.open, of.launched = false, false -- the group that takes items; of the last that ran, its end
   of.spare, of.list, of.turns = false, false, false -- kept for the next group
   return of
 end
