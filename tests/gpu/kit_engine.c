@@ -146,13 +146,14 @@ static void endless_run(const gb_cpu_range *range)
     kit_endless_runs--;
 }
 
-/* void spin(int *data, int by): adds to data[0] for ever, unless by is 0. Not under TSan, as no
- * compiled kernel is: most of its time would be spent in there. */
+/* void spin(unsigned *data, unsigned by): adds to data[0] for ever, and so past the largest
+ * number, unless by is 0. Not under TSan, as no compiled kernel is: most of its time would be
+ * spent in there. */
 __attribute__((no_sanitize("thread"))) static void spin_body(const gb_cpu_range *range,
                                                              uint32_t thread)
 {
-    int by = PARAM(int, 1);
-    volatile int *data = PARAM(int *, 0);
+    unsigned by = PARAM(unsigned, 1);
+    volatile unsigned *data = PARAM(unsigned *, 0);
     do data[0] += by;
     while (by);
 }
