@@ -9,9 +9,9 @@
 
 enum {
     CHUNK_NS = 30000,
-    PIECE_NS = 10000,   /* of a block, at least */
+    PIECE_NS = 2000,    /* of a block, at least */
     PIECE_THREADS = 64, /* a piece is a multiple of that, which is one round of the widest loops */
-    PIECE_LEAST = 16,   /* or of that where threads are so long that rounds do not matter */
+    PIECE_LEAST = 8,   /* or of that where threads are so long that rounds do not matter */
     ATTEND_NS = 50000,  /* the longest chunk that a thread with other things to do works at */
     HOLD_NS = 10000000, /* a thread that helps is never held less than that */
     TEXT_BYTES = 1024

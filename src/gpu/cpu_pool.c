@@ -1,9 +1,8 @@
-#include "gpu/cpu_pool.h"
+#include "gpu/cpu_pool_watch.h"
 
 #include "base/check.h"
 #include "base/cond.h"
 #include "base/err.h"
-#include "gpu/cpu_run.h"
 #include "gpu/gpu.h"
 
 #include <errno.h>
@@ -14,45 +13,13 @@
 #include <unistd.h>
 
 enum {
-    SPIN_MAX_NS = 60000, /* about what waking a sleeping thread costs on a virtual machine */
+    /* What waking costs on a virtual machine: 20 to 60 us each, and now and then some milliseconds,
+     * where the system puts two of our threads on one core. */
+    SPIN_MAX_NS = 200000,
     SPIN_MIN_NS = 2000,
-    TURN_NS = 1000000,    /* after that a thread looks whether another job waits */
-    TICK_NS = 3000000,    /* of the watch while there is work */
-    GRACE_NS = 500000000, /* from the request to stop until a thread is given up */
-    IDLE_TICKS = 30
-};
-
-/* What the watch does: a guest ran since it looked last; it looks; it sleeps until it is woken. */
-enum { WATCH_HEARD, WATCH_LOOKS, WATCH_SLEEPS };
-
-typedef struct pool_thread {
-    gb_list link;
-    gbi_pool *pool;
-    pthread_t id;
-    gbi_pool_job *job;
-    gbi_runner *runner;
-    uint64_t spin_ns;
-    bool stray; /* given up; when it comes out of its job it ends */
-} pool_thread;
-
-struct gbi_pool {
-    gb_mem *mem;
-    int wanted; /* threads */
-    pthread_mutex_t lock;
-    pthread_cond_t work, watch_work;
-    gb_list open;    /* jobs with blocks to hand out */
-    gb_list running; /* jobs whose blocks are all handed out */
-    gb_list threads; /* live ones */
-    gb_list strays;  /* given up */
-    gb_list guests;
-    int thread_count, spinners, sleepers, lost;
-    uint64_t added_ns;          /* when the newest job came */
-    bool wake_last;             /* the first that wakes wakes one more */
-    _Atomic int32_t open_count; /* jobs in `open`: what spinning threads look at */
-    _Atomic int32_t active;     /* jobs not ended */
-    _Atomic int32_t watch_state;
-    bool closing, watching;
-    pthread_t watch;
+    TURN_NS = 1000000, /* after that a thread looks whether another job waits */
+    HELP_NS = 10000,   /* and one from outside whether there is anything else */
+    SHARES = 2         /* of what is left: parts for each thread, of which a chunk is one at most */
 };
 
 uint64_t gbi_now_ns(void)
@@ -165,6 +132,7 @@ static void end_job_locked(gbi_pool *pool, gbi_pool_job *job)
     gb_list_unlink(&job->link);
     bool timed_out = job->timed_out;
     job->strays++; /* as long as ended runs */
+    pool->attended -= job->attended;
     pthread_mutex_unlock(&pool->lock);
     job->ended(job, timed_out);
     pthread_mutex_lock(&pool->lock);
@@ -175,16 +143,30 @@ static void end_job_locked(gbi_pool *pool, gbi_pool_job *job)
     pthread_mutex_lock(&pool->lock);
 }
 
+/* Chunks are shorter towards the end, so that all threads come to it together. 0: none is left. */
+static uint64_t take_chunk(gbi_pool_job *job, uint64_t *first)
+{
+    uint64_t next = atomic_load_explicit(&job->next, memory_order_relaxed), count;
+    do {
+        if (next >= job->total) return 0;
+        count = (job->total - next) / job->shares;
+        if (count > job->chunk) count = job->chunk;
+        if (count == 0) count = 1;
+    } while (!atomic_compare_exchange_weak_explicit(&job->next, &next, next + count,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    *first = next;
+    return count;
+}
+
 /* False: there was none. */
 static bool run_chunk(gbi_pool_job *job, gbi_runner *runner)
 {
+    uint64_t first, count;
     if (atomic_load_explicit(&job->stop, memory_order_relaxed))
         atomic_store_explicit(&job->next, job->total, memory_order_relaxed);
-    uint64_t first = atomic_fetch_add_explicit(&job->next, job->chunk, memory_order_relaxed);
-    if (first >= job->total) return false;
-    uint64_t count = job->total - first < job->chunk ? job->total - first : job->chunk;
-    job->run(job, runner, first, count);
-    return true;
+    count = take_chunk(job, &first);
+    if (count) job->run(job, runner, first, count);
+    return count > 0;
 }
 
 static void run_chunks(pool_thread *thread, gbi_pool_job *job)
@@ -231,7 +213,9 @@ static void work_locked(pool_thread *thread, gbi_pool_job *job)
         return;
     }
     job->seats++;
+    pool->leaving++;
     leave_locked(pool, job);
+    pool->leaving--;
 }
 
 /* Spins without the lock until a job is open or the time is over; the time follows what paid. */
@@ -254,16 +238,25 @@ static bool spin(pool_thread *thread)
     return false;
 }
 
-static void idle_locked(pool_thread *thread)
+/* True: a job may be open. While somebody outside works at a job, one thread has no core: if it
+ * spun, it would do so on the core of one that works, and hold up the whole job. */
+static bool spin_locked(pool_thread *thread)
 {
     gbi_pool *pool = thread->pool;
+    if (pool->attended > 0 && pool->sleepers == 0) return false;
     pool->spinners++;
     pthread_mutex_unlock(&pool->lock);
-    uint64_t idle = gbi_now_ns();
     bool found = spin(thread);
     pthread_mutex_lock(&pool->lock);
     pool->spinners--;
-    if (found || pool->closing || !gb_list_empty(&pool->open)) return;
+    return found || !gb_list_empty(&pool->open);
+}
+
+static void idle_locked(pool_thread *thread)
+{
+    gbi_pool *pool = thread->pool;
+    uint64_t idle = gbi_now_ns();
+    if (spin_locked(thread) || pool->closing) return;
     pool->sleepers++;
     pthread_cond_wait(&pool->work, &pool->lock);
     pool->sleepers--;
@@ -330,11 +323,7 @@ static int add_thread_locked(gbi_pool *pool)
     return 0;
 }
 
-/* ---- the watch ---- */
-
-/* A caller that helps is not given up: the job ends when it comes out. True when the lists of jobs
- * have changed. */
-static bool give_up_locked(gbi_pool *pool, gbi_pool_job *job)
+bool gbi_pool_give_up_locked(gbi_pool *pool, gbi_pool_job *job)
 {
     bool listed = job->listed;
     for (gb_list *at = pool->threads.next, *next; at != &pool->threads; at = next) {
@@ -357,85 +346,6 @@ static bool give_up_locked(gbi_pool *pool, gbi_pool_job *job)
     return true;
 }
 
-/* True when the lists changed under it (it let the lock go). */
-static bool look_at_locked(gbi_pool *pool, gbi_pool_job *job, uint64_t now)
-{
-    if (job->cancelled && !atomic_load(&job->stop) && job->cancelled(job))
-        atomic_store(&job->stop, 1);
-    if (!job->until_ns || now < job->until_ns) return false;
-    job->timed_out = true;
-    atomic_store(&job->stop, 1);
-    for (gb_list *at = pool->threads.next; at != &pool->threads; at = at->next) {
-        pool_thread *thread = GB_CONTAINER(at, pool_thread, link);
-        if (thread->job == job) gbi_trap_stop(&thread->runner->trap, job->until_ns);
-    }
-    if (now < job->until_ns + GRACE_NS) return false;
-    return give_up_locked(pool, job);
-}
-
-/* True when one runs now. */
-static bool look_at_guests_locked(gbi_pool *pool, uint64_t now)
-{
-    bool any = false;
-    for (gb_list *at = pool->guests.next; at != &pool->guests; at = at->next) {
-        gbi_trap *trap = &GB_CONTAINER(at, gbi_runner, guest)->trap;
-        uint64_t until = atomic_load_explicit(&trap->until_ns, memory_order_acquire);
-        any = any || until;
-        if (until && now >= until) gbi_trap_stop(trap, until);
-    }
-    return any;
-}
-
-static bool look_through_locked(gbi_pool *pool, gb_list *jobs, uint64_t now)
-{
-    for (gb_list *at = jobs->next; at != jobs; at = at->next)
-        if (look_at_locked(pool, GB_CONTAINER(at, gbi_pool_job, link), now)) return true;
-    return false;
-}
-
-static void nap_locked(gbi_pool *pool)
-{
-    struct timespec at = gb_cond_end(TICK_NS);
-    pthread_cond_timedwait(&pool->watch_work, &pool->lock, &at);
-}
-
-/* Who makes the state HEARD finds it changed, or is seen to run after the nap: a guest's limit,
- * which stands before it looks at the state, is visible everywhere by then. So no guest has to pay
- * for a barrier. */
-static void sleep_locked(gbi_pool *pool)
-{
-    atomic_store(&pool->watch_state, WATCH_SLEEPS);
-    nap_locked(pool);
-    if (look_at_guests_locked(pool, gbi_now_ns())) return;
-    while (!pool->closing && atomic_load(&pool->watch_state) == WATCH_SLEEPS)
-        pthread_cond_wait(&pool->watch_work, &pool->lock);
-}
-
-static void *watch_main(void *arg)
-{
-    gbi_pool *pool = arg;
-    int idle = 0;
-    pthread_mutex_lock(&pool->lock);
-    while (!pool->closing) {
-        bool heard = atomic_exchange(&pool->watch_state, WATCH_LOOKS) == WATCH_HEARD;
-        uint64_t now = gbi_now_ns();
-        bool work = look_at_guests_locked(pool, now) || heard || !gb_list_empty(&pool->open) ||
-                    !gb_list_empty(&pool->running);
-        idle = work ? 0 : idle + 1;
-        if (idle > IDLE_TICKS) {
-            sleep_locked(pool);
-            idle = 0;
-            continue;
-        }
-        while (look_through_locked(pool, &pool->open, now) ||
-               look_through_locked(pool, &pool->running, now))
-            ;
-        if (!pool->closing) nap_locked(pool);
-    }
-    pthread_mutex_unlock(&pool->lock);
-    return NULL;
-}
-
 /* ---- the outside ---- */
 
 static int start_all_locked(gbi_pool *pool)
@@ -444,19 +354,21 @@ static int start_all_locked(gbi_pool *pool)
     while (rc == 0 && pool->thread_count < pool->wanted) rc = add_thread_locked(pool);
     if (pool->thread_count > 0) rc = 0; /* fewer threads are slower, not wrong */
     if (rc == 0 && !pool->watching) {
-        rc = start(&pool->watch, watch_main, pool);
+        rc = start(&pool->watch, gbi_pool_watch, pool);
         pool->watching = rc == 0;
     }
     return rc;
 }
 
-/* How many sleeping threads a job is worth. Those that spin find it by themselves. */
+/* How many sleeping threads a job is worth. Those that spin, or are about to, find it themselves.
+ */
 static int wanted_locked(const gbi_pool *pool, const gbi_pool_job *job)
 {
     uint64_t chunks = (job->total + job->chunk - 1) / job->chunk;
     int most = chunks < (uint64_t)job->seats ? (int)chunks : job->seats;
-    if (most <= pool->spinners) return 0;
-    return most - pool->spinners < pool->sleepers ? most - pool->spinners : pool->sleepers;
+    most -= pool->spinners + pool->leaving;
+    if (most <= 0) return 0;
+    return most < pool->sleepers ? most : pool->sleepers;
 }
 
 int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job)
@@ -471,11 +383,13 @@ int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job)
         }
     }
     job->seats = job->attended && pool->wanted > 1 ? pool->wanted - 1 : pool->wanted;
+    job->shares = SHARES * (uint64_t)pool->wanted;
     pool->added_ns = gbi_now_ns();
+    pool->attended += job->attended;
     atomic_fetch_add(&pool->active, 1);
     list_locked(pool, job);
     int wake = wanted_locked(pool, job);
-    bool watch = atomic_exchange(&pool->watch_state, WATCH_HEARD) == WATCH_SLEEPS;
+    bool watch = atomic_exchange(&pool->watch_state, GBI_WATCH_HEARD) == GBI_WATCH_SLEEPS;
     /* The caller's core is about to be free and is not yet: the system would put two of our threads
      * on another one, and leave them there. So the last is woken a moment later, by the first. */
     if (wake > 1 && wake == pool->thread_count) {
@@ -511,42 +425,15 @@ int gbi_pool_help(gbi_pool *pool, gbi_runner *guest)
     if (job) {
         job->workers++;
         pthread_mutex_unlock(&pool->lock);
-        run_chunk(job, guest);
+        uint64_t until = gbi_now_ns() + HELP_NS;
+        while (run_chunk(job, guest) && gbi_now_ns() < until)
+            ;
         pthread_mutex_lock(&pool->lock);
         leave_locked(pool, job);
         found = GB_HELP_DONE;
     }
     pthread_mutex_unlock(&pool->lock);
     return found;
-}
-
-int gbi_pool_guest_open(gbi_pool *pool, gbi_runner **out)
-{
-    int rc = gbi_runner_open(out, pool->mem);
-    if (rc < 0) return rc;
-    pthread_mutex_lock(&pool->lock);
-    gb_list_push(&pool->guests, &(*out)->guest);
-    pthread_mutex_unlock(&pool->lock);
-    return 0;
-}
-
-void gbi_pool_guest_close(gbi_pool *pool, gbi_runner *guest)
-{
-    if (!guest) return;
-    pthread_mutex_lock(&pool->lock);
-    gb_list_unlink(&guest->guest);
-    pthread_mutex_unlock(&pool->lock);
-    gbi_runner_close(guest);
-}
-
-void gbi_pool_guest_runs(gbi_pool *pool)
-{
-    atomic_signal_fence(memory_order_seq_cst); /* the limit was stored before */
-    if (atomic_load_explicit(&pool->watch_state, memory_order_relaxed) == WATCH_HEARD) return;
-    if (atomic_exchange(&pool->watch_state, WATCH_HEARD) != WATCH_SLEEPS) return;
-    pthread_mutex_lock(&pool->lock); /* it may be on its way to sleep */
-    pthread_cond_signal(&pool->watch_work);
-    pthread_mutex_unlock(&pool->lock);
 }
 
 static void join_all(gbi_pool *pool)

@@ -27,7 +27,7 @@ typedef struct gbi_runner gbi_runner; /* cpu_run.h */
 typedef struct gbi_pool_job {
     gb_list link;      /* the pool's */
     uint64_t total;    /* blocks */
-    uint64_t chunk;    /* blocks taken at once, at least 1 */
+    uint64_t chunk;    /* blocks taken at once, at least 1; fewer near the end */
     uint64_t until_ns; /* by then it has to end (gbi_now_ns); 0: any time */
     bool urgent;       /* threads take its blocks before those of other jobs */
     bool attended;     /* by this thread, which calls gbi_pool_help */
@@ -44,6 +44,7 @@ typedef struct gbi_pool_job {
     _Atomic int32_t stop; /* set: no further blocks */
     /* the pool's */
     _Atomic uint64_t next;
+    uint64_t shares; /* a chunk is at most such a part of what is left */
     int workers, strays;
     int seats;    /* free ones, for threads of the pool */
     int given_up; /* threads that did not come out of it; fixed when ended runs */
@@ -62,8 +63,8 @@ void gbi_pool_close(gbi_pool *pool);
 /* Never blocks (the first call starts threads): 0 or GB_ENOMEM. Any thread. */
 int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job);
 
-/* A chunk of a job that the calling thread attends: GB_HELP_..., where SOON is that its chunks are
- * all handed out. The job may end here: see ended. */
+/* A chunk of a job that the calling thread attends, or as many short ones as end soon: GB_HELP_...,
+ * where SOON is that its chunks are all handed out. The job may end here: see ended. */
 int gbi_pool_help(gbi_pool *pool, gbi_runner *guest);
 
 /* A runner for threads that are not the pool's; to be closed before the pool is. Any thread. */
