@@ -9,9 +9,9 @@
 
 enum {
     CHUNK_NS = 30000,
-    PIECE_NS = 2000,    /* of a block, at least */
+    PIECE_NS = 1000,    /* of a block, at least */
     PIECE_THREADS = 64, /* a piece is a multiple of that, which is one round of the widest loops */
-    PIECE_LEAST = 8,   /* or of that where threads are so long that rounds do not matter */
+    PIECE_LEAST = 4,    /* or of that where threads are so long that rounds do not matter */
     ATTEND_NS = 50000,  /* the longest chunk that a thread with other things to do works at */
     HOLD_NS = 10000000, /* a thread that helps is never held less than that */
     TEXT_BYTES = 1024
@@ -184,7 +184,6 @@ typedef struct pool_work {
     char *text;
     gb_buf print;
     uint64_t patience_end_ns; /* of the caller, who may help; 0: none */
-    _Atomic uint64_t ns;
     _Atomic int32_t cancelled;
 } pool_work;
 
@@ -248,15 +247,14 @@ static void run_launch(gbi_pool_job *job, gbi_runner *runner, uint64_t first, ui
 {
     pool_work *work = GB_CONTAINER(job, pool_work, job);
     char text[TEXT_BYTES];
-    uint64_t start = gbi_now_ns();
     bool helps = job->attended && pthread_equal(job->attendant, pthread_self());
-    gbi_trap_limit(&runner->trap, helps ? limit_of(work, start) : job->until_ns);
+    uint64_t start = helps ? gbi_now_ns() : 0,
+             until = helps ? limit_of(work, start) : job->until_ns;
+    gbi_trap_limit(&runner->trap, until);
     int rc = gbi_runner_run(runner, &work->run, first, count, text, sizeof text);
     gbi_trap_unlimit(&runner->trap);
-    uint64_t ns = gbi_now_ns() - start;
-    atomic_fetch_add_explicit(&work->ns, ns, memory_order_relaxed);
-    if (rc == GB_ETIMEDOUT && helps && start + ns < job->until_ns)
-        overstayed(work->command, ns, text, sizeof text);
+    if (rc == GB_ETIMEDOUT && until != job->until_ns)
+        overstayed(work->command, gbi_now_ns() - start, text, sizeof text);
     else if (rc == GB_ETIMEDOUT)
         rc = 0; /* the watch tells */
     if (rc < 0) take_failure(work, rc, text);
@@ -293,7 +291,7 @@ static void launch_ended(gbi_pool_job *job, bool timed_out)
     }
     if (timed_out || rc == 0)
         learn(command->u.launch.impl, threads_of(command),
-              timed_out ? command->u.launch.bound_ns : atomic_load(&work->ns), false);
+              timed_out ? command->u.launch.bound_ns : atomic_load(&job->spent_ns), false);
     if (!timed_out) gbi_command_let_go(command);
     gbi_cpu_queue_advance(work->queue, command, rc, text);
 }

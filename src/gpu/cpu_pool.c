@@ -169,13 +169,18 @@ static bool run_chunk(gbi_pool_job *job, gbi_runner *runner)
     return count > 0;
 }
 
-static void run_chunks(pool_thread *thread, gbi_pool_job *job)
+/* One after the other while there are any: of a job that others wait for, or that the caller only
+ * helps at, for the time of a turn. */
+static void run_chunks(gbi_pool *pool, gbi_pool_job *job, gbi_runner *runner, bool helps)
 {
-    uint64_t until = gbi_now_ns() + TURN_NS;
-    while (run_chunk(job, thread->runner))
-        if (atomic_load_explicit(&thread->pool->open_count, memory_order_relaxed) > 0 &&
-            gbi_now_ns() > until)
-            return;
+    uint64_t start = gbi_now_ns(), now = start, turn = helps ? HELP_NS : TURN_NS;
+    while (run_chunk(job, runner)) {
+        now = gbi_now_ns();
+        if (now - start > turn &&
+            (helps || atomic_load_explicit(&pool->open_count, memory_order_relaxed) > 0))
+            break;
+    }
+    atomic_fetch_add_explicit(&job->spent_ns, now - start, memory_order_relaxed);
 }
 
 static bool has_blocks(gbi_pool_job *job)
@@ -202,7 +207,7 @@ static void work_locked(pool_thread *thread, gbi_pool_job *job)
     job->workers++;
     if (--job->seats == 0) unlist_locked(pool, job);
     pthread_mutex_unlock(&pool->lock);
-    run_chunks(thread, job);
+    run_chunks(pool, job, thread->runner, false);
     pthread_mutex_lock(&pool->lock);
     thread->job = NULL;
     if (thread->stray) { /* the job ended without us; whoever comes out last lets it go */
@@ -425,9 +430,7 @@ int gbi_pool_help(gbi_pool *pool, gbi_runner *guest)
     if (job) {
         job->workers++;
         pthread_mutex_unlock(&pool->lock);
-        uint64_t until = gbi_now_ns() + HELP_NS;
-        while (run_chunk(job, guest) && gbi_now_ns() < until)
-            ;
+        run_chunks(pool, job, guest, true);
         pthread_mutex_lock(&pool->lock);
         leave_locked(pool, job);
         found = GB_HELP_DONE;

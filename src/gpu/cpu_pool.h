@@ -41,7 +41,8 @@ typedef struct gbi_pool_job {
     void (*released)(struct gbi_pool_job *job);
     /* Optional: the watch asks every few ms whether it shall stop. */
     bool (*cancelled)(struct gbi_pool_job *job);
-    _Atomic int32_t stop; /* set: no further blocks */
+    _Atomic int32_t stop;      /* set: no further blocks */
+    _Atomic uint64_t spent_ns; /* by all threads; whole when ended runs, unless it timed out */
     /* the pool's */
     _Atomic uint64_t next;
     uint64_t shares; /* a chunk is at most such a part of what is left */

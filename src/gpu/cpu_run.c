@@ -140,19 +140,22 @@ static void run_block(void *arg)
                    runner);
 }
 
+/* Those of one block together. */
 static void run_pieces(gbi_runner *runner)
 {
     gb_cpu_range *range = &runner->range;
-    uint64_t first = range->first, count = range->count;
+    uint64_t next = range->first, end = next + range->count;
     uint32_t wide = range->block.x, pieces = gbi_pieces(wide, runner->piece);
     range->count = 1;
-    for (uint64_t i = first; i < first + count; i++) {
-        if (__atomic_load_n(range->stop, __ATOMIC_RELAXED)) return;
-        range->first = i / pieces;
-        range->x_first = (uint32_t)(i % pieces) * runner->piece;
-        uint32_t rest = wide - range->x_first;
-        range->x_count = rest < runner->piece ? rest : runner->piece;
+    while (next < end && !__atomic_load_n(range->stop, __ATOMIC_RELAXED)) {
+        uint32_t at = (uint32_t)(next % pieces);
+        uint64_t count = end - next < pieces - at ? end - next : pieces - at;
+        range->first = next / pieces;
+        range->x_first = at * runner->piece;
+        uint64_t threads = count * runner->piece, rest = wide - range->x_first;
+        range->x_count = (uint32_t)(rest < threads ? rest : threads);
         runner->kernel->run(range);
+        next += count;
     }
 }
 
