@@ -198,6 +198,7 @@ local function define(kind)
     end,
   })
   handles[kind.id] = ct
+  rawset(kind, "gb_handle", ct) -- quicker to find
   core.type_kind(tonumber(ct), ARRAY, kind.id)
   if kind.fields then
     core.type_kind(tonumber(kind.ct), ELEMENT, kind.id)
@@ -218,7 +219,7 @@ end
 local function is_array(v) return type(v) == "cdata" and core.classify(v) == "array" end
 
 --- The same for one element type; compiles.
-function M.is_of(kind, v) return type(v) == "cdata" and istype(handles[kind.id], v) end
+function M.is_of(kind, v) return type(v) == "cdata" and istype(kind.gb_handle, v) end
 
 -- ---- methods ----
 

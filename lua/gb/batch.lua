@@ -12,6 +12,8 @@ local faults = require "gb.faults"
 local batch_size = require "gb.batch_size"
 local run_list = require("gb.kernels").run_list
 local lanes_of = require "gb.batch_lanes"
+local put = require("gb.batch_items").put
+local collect = require "gb.collect"
 require "gb.future" -- the methods of what start() gives
 
 local M = {}
@@ -56,41 +58,6 @@ no_hints = M.check_hints({}, 1)
 
 -- ---- items ----
 
--- Puts a list or an element in its place: what is wrong with it, or nothing.
-local function put_value(all, first, item, side)
-  local per, set = side.count, side.kind.set
-  if per == 1 then
-    local good, why = set(item)
-    if not why then all[first] = good end
-    return why
-  end
-  local from = 1
-  if array.is_array(item) then
-    from = 0
-  elseif type(item) ~= "table" then
-    return ("an item is a list of %d, got %s"):format(per, type(item))
-  end
-  if #item ~= per then return ("an item has %d elements, not %d"):format(#item, per) end
-  for k = 0, per - 1 do
-    local good, why = set(item[from + k])
-    if why then return why end
-    all[first + k] = good
-  end
-end
-
---- Puts an item into an array of items at number `at`, from 0: why it cannot be one, or nothing.
---- Compiles for arrays of the kernel's own type.
-function M.put(all, at, item, side)
-  local per, kind = side.count, side.kind
-  if per > 1 and array.is_of(kind, item) and item.gb_count == per and item.gb_block ~= nil then
-    copy(all.gb_data + at * per, item.gb_data, per * kind.size)
-    return nil
-  end
-  local why = put_value(all, at * per, item, side)
-  if why then fill(all.gb_data + at * per, per * kind.size) end
-  return why
-end
-
 -- Arrays for a list's items and results wait here for the next list of the kernel, unless memory is
 -- collected meanwhile.
 local weak = { __mode = "v" }
@@ -129,7 +96,7 @@ local function from_list(list, n, side)
       good, why = set(list[i])
       if why then fill(data + (i - 1), side.kind.size) else data[i - 1] = good end
     else
-      why = M.put(all, i - 1, list[i], side)
+      why = put(all, i - 1, list[i], side)
     end
     if why then failed[#failed + 1] = { first = i, last = i, message = why, code = "EINVAL" } end
   end
@@ -216,7 +183,7 @@ local function restore(run, first, count)
     copy(run.items.gb_data + first * per, given.gb_data + first * per,
       count * per * side.kind.size)
   else
-    for at = first, first + count - 1 do M.put(run.items, at, given[at + 1], side) end
+    for at = first, first + count - 1 do put(run.items, at, given[at + 1], side) end
   end
 end
 
@@ -435,9 +402,9 @@ end
 
 -- ---- gb.batch ----
 
-local collect -- takes functions of this module
 local methods = {}
 local meta = { __gb = "batch", __index = near.methods("batch", methods) }
+local getmetatable, gather = getmetatable, collect.call
 
 local function check_self(self, name)
   if getmetatable(self) ~= meta then
@@ -468,8 +435,8 @@ end
 function methods:call(item)
   check_self(self, "call")
   if item == nil then error("call takes an item", 2) end
-  collect = collect or require "gb.collect"
-  return collect.call(self.entry, M.check_hints, item)
+  if not self.rule then self.rule = collect.rule(self.entry, M.check_hints) end
+  return gather(self.rule, item)
 end
 
 --- How calls are gathered: at most max_batch items (1000), max_delay after the first (not given: as
@@ -483,7 +450,7 @@ function methods:coalesce(options)
   if type(size) ~= "number" or size % 1 ~= 0 or size < 1 then
     error(("coalesce: max_batch is an integer from 1, got %s"):format(tostring(size)), 2)
   end
-  require("gb.collect").tune(self.entry, M.check_hints(nil, 2), size,
+  collect.tune(self.entry, M.check_hints(nil, 2), size,
     options.max_delay and units.seconds(options.max_delay, "max_delay"))
   return self
 end
@@ -508,7 +475,7 @@ end
 
 --- gb.batch(id): a kernel of the catalog, for many items at once.
 function M.batch(id)
-  return setmetatable({ entry = catalog.find(id, 2),
+  return setmetatable({ entry = catalog.find(id, 2), rule = false, -- of its calls
     counts = { batches = 0, micro_batches = 0, items = 0, failures = 0 } }, meta)
 end
 

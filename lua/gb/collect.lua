@@ -9,9 +9,10 @@ local array = require "gb.array"
 local catalog = require "gb.catalog"
 local grain = require "gb.grain"
 local ref = require "gb.ref"
-local put = require "gb.batch".put
+local put = require("gb.batch_items").put
 
 local M = {}
+local await_future = core.await
 
 local CALL_SIZE, CALL_DELAY = 1000, 0.001
 local FIRST_ROOM = 128 -- items; grows to the size of the group
@@ -33,7 +34,7 @@ local function take_results(group, out, failed)
     local list = owner.list or {}
     owner.list = false
     for i = 1, group.n do list[i] = out[i - 1] end
-    group.values = list
+    group.list = list
   end
   for _, one in ipairs(failed) do
     group.failed = group.failed or {}
@@ -108,13 +109,13 @@ local function open_group(owner)
   local items, why, why_code = items_of(owner, side)
   if not items then return nil, why, why_code end
   last_group = last_group + 1
+  owner.turns = owner.turns or worker(owner.hints.timeout + owner.delay + 60)
   local group = { number = last_group, owner = owner, found = found, side = side, n = 0,
-    items = items, room = math.floor(#items / side.count) }
+    items = items, room = math.floor(#items / side.count), full = core.promise(),
+    done = owner.turns:async("collect_run", last_group), -- and later:
+    failed = false, values = false, per = 0, list = false, left = 0 }
   groups[group.number] = group
   owner.open = group
-  group.full = core.promise()
-  owner.turns = owner.turns or worker(owner.hints.timeout + owner.delay + 60)
-  group.done = owner.turns:async("collect_run", group.number)
   return group
 end
 
@@ -164,7 +165,7 @@ end
 -- Waits until the group has run: true, or nil, message, code.
 local function await(group)
   if group.values then return true end
-  local ok, message, code = core.await(group.done)
+  local ok, message, code = await_future(group.done)
   if ok then return true end
   local owner = group.owner -- its turn may never have begun
   if owner.open == group then owner.open = false end
@@ -175,44 +176,51 @@ end
 local function result_at(group, at)
   local failed = group.failed and group.failed[at]
   if failed then return nil, failed.message, failed.code end
-  local values, per = group.values, group.per
-  group.left = group.left - 1
-  if type(values) == "table" then
-    if group.left == 0 then group.owner.list = values end
-    return values[at]
+  local list = group.list
+  if list then
+    local left = group.left - 1
+    group.left = left
+    if left == 0 then group.owner.list = list end
+    return list[at]
   end
+  local values, per = group.values, group.per
   if per == 1 then return values[at - 1] end
   return values:view((at - 1) * per, per)
 end
 
 -- ---- calls that are coalesced ----
 
-local callers = {} -- by the key of the entry: how they are gathered, and by tenant the open group
+-- By the key of the entry, how its calls are gathered: { entry, hints, size, delay, eager, of =
+-- whose groups, by tenant }.
+local rules = {}
 
---- How calls of an entry are gathered: at most so many items, so many seconds after the first (nil:
---- no longer than somebody may bring more).
+--- At most so many items, so many seconds after the first (nil: no longer than somebody may bring
+--- more).
 function M.tune(entry, hints, size, delay)
-  callers[entry.key] = { of = {}, hints = hints, size = size, delay = delay or CALL_DELAY,
-    eager = not delay }
+  local rule = rules[entry.key] or { entry = entry }
+  rules[entry.key] = rule
+  rule.hints, rule.size, rule.delay, rule.eager = hints, size, delay or CALL_DELAY, not delay
+  rule.of = { [0] = false }
+end
+
+--- The rule of an entry, from now on.
+function M.rule(entry, check_hints)
+  if not rules[entry.key] then M.tune(entry, check_hints(nil, 1), CALL_SIZE) end
+  return rules[entry.key]
 end
 
 -- Items of one tenant share a group, which counts to it.
-local function owner_of(entry, rule, tenant)
-  local owner = M.owner { entry = entry, hints = rule.hints, size = rule.size, delay = rule.delay,
-    eager = rule.eager, tenant = tenant }
+local function owner_of(rule, tenant)
+  local owner = M.owner { entry = rule.entry, hints = rule.hints, size = rule.size,
+    delay = rule.delay, eager = rule.eager, tenant = tenant }
   rule.of[tenant] = owner
   return owner
 end
 
 --- The result of one item, which runs in one launch with those that other turns ask for now.
-function M.call(entry, check_hints, item)
-  local rule = callers[entry.key]
-  if not rule then
-    M.tune(entry, check_hints(nil, 1), CALL_SIZE)
-    rule = callers[entry.key]
-  end
+function M.call(rule, item)
   local tenant = grain.tenants and core.tenant() or 0 -- a look from Lua costs less than the call
-  local group, at, code = add(rule.of[tenant] or owner_of(entry, rule, tenant), item)
+  local group, at, code = add(rule.of[tenant] or owner_of(rule, tenant), item)
   if not group then return nil, at, code end
   local ok, message
   ok, message, code = await(group)

@@ -100,6 +100,7 @@ static int push_values(lua_State *L)
 void gbl_future_finish(gbl_state *state, gbl_pending *pending, lua_State *L, int count)
 {
     int first = lua_gettop(L) - count + 1;
+    int flag = count == 1 && lua_isboolean(L, first) ? lua_toboolean(L, first) : -1;
     bool was = gbl_cap(state, false); /* who cancels runs under it */
     lua_checkstack(L, 2 * count + 8);
     lua_rawgeti(L, LUA_REGISTRYINDEX, state->futures_ref);
@@ -123,6 +124,9 @@ void gbl_future_finish(gbl_state *state, gbl_pending *pending, lua_State *L, int
             if (w->index) {
                 lua_pushinteger(to, w->index);
                 gbl_wake(&w->ticket, 1);
+            } else if (flag >= 0) { /* as quick as it gets: thousands may wait for one batch */
+                lua_pushboolean(to, flag);
+                gbl_wake(&w->ticket, 1);
             } else {
                 lua_checkstack(to, count + 4);
                 for (int i = 0; i < count; i++) lua_pushvalue(L, first + i);
@@ -138,12 +142,11 @@ void gbl_future_finish(gbl_state *state, gbl_pending *pending, lua_State *L, int
     gbl_cap(state, was);
 }
 
+/* Leaves a value on the stack. */
 static gbl_pending *pending_at(lua_State *L, int index)
 {
     lua_rawgeti(L, index, PENDING);
-    gbl_pending *pending = lua_touserdata(L, -1);
-    lua_pop(L, 1);
-    return pending;
+    return lua_touserdata(L, -1);
 }
 
 static void waiter_late(gb_timer *timer)
@@ -158,15 +161,19 @@ static void waiter_late(gb_timer *timer)
     waiter_free(w);
 }
 
-static waiter *waiter_add(lua_State *L, gbl_pending *pending, int index)
+/* Who waited for any of several futures has left waiters at the others. */
+static void drop_stale(gbl_pending *pending)
 {
-    gbl_state *state = pending->state;
-    /* Who waited for any of several futures has left waiters at the others. */
-    while (pending->waiters && !gbl_ticket_valid(state, &pending->waiters->ticket)) {
+    while (pending->waiters && !gbl_ticket_valid(pending->state, &pending->waiters->ticket)) {
         waiter *stale = pending->waiters;
         pending->waiters = stale->next;
         waiter_free(stale);
     }
+}
+
+static waiter *waiter_add(lua_State *L, gbl_pending *pending, int index)
+{
+    gbl_state *state = pending->state;
     waiter *w = waiter_take(state);
     if (!w) luaL_error(L, "out of memory: waiting for a future");
     memset(w, 0, sizeof *w);
@@ -182,6 +189,7 @@ static waiter *waiter_add(lua_State *L, gbl_pending *pending, int index)
 /* core.await(future, seconds or nil) */
 static int core_await(lua_State *L)
 {
+    bool timed = lua_gettop(L) > 1 && lua_type(L, 2) == LUA_TNUMBER;
     gbl_pending *pending = pending_at(L, 1);
     if (!pending) {
         lua_settop(L, 1);
@@ -194,7 +202,7 @@ static int core_await(lua_State *L)
         pending->call && pending->call->serial == pending->call_serial ? pending->call : NULL;
     gbl_ticket ticket = gbl_park(state, NULL);
     w->ticket = ticket;
-    if (lua_type(L, 2) == LUA_TNUMBER)
+    if (timed)
         gb_timer_add(&state->worker->timers, &w->timer, state->worker->now,
                      gbl_now(state) + gbl_ns(lua_tonumber(L, 2)));
     if (call)
@@ -214,8 +222,10 @@ static int core_await_any(lua_State *L)
     for (int i = 1; i <= count; i++) {
         lua_rawgeti(L, 1, i);
         gbl_pending *pending = pending_at(L, -1);
-        lua_pop(L, 1);
-        if (pending) waiter_add(L, pending, i)->ticket = ticket;
+        lua_pop(L, 2);
+        if (!pending) continue;
+        drop_stale(pending);
+        waiter_add(L, pending, i)->ticket = ticket;
     }
     gbl_park(state, NULL);
     return gbl_yield(state, L);
