@@ -51,7 +51,7 @@ static void init_lock(pthread_mutex_t *lock)
 
 int gbi_pool_open(gbi_pool **out, gb_mem *mem, int threads)
 {
-    gbi_pool *pool = gb_mem_zalloc(mem, sizeof *pool);
+    gbi_pool *pool = gb_mem_zalloc_lines(mem, sizeof *pool);
     if (!pool) return GB_ENOMEM;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     pool->mem = mem;
@@ -169,8 +169,8 @@ static bool run_chunk(gbi_pool_job *job, gbi_runner *runner)
     return count > 0;
 }
 
-/* One after the other while there are any: of a job that others wait for, or that the caller only
- * helps at, for the time of a turn. */
+/* One chunk after the other; no longer than a turn where other jobs wait, or who calls only helps.
+ */
 static void run_chunks(gbi_pool *pool, gbi_pool_job *job, gbi_runner *runner, bool helps)
 {
     uint64_t start = gbi_now_ns(), now = start, turn = helps ? HELP_NS : TURN_NS;
@@ -476,5 +476,5 @@ void gbi_pool_close(gbi_pool *pool)
     pthread_mutex_destroy(&pool->lock);
     pthread_cond_destroy(&pool->work);
     pthread_cond_destroy(&pool->watch_work);
-    gb_mem_free(pool->mem, pool, sizeof *pool);
+    gb_mem_free_lines(pool->mem, pool, sizeof *pool);
 }

@@ -22,26 +22,28 @@ typedef struct pool_thread {
     bool stray; /* given up; when it comes out of its job it ends */
 } pool_thread;
 
+/* Threads that spin look at the first line; the next ones are written by every thread that comes to
+ * a job or leaves it, all at one time; the rest is for other times. */
 struct gbi_pool {
+    _Atomic int32_t open_count; /* jobs in `open` */
+    _Atomic int32_t active;     /* jobs not ended */
     gb_mem *mem;
     int wanted; /* threads */
-    pthread_mutex_t lock;
-    pthread_cond_t work, watch_work;
-    gb_list open;    /* jobs with blocks to hand out */
-    gb_list running; /* jobs whose blocks are all handed out */
+    bool closing, watching;
+    pthread_t watch;
+    _Alignas(64) pthread_mutex_t lock;
+    int thread_count, spinners, sleepers, lost;
+    int attended;      /* jobs that a thread outside works at as well */
+    int leaving;       /* threads about to come out of a job */
+    gb_list open;      /* jobs with blocks to hand out */
+    gb_list running;   /* jobs whose blocks are all handed out */
+    uint64_t added_ns; /* when the newest job came */
+    bool wake_last;    /* the first that wakes wakes one more */
+    _Atomic int32_t watch_state;
     gb_list threads; /* live ones */
     gb_list strays;  /* given up */
     gb_list guests;
-    int thread_count, spinners, sleepers, lost;
-    int attended;               /* jobs that a thread outside works at as well */
-    int leaving;                /* threads about to come out of a job */
-    uint64_t added_ns;          /* when the newest job came */
-    bool wake_last;             /* the first that wakes wakes one more */
-    _Atomic int32_t open_count; /* jobs in `open`: what spinning threads look at */
-    _Atomic int32_t active;     /* jobs not ended */
-    _Atomic int32_t watch_state;
-    bool closing, watching;
-    pthread_t watch;
+    pthread_cond_t work, watch_work;
 };
 
 /* What the watch does: a guest ran since it looked last; it looks; it sleeps until it is woken. */
