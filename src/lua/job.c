@@ -8,10 +8,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum {
     FREE_JOBS_MAX = 256,
-    STAGING_OWNER = 2 /* even: no grain's, see gbl_payer_of */
+    LAST_LOOKS = 10000, /* of 100 us */
+    STAGING_OWNER = 2   /* even: no grain's, see gbl_payer_of */
 };
 
 /* ---- the room ---- */
@@ -250,8 +252,16 @@ static void job_drop(gbl_wait *wait)
     gbl_job_free(wait->user);
 }
 
-/* The commands are queued and cannot be told when they end: what they use stays until the state
- * closes. Only when the host is out of memory. */
+/* The host is out of memory, and nobody can be told of the end: so it is waited for here. Who gets
+ * ENOMEM may try again with the same arrays, and nothing may write to them then. */
+static bool job_ends_here(const gbl_job *job)
+{
+    const struct timespec moment = {.tv_nsec = 100000};
+    for (int i = 0; i < LAST_LOOKS && !gb_queue_is_idle(job->queue); i++) nanosleep(&moment, NULL);
+    return gb_queue_is_idle(job->queue);
+}
+
+/* It does not end soon: what it uses stays until the state closes. */
 static void job_strand(gbl_job *job)
 {
     job->next = job->room->stranded;
@@ -266,12 +276,17 @@ static gbl_wait *job_wait(lua_State *L, gbl_job *job, int *started)
 {
     gbl_wait *wait = gbl_wait_new(L);
     if (!wait) {
-        job_strand(job);
         gbl_push_error(L, GB_ENOMEM, gb_err_detail());
+        if (job_ends_here(job)) {
+            gbl_span_end(job->room->state, job->span, GB_ENOMEM);
+            gbl_job_free(job);
+        } else {
+            job_strand(job);
+        }
         return NULL;
     }
     *started = gb_queue_signal(job->queue, &wait->op);
-    if (*started == GB_ENOMEM && gb_device_queue_depth(job->device->device) > 0) {
+    if (*started == GB_ENOMEM && !job_ends_here(job)) {
         job_strand(job);
     } else {
         wait->user = job;
@@ -281,12 +296,20 @@ static gbl_wait *job_wait(lua_State *L, gbl_job *job, int *started)
     return wait;
 }
 
+/* Under way: a future, or ENOMEM and its end was waited for. */
+static int job_future(lua_State *L, gbl_job *job, gbl_wait *wait, int started)
+{
+    int count = gbl_wait_future(L, wait, started);
+    if (started == GB_OP_PENDING && count > 1) job_ends_here(job);
+    return count;
+}
+
 int gbl_job_finish(lua_State *L, gbl_job *job, bool future)
 {
     int started;
     gbl_wait *wait = job_wait(L, job, &started);
     if (!wait) return GBL_ERROR_VALUES;
-    return future ? gbl_wait_future(L, wait, started) : gbl_wait_finish(L, wait, started);
+    return future ? job_future(L, job, wait, started) : gbl_wait_finish(L, wait, started);
 }
 
 int gbl_job_start(lua_State *L, gbl_job *job)
@@ -294,6 +317,6 @@ int gbl_job_start(lua_State *L, gbl_job *job)
     int started;
     gbl_wait *wait = job_wait(L, job, &started);
     if (!wait) return GBL_ERROR_VALUES;
-    return started == GB_OP_PENDING ? gbl_wait_future(L, wait, started)
+    return started == GB_OP_PENDING ? job_future(L, job, wait, started)
                                     : gbl_wait_finish(L, wait, started);
 }
