@@ -143,6 +143,11 @@ local function run_whole(run)
   return kernel:run({ threads = n, timeout = timeout }, unpack(args, 1, count))
 end
 
+-- A step of a lane: its future, or in its place why there is none.
+local function step(futures, future, message, code)
+  futures[#futures + 1] = future or { failed = message, code = code }
+end
+
 -- The futures of items first .. first + count - 1 (from 0) on a lane, in the order of its queue.
 local function start(run, lane, first, count)
   local layout, futures = run.found.layout, {}
@@ -151,13 +156,13 @@ local function start(run, lane, first, count)
     or run.results:view(first * layout.result.count, count * layout.result.count)
   local args = arguments(run, lane.item or from, lane.result or to, count)
   if lane.item then
-    futures[1] = lane.item:upload(from, { async = true, queue = lane.queue })
+    step(futures, lane.item:upload(from, { async = true, queue = lane.queue }))
   end
-  futures[#futures + 1] = run.found.kernel:async({ threads = count, queue = lane.queue },
-    unpack(args, 1, layout.n))
+  step(futures, run.found.kernel:async({ threads = count, queue = lane.queue },
+    unpack(args, 1, layout.n)))
   if lane.item then
     local out = layout.in_place and lane.item or lane.result
-    futures[#futures + 1] = out:download(to, { count = #to, async = true, queue = lane.queue })
+    step(futures, out:download(to, { count = #to, async = true, queue = lane.queue }))
   end
   return futures
 end
@@ -165,8 +170,10 @@ end
 local function finish(run, futures)
   local message, code
   for _, future in ipairs(futures) do
-    local left = run.deadline - core.monotonic()
-    local ok, own, own_code = future:await(math.max(left, 0))
+    local ok, own, own_code = nil, rawget(future, "failed"), rawget(future, "code")
+    if not own then
+      ok, own, own_code = future:await(math.max(run.deadline - core.monotonic(), 0))
+    end
     if not ok and not code then message, code = own, own_code end
     if own_code == "ETIMEDOUT" then run.late = true end -- it may run on
   end
@@ -188,16 +195,21 @@ local function restore(run, first, count)
 end
 
 -- A kernel that trapped over some items runs again over halves of them, until those that make it
--- trap are alone: the others have their results. So do items for which memory ran out on the way.
-local function narrow(run, lane, first, count, message, code)
+-- trap are alone: the others have their results. So do items for which memory ran out on the way,
+-- of which one alone has a second try.
+local function narrow(run, lane, first, count, message, code, tried)
   restore(run, first, count)
-  local smaller = code == "ETRAP" or code == "ENOMEM"
-  if smaller and count > 1 and run.splits < SPLITS_MAX then
+  local half, parts = math.floor(count / 2), nil
+  if half > 0 and (code == "ETRAP" or code == "ENOMEM") then
+    parts = { { first, half }, { first + half, count - half } }
+  elseif code == "ENOMEM" and not tried then
+    parts = { { first, count } }
+  end
+  if parts and run.splits < SPLITS_MAX then
     run.splits = run.splits + 1
-    local half = math.floor(count / 2)
-    for _, part in ipairs { { first, half }, { first + half, count - half } } do
+    for _, part in ipairs(parts) do
       local ok, own, own_code = finish(run, start(run, lane, part[1], part[2]))
-      if not ok then narrow(run, lane, part[1], part[2], own, own_code) end
+      if not ok then narrow(run, lane, part[1], part[2], own, own_code, half == 0) end
     end
     return
   end
