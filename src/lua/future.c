@@ -161,19 +161,16 @@ static void waiter_late(gb_timer *timer)
     waiter_free(w);
 }
 
-/* Who waited for any of several futures has left waiters at the others. */
-static void drop_stale(gbl_pending *pending)
+static waiter *waiter_add(lua_State *L, gbl_pending *pending, int index)
 {
-    while (pending->waiters && !gbl_ticket_valid(pending->state, &pending->waiters->ticket)) {
+    gbl_state *state = pending->state;
+    /* Who waited for any of several futures has left waiters at the others, and so has a turn that
+     * was ended while it waited. */
+    while (pending->waiters && !gbl_ticket_valid(state, &pending->waiters->ticket)) {
         waiter *stale = pending->waiters;
         pending->waiters = stale->next;
         waiter_free(stale);
     }
-}
-
-static waiter *waiter_add(lua_State *L, gbl_pending *pending, int index)
-{
-    gbl_state *state = pending->state;
     waiter *w = waiter_take(state);
     if (!w) luaL_error(L, "out of memory: waiting for a future");
     memset(w, 0, sizeof *w);
@@ -223,9 +220,7 @@ static int core_await_any(lua_State *L)
         lua_rawgeti(L, 1, i);
         gbl_pending *pending = pending_at(L, -1);
         lua_pop(L, 2);
-        if (!pending) continue;
-        drop_stale(pending);
-        waiter_add(L, pending, i)->ticket = ticket;
+        if (pending) waiter_add(L, pending, i)->ticket = ticket;
     }
     gbl_park(state, NULL);
     return gbl_yield(state, L);

@@ -12,7 +12,7 @@
 
 enum {
     FREE_JOBS_MAX = 256,
-    LAST_LOOKS = 10000, /* of 100 us */
+    LAST_LOOKS = 10000, /* every 100 us */
     STAGING_OWNER = 2   /* even: no grain's, see gbl_payer_of */
 };
 

@@ -88,64 +88,6 @@ static void urgent_first(void **state)
     gb_mem_fini(&mem);
 }
 
-/* ---- how a job is cut ---- */
-
-enum { CUT_TOTAL = 100, CUT_MOST = 10 };
-
-typedef struct cut_job {
-    gbi_pool_job job; /* first */
-    pthread_mutex_t lock;
-    pthread_cond_t moved;
-    uint64_t counts[CUT_TOTAL]; /* by the chunk's first block */
-    bool released;
-} cut_job;
-
-static void run_cut(gbi_pool_job *self, gbi_runner *runner, uint64_t first, uint64_t count)
-{
-    ((cut_job *)self)->counts[first] += count; /* nobody else has this one */
-}
-
-static void cut_released(gbi_pool_job *self)
-{
-    cut_job *own = (cut_job *)self;
-    pthread_mutex_lock(&own->lock);
-    own->released = true;
-    pthread_cond_broadcast(&own->moved);
-    pthread_mutex_unlock(&own->lock);
-}
-
-/* Every block once, and single ones at the end. */
-static void chunks_become_shorter(void **state)
-{
-    gb_mem mem;
-    gbi_pool *pool;
-    gb_mem_init(&mem, "pool", NULL, 0);
-    assert_int_equal(gbi_pool_open(&pool, &mem, 2), 0);
-    cut_job own = {.job = {.total = CUT_TOTAL,
-                           .chunk = CUT_MOST,
-                           .run = run_cut,
-                           .ended = ended,
-                           .released = cut_released}};
-    pthread_mutex_init(&own.lock, NULL);
-    pthread_cond_init(&own.moved, NULL);
-    assert_int_equal(gbi_pool_add(pool, &own.job), 0);
-    pthread_mutex_lock(&own.lock);
-    while (!own.released) pthread_cond_wait(&own.moved, &own.lock);
-    pthread_mutex_unlock(&own.lock);
-    uint64_t at = 0, last = CUT_MOST, chunks = 0;
-    for (; at < CUT_TOTAL; at += last, chunks++) {
-        assert_in_range(own.counts[at], 1, last);
-        last = own.counts[at];
-    }
-    assert_int_equal(at, CUT_TOTAL);
-    assert_int_equal(own.counts[0], CUT_MOST);
-    assert_int_equal(last, 1);
-    assert_in_range(chunks, CUT_TOTAL / CUT_MOST + 1, CUT_TOTAL / 3);
-    assert_int_equal(gbi_pool_stop(pool), 0);
-    gbi_pool_close(pool);
-    gb_mem_fini(&mem);
-}
-
 /* ---- who attends a job ---- */
 
 typedef struct shared_job {
@@ -181,6 +123,15 @@ static void shared_released(gbi_pool_job *self)
     pthread_mutex_lock(&own->lock);
     own->released = true;
     pthread_cond_broadcast(&own->moved);
+    pthread_mutex_unlock(&own->lock);
+}
+
+static void await_release(shared_job *own)
+{
+    pthread_mutex_lock(&own->lock);
+    own->open = true;
+    pthread_cond_broadcast(&own->moved);
+    while (!own->released) pthread_cond_wait(&own->moved, &own->lock);
     pthread_mutex_unlock(&own->lock);
 }
 
@@ -220,11 +171,7 @@ static void a_caller_helps(void **state)
     for (int i = 0; i < 4 && did_here == GB_HELP_DONE; i++) did_here = gbi_pool_help(pool, NULL);
     assert_int_equal(did_here, GB_HELP_SOON);
     assert_int_equal(own.here, 3);
-    pthread_mutex_lock(&own.lock);
-    own.open = true;
-    pthread_cond_broadcast(&own.moved);
-    while (!own.released) pthread_cond_wait(&own.moved, &own.lock);
-    pthread_mutex_unlock(&own.lock);
+    await_release(&own);
     assert_int_equal(own.there, 2);
     assert_int_equal(gbi_pool_help(pool, NULL), GB_HELP_NONE);
     assert_int_equal(gbi_pool_stop(pool), 0);
@@ -261,11 +208,51 @@ static void a_caller_that_helps_is_not_given_up(void **state)
     assert_int_equal(own.here, 1);
     assert_int_equal(own.there, 1);
     assert_false(gbi_pool_busy(pool));
-    pthread_mutex_lock(&own.lock);
-    own.open = true;
-    pthread_cond_broadcast(&own.moved);
-    while (!own.released) pthread_cond_wait(&own.moved, &own.lock);
-    pthread_mutex_unlock(&own.lock);
+    await_release(&own);
+    assert_int_equal(gbi_pool_stop(pool), 0);
+    gbi_pool_close(pool);
+    gb_mem_fini(&mem);
+}
+
+/* ---- how a job is cut ---- */
+
+enum { CUT_TOTAL = 100, CUT_MOST = 10 };
+
+typedef struct cut_job {
+    shared_job shared;          /* first */
+    uint64_t counts[CUT_TOTAL]; /* by the chunk's first block */
+} cut_job;
+
+static void run_cut(gbi_pool_job *self, gbi_runner *runner, uint64_t first, uint64_t count)
+{
+    ((cut_job *)self)->counts[first] += count; /* nobody else has this one */
+}
+
+/* Every block once, and single ones at the end. */
+static void chunks_become_shorter(void **state)
+{
+    gb_mem mem;
+    gbi_pool *pool;
+    gb_mem_init(&mem, "pool", NULL, 0);
+    assert_int_equal(gbi_pool_open(&pool, &mem, 2), 0);
+    cut_job own = {.shared.job = {.total = CUT_TOTAL,
+                                  .chunk = CUT_MOST,
+                                  .run = run_cut,
+                                  .ended = shared_ended,
+                                  .released = shared_released}};
+    pthread_mutex_init(&own.shared.lock, NULL);
+    pthread_cond_init(&own.shared.moved, NULL);
+    assert_int_equal(gbi_pool_add(pool, &own.shared.job), 0);
+    await_release(&own.shared);
+    uint64_t at = 0, last = CUT_MOST, chunks = 0;
+    for (; at < CUT_TOTAL; at += last, chunks++) {
+        assert_in_range(own.counts[at], 1, last);
+        last = own.counts[at];
+    }
+    assert_int_equal(at, CUT_TOTAL);
+    assert_int_equal(own.counts[0], CUT_MOST);
+    assert_int_equal(last, 1);
+    assert_in_range(chunks, CUT_TOTAL / CUT_MOST + 1, CUT_TOTAL / 3);
     assert_int_equal(gbi_pool_stop(pool), 0);
     gbi_pool_close(pool);
     gb_mem_fini(&mem);
