@@ -265,9 +265,12 @@ static void idle_locked(pool_thread *thread)
     pool->sleepers++;
     pthread_cond_wait(&pool->work, &pool->lock);
     pool->sleepers--;
-    bool wake_last = pool->wake_last;
+    if (pool->woken > 0) pool->woken--;
+    if (pool->wake_last && pool->sleepers > pool->woken) {
+        pool->woken++;
+        pthread_cond_signal(&pool->work);
+    }
     pool->wake_last = false;
-    if (wake_last) pthread_cond_signal(&pool->work);
     /* Would a full spin have caught the job? Then spinning pays after all. */
     if (pool->added_ns - idle < SPIN_MAX_NS) thread->spin_ns = SPIN_MAX_NS;
 }
@@ -365,15 +368,27 @@ static int start_all_locked(gbi_pool *pool)
     return rc;
 }
 
-/* How many sleeping threads a job is worth. Those that spin, or are about to, find it themselves.
- */
-static int wanted_locked(const gbi_pool *pool, const gbi_pool_job *job)
+static uint64_t chunks_left(gbi_pool_job *job)
 {
-    uint64_t chunks = (job->total + job->chunk - 1) / job->chunk;
-    int most = chunks < (uint64_t)job->seats ? (int)chunks : job->seats;
-    most -= pool->spinners + pool->leaving;
-    if (most <= 0) return 0;
-    return most < pool->sleepers ? most : pool->sleepers;
+    uint64_t next = atomic_load_explicit(&job->next, memory_order_relaxed);
+    return next < job->total ? (job->total - next + job->chunk - 1) / job->chunk : 0;
+}
+
+/* How many sleeping threads the open jobs are worth. Those that spin, are about to leave a job, or
+ * are on their way, find one each. */
+static int wanted_locked(gbi_pool *pool)
+{
+    int coming = pool->spinners + pool->leaving + pool->woken;
+    int asleep = pool->sleepers - pool->woken, wanted = 0;
+    for (gb_list *at = pool->open.next; at != &pool->open && wanted < coming + asleep;
+         at = at->next) {
+        gbi_pool_job *job = GB_CONTAINER(at, gbi_pool_job, link);
+        uint64_t chunks = chunks_left(job);
+        wanted += chunks < (uint64_t)job->seats ? (int)chunks : job->seats;
+    }
+    wanted -= coming;
+    if (wanted <= 0) return 0;
+    return wanted < asleep ? wanted : asleep;
 }
 
 int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job)
@@ -393,7 +408,7 @@ int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job)
     pool->attended += job->attended;
     atomic_fetch_add(&pool->active, 1);
     list_locked(pool, job);
-    int wake = wanted_locked(pool, job);
+    int wake = wanted_locked(pool);
     bool watch = atomic_exchange(&pool->watch_state, GBI_WATCH_HEARD) == GBI_WATCH_SLEEPS;
     /* The caller's core is about to be free and is not yet: the system would put two of our threads
      * on another one, and leave them there. So the last is woken a moment later, by the first. */
@@ -401,6 +416,7 @@ int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job)
         pool->wake_last = true;
         wake--;
     }
+    pool->woken += wake;
     pthread_mutex_unlock(&pool->lock);
     /* without the lock, or those who wake would sleep again until it is free */
     while (wake-- > 0) pthread_cond_signal(&pool->work);

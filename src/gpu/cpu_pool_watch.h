@@ -33,6 +33,7 @@ struct gbi_pool {
     pthread_t watch;
     _Alignas(64) pthread_mutex_t lock;
     int thread_count, spinners, sleepers, lost;
+    int woken;         /* of the sleepers: those on their way */
     int attended;      /* jobs that a thread outside works at as well */
     int leaving;       /* threads about to come out of a job */
     gb_list open;      /* jobs with blocks to hand out */

@@ -1,5 +1,5 @@
 /* The kernel pool of the cpu backend: whose work goes first, how it is cut, and who helps. */
-#include "gpu/cpu_pool.h"
+#include "gpu/cpu_pool_watch.h"
 #include "gpu/gpu.h"
 
 #include <pthread.h>
@@ -8,7 +8,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -258,10 +260,102 @@ static void chunks_become_shorter(void **state)
     gb_mem_fini(&mem);
 }
 
+/* ---- who is woken ---- */
+
+enum { MEET_S = 30 }; /* so long the first waits for the second */
+
+typedef struct meeting {
+    gbi_pool *pool;
+    pthread_mutex_t lock;
+    pthread_cond_t moved;
+    int there, missed, released;
+} meeting;
+
+typedef struct meeting_job {
+    gbi_pool_job job; /* first */
+    meeting *meeting;
+    struct meeting_job *after; /* two, which are added as it ends; or NULL */
+} meeting_job;
+
+/* The others sleep. */
+static void run_until_others_sleep(gbi_pool_job *self, gbi_runner *runner, uint64_t first,
+                                   uint64_t count)
+{
+    gbi_pool *pool = ((meeting_job *)self)->meeting->pool;
+    for (bool asleep = false; !asleep; sched_yield()) {
+        pthread_mutex_lock(&pool->lock);
+        asleep = pool->sleepers == pool->thread_count - 1;
+        pthread_mutex_unlock(&pool->lock);
+    }
+}
+
+static void run_until_both_came(gbi_pool_job *self, gbi_runner *runner, uint64_t first,
+                                uint64_t count)
+{
+    meeting *m = ((meeting_job *)self)->meeting;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += MEET_S;
+    pthread_mutex_lock(&m->lock);
+    m->there++;
+    pthread_cond_broadcast(&m->moved);
+    int rc = 0;
+    while (m->there < 2 && rc == 0) rc = pthread_cond_timedwait(&m->moved, &m->lock, &until);
+    m->missed += m->there < 2;
+    pthread_mutex_unlock(&m->lock);
+}
+
+static void add_both(gbi_pool_job *self, bool timed_out)
+{
+    meeting_job *own = (meeting_job *)self;
+    for (int i = 0; own->after && i < 2; i++)
+        if (gbi_pool_add(own->meeting->pool, &own->after[i].job) < 0) abort();
+}
+
+static void meeting_released(gbi_pool_job *self)
+{
+    meeting *m = ((meeting_job *)self)->meeting;
+    pthread_mutex_lock(&m->lock);
+    m->released++;
+    pthread_cond_broadcast(&m->moved);
+    pthread_mutex_unlock(&m->lock);
+}
+
+/* Two jobs come as a third ends. The thread that leaves that one takes the first of them; so
+ * another has to be woken for the second. */
+static void each_job_finds_a_thread(void **state)
+{
+    gb_mem mem;
+    meeting m = {.there = 0};
+    gb_mem_init(&mem, "pool", NULL, 0);
+    pthread_mutex_init(&m.lock, NULL);
+    pthread_cond_init(&m.moved, NULL);
+    assert_int_equal(gbi_pool_open(&m.pool, &mem, 3), 0);
+    meeting_job jobs[3];
+    memset(jobs, 0, sizeof jobs);
+    for (int i = 0; i < 3; i++)
+        jobs[i] = (meeting_job){.job = {.total = 1,
+                                        .chunk = 1,
+                                        .run = i ? run_until_both_came : run_until_others_sleep,
+                                        .ended = add_both,
+                                        .released = meeting_released},
+                                .meeting = &m,
+                                .after = i ? NULL : &jobs[1]};
+    assert_int_equal(gbi_pool_add(m.pool, &jobs[0].job), 0);
+    pthread_mutex_lock(&m.lock);
+    while (m.released < 3) pthread_cond_wait(&m.moved, &m.lock);
+    pthread_mutex_unlock(&m.lock);
+    assert_int_equal(m.missed, 0);
+    assert_int_equal(gbi_pool_stop(m.pool), 0);
+    gbi_pool_close(m.pool);
+    gb_mem_fini(&mem);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(urgent_first), cmocka_unit_test(chunks_become_shorter),
-        cmocka_unit_test(a_caller_helps), cmocka_unit_test(a_caller_that_helps_is_not_given_up)};
+        cmocka_unit_test(each_job_finds_a_thread), cmocka_unit_test(a_caller_helps),
+        cmocka_unit_test(a_caller_that_helps_is_not_given_up)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
