@@ -198,7 +198,6 @@ local function define(kind)
     end,
   })
   handles[kind.id] = ct
-  rawset(kind, "gb_handle", ct) -- quicker to find
   core.type_kind(tonumber(ct), ARRAY, kind.id)
   if kind.fields then
     core.type_kind(tonumber(kind.ct), ELEMENT, kind.id)
@@ -219,7 +218,10 @@ end
 local function is_array(v) return type(v) == "cdata" and core.classify(v) == "array" end
 
 --- The same for one element type; compiles.
-function M.is_of(kind, v) return type(v) == "cdata" and istype(kind.gb_handle, v) end
+function M.is_of(kind, v)
+  local ct = handles[kind.id]
+  return ct ~= nil and type(v) == "cdata" and istype(ct, v)
+end
 
 -- ---- methods ----
 

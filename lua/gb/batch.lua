@@ -351,9 +351,9 @@ local function close_arrays(run)
 end
 
 -- On one device: what M.run gives.
-local function run_on(device, run)
+local function run_on(device, here, run)
   run.device, run.in_place = device, core.device_in_place(device)
-  run.here = device == core.device_here() and not run.hints.high_priority
+  run.here = here and not run.hints.high_priority
   run.failed, run.splits, run.micro_batches = {}, 0, 0
   run.most = run.hints.max_micro_batch
   if run.most == "auto" then
@@ -373,6 +373,22 @@ local function run_on(device, run)
   return close_arrays(run), run.failed, run.n, run.micro_batches
 end
 
+local spare_run -- a table for the next run
+
+local function take_run()
+  local run = spare_run
+  spare_run = nil
+  return run or { device = false, in_place = false, here = false, results = false, splits = 0,
+    micro_batches = 0, most = 0 }
+end
+
+-- Holds nothing of the batch.
+local function give_run(run)
+  run.entry, run.found, run.hints, run.given, run.items = false, false, false, false, false
+  run.results, run.failed, run.tuner = false, false, false
+  spare_run = run
+end
+
 --- Runs an entry of the catalog over items, with checked hints: results, failures, n and how many
 --- micro-batches; nil, message, code. false, message: misuse. Where a device fails, all of it runs
 --- again on another one: the items are as they were.
@@ -380,7 +396,7 @@ function M.run(entry, items, hints)
   local found, message, code = catalog.open(entry)
   if not found then return nil, message, code end
   local layout, n = found.layout, nil
-  local is_array = array.is_array(items)
+  local is_array = array.is_of(layout.item.kind, items) or array.is_array(items)
   if is_array then
     n, message = count_of(items, layout.item)
     if not n then return false, message end
@@ -391,14 +407,14 @@ function M.run(entry, items, hints)
   local ticket
   ticket, message, code = faults.begin(number)
   if not ticket then return nil, message, code end
-  local out, failed, micro
-  out, failed, n, micro = faults.over_devices(hints, run_on, { entry = entry, found = found,
-    hints = hints, given = items, is_array = is_array, n = n or #items, bytes = layout.bytes,
-    deadline = core.monotonic() + hints.timeout, device = false, in_place = false, here = false,
-    items = is_array and items, results = false, failed = false, splits = 0, micro_batches = 0,
-    most = 0, tuner = false, late = false })
-  faults.finish(number, ticket, out, failed, n)
-  return out, failed, n, micro
+  local run = take_run()
+  run.entry, run.found, run.hints, run.given, run.is_array = entry, found, hints, items, is_array
+  run.n, run.bytes, run.deadline = n or #items, layout.bytes, core.monotonic() + hints.timeout
+  run.items, run.tuner, run.late = is_array and items, false, false
+  local out, failed, count, micro = faults.over_devices(hints, run_on, run)
+  give_run(run)
+  faults.finish(number, ticket, out, failed, count)
+  return out, failed, count, micro
 end
 
 --- For a pipeline on another worker: the results, or nil, message, code.

@@ -258,7 +258,11 @@ local function device_count() -- asking for the first time opens them
   known_count = known_count or core.device_count()
   return known_count
 end
-local function cpu_at(index) return require("gb.buffer").cpus()[index] end
+local known_cpus
+local function cpu_at(index)
+  known_cpus = known_cpus or require("gb.buffer").cpus()
+  return known_cpus[index]
+end
 
 -- The best other device: a GPU, or a cpu device where the wanted one is a cpu device or the caller
 -- takes that. tried (or nil): those that are out of question too.
@@ -364,8 +368,9 @@ end
 
 local moves = { ELOST = true, EDEVICE = true }
 
--- The index of the best device that was not tried: what the hints ask for, a GPU, the CPU. A score
--- costs microseconds, so it is asked for only where two are equal otherwise.
+-- The index of the best device that was not tried: what the hints ask for, a GPU, the CPU; and is
+-- it where a launch from here would run. A score costs microseconds, so it is asked for only where
+-- two are equal otherwise.
 local function pick(hints, tried, cpu_only)
   local wants_cpu = hints.prefer_gpu == false and not hints.required
   local here, best, best_class, best_score = core.device_here(), nil, -1, nil
@@ -384,7 +389,7 @@ local function pick(hints, tried, cpu_only)
       end
     end
   end
-  return best
+  return best, best == here
 end
 
 local function none_left(hints, last)
@@ -398,17 +403,18 @@ local function none_left(hints, last)
   return nil, "no device is in order", "EDEVICE"
 end
 
---- fn(index, arg), which gives at most four values, on the best device for the hints; where the
---- device fails (not the work), again on the next one: fn changes nothing that it reads.
+--- fn(index, here, arg), which gives at most four values, on the best device for the hints (here:
+--- where a launch from here would run); where the device fails (not the work), again on the next
+--- one: fn changes nothing that it reads.
 function M.over_devices(hints, fn, arg)
   if hints.required and hints.device and cpu_at(hints.device) then
     return nil, ("a GPU is required and device %d is none"):format(hints.device), "ENOGPU"
   end
   local tried, last, cpu_only
   while true do
-    local index = pick(hints, tried, cpu_only)
+    local index, here = pick(hints, tried, cpu_only)
     if not index then return none_left(hints, last) end
-    local out, message, code, more = fn(index, arg)
+    local out, message, code, more = fn(index, here, arg)
     if out ~= nil or not moves[code] then return out, message, code, more end
     -- what lost this device would lose the next one too; on the CPU a trap is only a trap
     local blame_now = core.device_info(index).blame

@@ -200,9 +200,7 @@ end
 --- kernel:run({ threads = n, timeout = }, unpack(args, 1, count)); nothing when the kernel is to be
 --- loaded first or something is out of order. Compiles.
 function M.run_list(kernel, n, args, count, timeout)
-  local handle = kernel.gb_handle
-  if core.launch_device(handle, n) then return end
-  return await(kernel, timeout, core.launch_list(handle, n, args, count, timeout))
+  return await(kernel, timeout, core.launch_list(kernel.gb_handle, n, args, count, timeout))
 end
 
 --- Starts the kernel: a future.

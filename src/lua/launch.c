@@ -365,25 +365,27 @@ static int launch_lacking(lua_State *L)
     return 3;
 }
 
-enum { ASK_FAULTS = -1, WITH_STAGING = -2 };
+enum { ASK_FAULTS = -1, WITH_STAGING = -2, READY = -3 };
 
-/* launch_device(kernel, shape, ...): the device on which the kernel must be loaded first, or
- * nothing; -1: something is out of order, and faults.lua is to be asked; -2: nothing is, and it
- * takes device memory for its host arrays. */
-static int launch_device(lua_State *L)
+/* The device on which the kernel must be loaded first, or one of these: something is out of order,
+ * and faults.lua is to be asked; it takes device memory for its host arrays; neither. */
+static int lacks(lua_State *L, const gbl_kernel *handle)
 {
-    gbl_kernel *handle = gbl_check_kernel(L);
-    if (handle->room->alert) {
-        lua_pushinteger(L, ASK_FAULTS);
-        return 1;
-    }
     gbl_devices *room = handle->room;
-    if (handle->device_count == 1 && handle->at[0].module && room->at[0].in_place) return 0;
+    if (room->alert) return ASK_FAULTS;
+    if (handle->device_count == 1 && handle->at[0].module && room->at[0].in_place) return READY;
     int device = device_index(L, room, queue_at(L, 2), -1);
     gb_module *module = handle->at[device].module;
-    bool loaded = module && !gb_module_lost(module);
-    if (loaded && !stages(L, &room->at[device])) return 0;
-    lua_pushinteger(L, loaded ? WITH_STAGING : device);
+    if (!module || gb_module_lost(module)) return device;
+    return stages(L, &room->at[device]) ? WITH_STAGING : READY;
+}
+
+/* launch_device(kernel, shape, ...): what it lacks; nothing when it can be started. */
+static int launch_device(lua_State *L)
+{
+    int what = lacks(L, gbl_check_kernel(L));
+    if (what == READY) return 0;
+    lua_pushinteger(L, what);
     return 1;
 }
 
@@ -482,9 +484,10 @@ static int launch_start(lua_State *L)
 }
 
 /* launch_list(kernel, shape, arguments, count, timeout): the same, with the arguments in a list and
- * the timeout in seconds. */
+ * the timeout in seconds; nothing when it lacks anything. */
 static int launch_list(lua_State *L)
 {
+    if (lacks(L, gbl_check_kernel(L)) != READY) return 0;
     int count = (int)luaL_checkinteger(L, 4);
     uint64_t timeout_ns = nanoseconds(luaL_checknumber(L, 5));
     luaL_argcheck(L, count >= 0 && count <= GBL_ARGS_MAX, 4, "too many arguments");
