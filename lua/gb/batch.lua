@@ -351,8 +351,8 @@ local function close_arrays(run)
 end
 
 -- On one device: what M.run gives.
-local function run_on(device, here, run)
-  run.device, run.in_place = device, core.device_in_place(device)
+local function run_on(run, device, here, in_place)
+  run.device, run.in_place = device, in_place
   run.here = here and not run.hints.high_priority
   run.failed, run.splits, run.micro_batches = {}, 0, 0
   run.most = run.hints.max_micro_batch

@@ -1,5 +1,6 @@
 -- The first module of every state: what the C half calls, and the globals that know how to wait.
 local core = require "gb.core"
+require "gb.clock"
 local array = require "gb.array"
 
 ipairs, pairs = array.ipairs, array.pairs

@@ -368,28 +368,32 @@ end
 
 local moves = { ELOST = true, EDEVICE = true }
 
--- The index of the best device that was not tried: what the hints ask for, a GPU, the CPU; and is
--- it where a launch from here would run. A score costs microseconds, so it is asked for only where
--- two are equal otherwise.
+-- The index of the best device that was not tried: what the hints ask for, a GPU, the CPU. Also: is
+-- it where a launch from here would run; do its kernels work on host memory. A score costs
+-- microseconds, so it is asked for only where two are equal otherwise.
 local function pick(hints, tried, cpu_only)
-  local wants_cpu = hints.prefer_gpu == false and not hints.required
-  local here, best, best_class, best_score = core.device_here(), nil, -1, nil
-  for i = 0, device_count() - 1 do
+  local wants_cpu, n = hints.prefer_gpu == false and not hints.required, device_count()
+  local here = n == 1 and 0 or core.device_here()
+  local best, best_class, best_score, best_in_place = nil, -1, nil, nil
+  for i = 0, n - 1 do
     local cpu = cpu_at(i)
     local out = tried and tried[i] or cpu and hints.required or cpu_only and not cpu
     local class = hints.device == i and 4 or cpu == wants_cpu and 2 or 0
     if cpu and i == here then class = class + 1 end
-    if not out and class >= best_class and not core.device_lost(i) and M.usable(i) then
-      if class > best_class then
-        best, best_class, best_score = i, class, nil
-      else
-        local score = score_of(i) or -1
+    local lost, in_place = true, nil
+    if not out and class >= best_class then lost, in_place = core.device_state(i) end
+    if not lost and M.usable(i) then
+      local score
+      if class == best_class then
+        score = score_of(i) or -1
         best_score = best_score or score_of(best) or -1
-        if score > best_score then best, best_score = i, score end
+      end
+      if not score or score > best_score then
+        best, best_class, best_score, best_in_place = i, class, score, in_place
       end
     end
   end
-  return best, best == here
+  return best, best == here, best_in_place
 end
 
 local function none_left(hints, last)
@@ -403,18 +407,18 @@ local function none_left(hints, last)
   return nil, "no device is in order", "EDEVICE"
 end
 
---- fn(index, here, arg), which gives at most four values, on the best device for the hints (here:
---- where a launch from here would run); where the device fails (not the work), again on the next
---- one: fn changes nothing that it reads.
+--- fn(arg, index, here, in_place), which gives at most four values, on the best device for the
+--- hints (here: where a launch from here would run; in_place: kernels work on host memory); where
+--- the device fails (not the work), again on the next one: fn changes nothing that it reads.
 function M.over_devices(hints, fn, arg)
   if hints.required and hints.device and cpu_at(hints.device) then
     return nil, ("a GPU is required and device %d is none"):format(hints.device), "ENOGPU"
   end
   local tried, last, cpu_only
   while true do
-    local index, here = pick(hints, tried, cpu_only)
+    local index, here, in_place = pick(hints, tried, cpu_only)
     if not index then return none_left(hints, last) end
-    local out, message, code, more = fn(index, here, arg)
+    local out, message, code, more = fn(arg, index, here, in_place)
     if out ~= nil or not moves[code] then return out, message, code, more end
     -- what lost this device would lose the next one too; on the CPU a trap is only a trap
     local blame_now = core.device_info(index).blame

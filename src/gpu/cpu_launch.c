@@ -276,9 +276,10 @@ static void launch_ended(gbi_pool_job *job, bool timed_out)
     pool_work *work = GB_CONTAINER(job, pool_work, job);
     gbi_command *command = work->command;
     char text[TEXT_BYTES];
+    text[0] = 0;
     pthread_mutex_lock(&work->lock);
     int rc = work->rc;
-    snprintf(text, sizeof text, "%s", work->text ? work->text : "");
+    if (work->text) snprintf(text, sizeof text, "%s", work->text);
     gbi_print_flush(&work->print, true);
     pthread_mutex_unlock(&work->lock);
     if (timed_out && rc == 0) {

@@ -157,11 +157,13 @@ static int kernel_launches(lua_State *L)
     return push_sum(L, &room->kernels[number]);
 }
 
-/* device_lost(index); cheap */
-static int device_lost(lua_State *L)
+/* device_state(index): is it lost; can its kernels work on host memory. Cheap. */
+static int device_state(lua_State *L)
 {
-    lua_pushboolean(L, gb_device_lost(check_device(L, gbl_devices_of(L), 1)->device));
-    return 1;
+    const gbl_device *device = check_device(L, gbl_devices_of(L), 1);
+    lua_pushboolean(L, gb_device_lost(device->device));
+    lua_pushboolean(L, device->in_place);
+    return 2;
 }
 
 /* kernel_quiet(kernel): its launches are counted by whoever makes them. */
@@ -214,7 +216,7 @@ void gbl_open_fault(lua_State *L)
         {"device_claim", device_claim},
         {"device_launches", device_launches},
         {"kernel_launches", kernel_launches},
-        {"device_lost", device_lost},
+        {"device_state", device_state},
         {"kernel_quiet", kernel_quiet},
         {"launches", launches},
         {"launch_where", launch_where},
