@@ -198,7 +198,7 @@ static int start_work(gbi_cpu_queue *queue, gbi_command *command, pool_work *wor
     int rc = gbi_pool_add(cpu->pool, &work->job);
     if (rc < 0) {
         pthread_mutex_destroy(&work->lock);
-        gb_mem_free(cpu->mem, work, sizeof *work);
+        gb_mem_free_lines(cpu->mem, work, sizeof *work);
     }
     return rc;
 }
@@ -211,7 +211,7 @@ static void released(gbi_pool_job *job)
     free(work->text);
     pthread_mutex_destroy(&work->lock);
     gbi_command *command = work->command;
-    gb_mem_free(cpu->mem, work, sizeof *work);
+    gb_mem_free_lines(cpu->mem, work, sizeof *work);
     gbi_command_free(command);
 }
 
@@ -331,7 +331,7 @@ static void cut(pool_work *work, uint64_t cost, uint64_t threads)
 
 /* The thread that starts the launch works at it as well, if it says that it will have nothing else
  * to do, and no chunk is known to hold it for long. */
-static void attend(pool_work *work, uint64_t cost)
+static void attend(pool_work *work, uint64_t cost, uint64_t now)
 {
     const gb_queue *front = work->command->queue;
     pthread_t self = pthread_self();
@@ -340,7 +340,7 @@ static void attend(pool_work *work, uint64_t cost)
     work->job.attended = true;
     work->job.attendant = self;
     work->patience_end_ns =
-        time_after(gbi_now_ns(), atomic_load_explicit(&front->patience_ns, memory_order_relaxed));
+        time_after(now, atomic_load_explicit(&front->patience_ns, memory_order_relaxed));
 }
 
 int gbi_cpu_help(gbi_cpu *cpu)
@@ -356,15 +356,16 @@ int gbi_cpu_help(gbi_cpu *cpu)
 int gbi_cpu_launch_start(gbi_cpu_queue *queue, gbi_command *command)
 {
     gbi_cpu *cpu = queue->device->cpu;
-    pool_work *work = gb_mem_zalloc(cpu->mem, sizeof *work);
+    pool_work *work = gb_mem_zalloc_lines(cpu->mem, sizeof *work);
     if (!work) return GB_ENOMEM;
-    gbi_trap_install();
+    uint64_t now = gbi_now_ns();
+    gbi_trap_look(now);
     uint64_t cost = predict(command->u.launch.impl, threads_of(command));
     work->command = command;
     work->run = run_of(command, &work->job.stop);
     cut(work, cost, (uint64_t)gbi_pool_threads(cpu->pool));
-    attend(work, cost);
-    work->job.until_ns = time_after(gbi_now_ns(), command->u.launch.bound_ns);
+    attend(work, cost, now);
+    work->job.until_ns = time_after(now, command->u.launch.bound_ns);
     work->job.run = run_launch;
     work->job.ended = launch_ended;
     work->job.released = released;
@@ -434,7 +435,7 @@ static void move_ended(gbi_pool_job *job, bool timed_out)
 
 int gbi_cpu_move_start(gbi_cpu_queue *queue, gbi_command *command)
 {
-    pool_work *work = gb_mem_zalloc(queue->device->cpu->mem, sizeof *work);
+    pool_work *work = gb_mem_zalloc_lines(queue->device->cpu->mem, sizeof *work);
     if (!work) return GB_ENOMEM;
     size_t piece = piece_bytes(command);
     work->job.total = (gbi_cpu_move_bytes(command) + piece - 1) / piece;

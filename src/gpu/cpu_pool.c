@@ -19,7 +19,8 @@ enum {
     SPIN_MIN_NS = 2000,
     TURN_NS = 1000000, /* after that a thread looks whether another job waits */
     HELP_NS = 10000,   /* and one from outside whether there is anything else */
-    SHARES = 2         /* of what is left: parts for each thread, of which a chunk is one at most */
+    LOCK_SPINS = 100,
+    SHARES = 2 /* of what is left: parts for each thread, of which a chunk is one at most */
 };
 
 uint64_t gbi_now_ns(void)
@@ -40,13 +41,13 @@ static inline void relax(void)
 
 /* All threads come to a job, and leave it, at one time, and hold the lock for less than it takes to
  * sleep and be woken: so who finds it taken spins first. */
-static void init_lock(pthread_mutex_t *lock)
+static void take_lock(gbi_pool *pool)
 {
-    pthread_mutexattr_t kind;
-    pthread_mutexattr_init(&kind);
-    pthread_mutexattr_settype(&kind, PTHREAD_MUTEX_ADAPTIVE_NP);
-    pthread_mutex_init(lock, &kind);
-    pthread_mutexattr_destroy(&kind);
+    for (int i = 0; i < LOCK_SPINS; i++) {
+        if (pthread_mutex_trylock(&pool->lock) == 0) return;
+        relax();
+    }
+    pthread_mutex_lock(&pool->lock);
 }
 
 int gbi_pool_open(gbi_pool **out, gb_mem *mem, int threads)
@@ -56,7 +57,7 @@ int gbi_pool_open(gbi_pool **out, gb_mem *mem, int threads)
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     pool->mem = mem;
     pool->wanted = threads > 0 ? threads : cores > 0 ? (int)cores : 1;
-    init_lock(&pool->lock);
+    pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work, NULL);
     gb_cond_init(&pool->watch_work);
     gb_list_init(&pool->open);
@@ -209,7 +210,7 @@ static void work_locked(pool_thread *thread, gbi_pool_job *job)
     if (--job->seats == 0) unlist_locked(pool, job);
     pthread_mutex_unlock(&pool->lock);
     run_chunks(pool, job, thread->runner, false);
-    pthread_mutex_lock(&pool->lock);
+    take_lock(pool);
     thread->job = NULL;
     if (thread->stray) { /* the job ended without us; whoever comes out last lets it go */
         bool last = --job->strays == 0 && !pool->closing;
@@ -225,10 +226,10 @@ static void work_locked(pool_thread *thread, gbi_pool_job *job)
 }
 
 /* Spins without the lock until a job is open or the time is over; the time follows what paid. */
-static bool spin(pool_thread *thread)
+static bool spin(pool_thread *thread, uint64_t now)
 {
     gbi_pool *pool = thread->pool;
-    uint64_t until = gbi_now_ns() + thread->spin_ns;
+    uint64_t until = now + thread->spin_ns;
     do {
         for (int i = 0; i < 32; i++) {
             if (atomic_load_explicit(&pool->open_count, memory_order_relaxed) > 0) {
@@ -246,14 +247,18 @@ static bool spin(pool_thread *thread)
 
 /* True: a job may be open. While somebody outside works at a job, one thread has no core: if it
  * spun, it would do so on the core of one that works, and hold up the whole job. */
-static bool spin_locked(pool_thread *thread)
+static bool spin_locked(pool_thread *thread, uint64_t *idle)
 {
     gbi_pool *pool = thread->pool;
-    if (pool->attended > 0 && pool->sleepers == 0) return false;
+    if (pool->attended > 0 && pool->sleepers == 0) {
+        *idle = gbi_now_ns();
+        return false;
+    }
     pool->spinners++;
     pthread_mutex_unlock(&pool->lock);
-    bool found = spin(thread);
-    pthread_mutex_lock(&pool->lock);
+    *idle = gbi_now_ns();
+    bool found = spin(thread, *idle);
+    take_lock(pool);
     pool->spinners--;
     return found || !gb_list_empty(&pool->open);
 }
@@ -261,8 +266,8 @@ static bool spin_locked(pool_thread *thread)
 static void idle_locked(pool_thread *thread)
 {
     gbi_pool *pool = thread->pool;
-    uint64_t idle = gbi_now_ns();
-    if (spin_locked(thread) || pool->closing) return;
+    uint64_t idle;
+    if (spin_locked(thread, &idle) || pool->closing) return;
     pool->sleepers++;
     pthread_cond_wait(&pool->work, &pool->lock);
     pool->sleepers--;
@@ -395,7 +400,7 @@ static int wanted_locked(gbi_pool *pool)
 int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job)
 {
     GB_CHECK(job->total > 0 && job->chunk > 0);
-    pthread_mutex_lock(&pool->lock);
+    take_lock(pool);
     if (pool->thread_count < pool->wanted || !pool->watching) {
         int rc = start_all_locked(pool);
         if (rc < 0) {
@@ -441,14 +446,14 @@ static gbi_pool_job *attended_locked(gb_list *jobs, int *found)
 int gbi_pool_help(gbi_pool *pool, gbi_runner *guest)
 {
     int found = GB_HELP_NONE;
-    pthread_mutex_lock(&pool->lock);
+    take_lock(pool);
     gbi_pool_job *job = attended_locked(&pool->open, &found);
     if (!job) job = attended_locked(&pool->running, &found);
     if (job) {
         job->workers++;
         pthread_mutex_unlock(&pool->lock);
         run_chunks(pool, job, guest, true);
-        pthread_mutex_lock(&pool->lock);
+        take_lock(pool);
         leave_locked(pool, job);
         found = GB_HELP_DONE;
     }

@@ -24,13 +24,15 @@
 typedef struct gbi_pool gbi_pool;
 typedef struct gbi_runner gbi_runner; /* cpu_run.h */
 
+/* What all threads write, at each chunk or as they come and go, has lines of its own. */
 typedef struct gbi_pool_job {
-    gb_list link;      /* the pool's */
-    uint64_t total;    /* blocks */
-    uint64_t chunk;    /* blocks taken at once, at least 1; fewer near the end */
-    uint64_t until_ns; /* by then it has to end (gbi_now_ns); 0: any time */
-    bool urgent;       /* threads take its blocks before those of other jobs */
-    bool attended;     /* by this thread, which calls gbi_pool_help */
+    _Alignas(64) uint64_t total; /* blocks */
+    uint64_t chunk;              /* blocks taken at once, at least 1; fewer near the end */
+    uint64_t until_ns;           /* by then it has to end (gbi_now_ns); 0: any time */
+    uint64_t shares;             /* the pool's: a chunk is at most such a part of what is left */
+    bool urgent;                 /* threads take its blocks before those of other jobs */
+    bool attended;               /* by this thread, which calls gbi_pool_help */
+    _Atomic int32_t stop;        /* set: no further blocks */
     pthread_t attendant;
     /* A thread works on blocks first .. first + count - 1. */
     void (*run)(struct gbi_pool_job *job, gbi_runner *runner, uint64_t first, uint64_t count);
@@ -41,11 +43,10 @@ typedef struct gbi_pool_job {
     void (*released)(struct gbi_pool_job *job);
     /* Optional: the watch asks every few ms whether it shall stop. */
     bool (*cancelled)(struct gbi_pool_job *job);
-    _Atomic int32_t stop;      /* set: no further blocks */
+    _Alignas(64) _Atomic uint64_t next; /* the pool's */
     _Atomic uint64_t spent_ns; /* by all threads; whole when ended runs, unless it timed out */
     /* the pool's */
-    _Atomic uint64_t next;
-    uint64_t shares; /* a chunk is at most such a part of what is left */
+    _Alignas(64) gb_list link;
     int workers, strays;
     int seats;    /* free ones, for threads of the pool */
     int given_up; /* threads that did not come out of it; fixed when ended runs */

@@ -122,7 +122,7 @@ static void wake_released(gbi_pool_job *job)
 int gbi_cpu_queue_open(void **out, void *device, gb_queue *front, bool urgent)
 {
     gbi_cpu_device *owner = device;
-    gbi_cpu_queue *queue = gb_mem_zalloc(owner->cpu->mem, sizeof *queue);
+    gbi_cpu_queue *queue = gb_mem_zalloc_lines(owner->cpu->mem, sizeof *queue);
     if (!queue) return GB_ENOMEM;
     queue->device = owner;
     queue->front = front;
@@ -139,7 +139,7 @@ void gbi_cpu_queue_close(void *self)
 {
     gbi_cpu_queue *queue = self;
     pthread_mutex_destroy(&queue->lock);
-    gb_mem_free(queue->device->cpu->mem, queue, sizeof *queue);
+    gb_mem_free_lines(queue->device->cpu->mem, queue, sizeof *queue);
 }
 
 /* ---- at once, on the owner's thread ---- */

@@ -358,31 +358,65 @@ static void on_outside(int signal)
     siglongjmp(outside, 1);
 }
 
-static void other_faults_are_passed_on(void **state)
+static void must_succeed(void (*child_main)(void))
 {
     pid_t child = fork();
     assert_true(child >= 0);
-    if (child == 0) {
-        signal(SIGSEGV, on_outside);
-        kit_engine kit;
-        kit_engine_open(&kit, 1, 1, 0);
-        gb_buffer *data = device_buffer(&kit, 1000);
-        assert_works(&kit, data);
-        if (sigsetjmp(outside, 1) == 0) {
-            *(volatile int *)(kit_nowhere + 16) = 1;
-            _exit(1);
-        }
-        _exit(0);
-    }
+    if (child == 0) child_main();
     int status = 0;
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
+}
+
+_Noreturn static void fault_outside(void)
+{
+    if (sigsetjmp(outside, 1) == 0) {
+        *(volatile int *)(kit_nowhere + 16) = 1;
+        _exit(1);
+    }
+    _exit(0);
+}
+
+static void handler_of_before(void)
+{
+    kit_engine kit;
+    signal(SIGSEGV, on_outside);
+    kit_engine_open(&kit, 1, 1, 0);
+    gb_buffer *data = device_buffer(&kit, 1000);
+    assert_works(&kit, data);
+    fault_outside();
+}
+
+static void other_faults_are_passed_on(void **state)
+{
+    must_succeed(handler_of_before);
+}
+
+static void handler_of_later(void)
+{
+    kit_engine kit;
+    int64_t index = -(INT64_C(1) << 40);
+    int value = 1;
+    kit_engine_open(&kit, 1, 1, 0);
+    gb_buffer *data = device_buffer(&kit, 1000);
+    assert_works(&kit, data); /* the pool's thread has run one */
+    signal(SIGSEGV, on_outside);
+    gb_arg args[] = {KIT_BUFFER(data), KIT_VALUE(index), KIT_VALUE(value)};
+    assert_int_equal(kit_launch(kit.queue, kit_engine_kernel(&kit, "poke"), 4096, 256, args, 3), 0);
+    assert_int_equal(kit_finish(kit.queue, NULL, 0), GB_ETRAP);
+    fault_outside();
+}
+
+static void handlers_are_taken_back(void **state)
+{
+    must_succeed(handler_of_later);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(other_faults_are_passed_on), /* first: it forks before handlers exist */
+        cmocka_unit_test(handlers_are_taken_back),
         cmocka_unit_test(closing_does_not_wait_for_a_runaway),
         cmocka_unit_test(a_wild_write),
         cmocka_unit_test(a_fault_on_the_calling_thread),
