@@ -118,15 +118,12 @@ static bool read_some(proc *p)
     return size > 0 || (size < 0 && errno == EINTR);
 }
 
-static const char *const sayings[SAYINGS] = {"declared dead: it joins again",
-                                             "the table has lost rows",
-                                             "the table is whole again",
-                                             "does not read its answers:",
-                                             "asks for more than is worked off:",
-                                             "is heard again",
-                                             "more times somebody was slow",
-                                             "does not take its calls:",
-                                             "takes calls again"};
+static const char *const sayings[SAYINGS] = {
+    "declared dead: it joins again",     "the table has lost rows",
+    "the table is whole again",          "does not read its answers:",
+    "asks for more than is worked off:", "is heard again",
+    "more times somebody was slow",      "more connections were refused",
+    "does not take its calls:",          "takes calls again"};
 
 static void note_clock(proc *p, const char *text)
 {
@@ -194,16 +191,21 @@ line next_line(town *t, double until)
     }
 }
 
-line wait_line(town *t, proc *p, const char *text, double seconds)
+line find_line(town *t, const proc *p, const char *text, double seconds)
 {
     double until = now_s() + seconds * t->patience;
     for (;;) {
         line got = next_line(t, until);
-        if (got.text[0] && got.from == p && strstr(got.text, text)) return got;
-        if (got.text[0]) continue;
-        fprintf(stderr, "%s did not say '%s'\n", p->name, text);
-        need(false, "in time");
+        if (!got.text[0] || (got.from == p && strstr(got.text, text))) return got;
     }
+}
+
+line wait_line(town *t, const proc *p, const char *text, double seconds)
+{
+    line got = find_line(t, p, text, seconds);
+    if (!got.text[0]) fprintf(stderr, "%s did not say '%s'\n", p->name, text);
+    need(got.text[0], "in time");
+    return got;
 }
 
 void wait_said(town *t, const proc *p, int what, int before)

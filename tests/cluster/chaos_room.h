@@ -23,6 +23,7 @@ enum {
     TOO_MANY,
     HEARD_AGAIN,
     MORE_SLOW,
+    MORE_REFUSED,
     NOT_TAKING,
     TAKES_AGAIN,
     SAYINGS
@@ -69,8 +70,10 @@ int proc_wait(town *t, proc *p, double seconds); /* its exit status; 128 and mor
 
 /* The next line of anybody until then. Lines that look like a broken program end the test. */
 line next_line(town *t, double until);
-/* The next line of p that has the text. */
-line wait_line(town *t, proc *p, const char *text, double seconds);
+/* The next line of p that has the text; without a text where there is none in time. */
+line find_line(town *t, const proc *p, const char *text, double seconds);
+/* The same, and it must come. */
+line wait_line(town *t, const proc *p, const char *text, double seconds);
 /* Until it has said this more often than so. */
 void wait_said(town *t, const proc *p, int what, int before);
 /* Until it has said "ready" or "end", perhaps before. */

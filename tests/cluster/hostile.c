@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 enum { STORM = 200, STORM_BYTES = 4096, FLOOD = 600 };
+enum { COUNTED_S = 12, TRIES = 4 }; /* longer than a silo counts lines before it says more */
 enum { HEADER = GB_FRAME_HEADER_BYTES, NO_MESSAGE = 77 };
 
 /* ---- processes ---- */
@@ -228,18 +229,32 @@ static const assault more_attacks[] = {
     {"a connection that says nothing", nothing, "refused: no greeting in time", false},
 };
 
+/* False: its line did not come, for ten others had been said in these ten seconds. */
+static bool is_noted(scene *s, const char *text)
+{
+    return find_line(&s->town, &s->town.silos[0], text, COUNTED_S).text[0] != 0;
+}
+
+static bool attack_once(scene *s, const assault *how)
+{
+    gb_buf out;
+    int fd = dial(s);
+    gb_buf_init(&out, &s->mem);
+    how->put(&out);
+    say(fd, &out);
+    gb_buf_fini(&out);
+    if (how->leaves) shutdown(fd, SHUT_WR);
+    bool noted = is_noted(s, how->line);
+    await_end(fd);
+    return noted;
+}
+
 static void attack(scene *s, const assault *list, size_t count)
 {
     for (const assault *at = list; at < list + count; at++) {
-        gb_buf out;
-        int fd = dial(s);
-        gb_buf_init(&out, &s->mem);
-        at->put(&out);
-        say(fd, &out);
-        gb_buf_fini(&out);
-        if (at->leaves) shutdown(fd, SHUT_WR);
-        wait_line(&s->town, &s->town.silos[0], at->line, PATIENCE_S);
-        await_end(fd);
+        bool noted = attack_once(s, at);
+        for (int i = 1; i < TRIES && !noted; i++) noted = attack_once(s, at);
+        need(noted, at->line);
         must_serve(s, at->what);
     }
 }
@@ -248,6 +263,7 @@ static void attack(scene *s, const assault *list, size_t count)
 static void storm(scene *s)
 {
     uint8_t body[STORM_BYTES];
+    int before = s->town.silos[0].said[MORE_REFUSED];
     for (int i = 0; i < STORM; i++) {
         gb_buf out;
         int fd = dial(s);
@@ -263,18 +279,25 @@ static void storm(scene *s)
         await_end(fd);
     }
     must_serve(s, "random bytes and frames");
-    wait_line(&s->town, &s->town.silos[0], "more connections were refused", PATIENCE_S);
+    wait_said(&s->town, &s->town.silos[0], MORE_REFUSED, before);
+}
+
+static bool flood_once(scene *s)
+{
+    static int fds[FLOOD];
+    for (int i = 0; i < FLOOD; i++) fds[i] = dial(s);
+    bool noted = is_noted(s, "refused: too many connections that say nothing");
+    must_serve(s, "a flood of connections that say nothing");
+    for (int i = 0; i < FLOOD; i++) await_end(fds[i]); /* the youngest after five seconds */
+    return noted;
 }
 
 /* The oldest make room for those who have something to say. */
 static void flood(scene *s)
 {
-    static int fds[FLOOD];
-    for (int i = 0; i < FLOOD; i++) fds[i] = dial(s);
-    wait_line(&s->town, &s->town.silos[0], "refused: too many connections that say nothing",
-              PATIENCE_S);
-    must_serve(s, "a flood of connections that say nothing");
-    for (int i = 0; i < FLOOD; i++) await_end(fds[i]); /* the youngest after five seconds */
+    bool noted = flood_once(s);
+    for (int i = 1; i < TRIES && !noted; i++) noted = flood_once(s);
+    need(noted, "a flood is a line");
 }
 
 /* Both are started before either has joined: one stays. */
@@ -446,8 +469,7 @@ int main(int count, char **args)
     for (int i = 0; i < 2; i++) wait_mark(t, &t->silos[i], PATIENCE_S);
     attack(&s, attacks, sizeof attacks / sizeof *attacks);
     storm(&s);
-    attack(&s, more_attacks,
-           sizeof more_attacks / sizeof *more_attacks); /* the count is at nought */
+    attack(&s, more_attacks, sizeof more_attacks / sizeof *more_attacks);
     flood(&s);
     slow_readers(&s);
     one_name(&s);
