@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { LAST = 40 };
+
 double now_s(void)
 {
     struct timespec t;
@@ -20,9 +22,22 @@ double now_s(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* What was said last, for whoever looks for the cause of a failure. */
+static char last[LAST][LINE_BYTES + 32];
+static unsigned last_count;
+
+static void keep_line(const line *got)
+{
+    snprintf(last[last_count++ % LAST], sizeof last[0], "%.3f %s %s", got->at, got->from->name,
+             got->text);
+}
+
 void need(bool fine, const char *what)
 {
     if (fine) return;
+    for (unsigned i = 0; i < LAST; i++)
+        if (last[(last_count + i) % LAST][0])
+            fprintf(stderr, "| %s\n", last[(last_count + i) % LAST]);
     fprintf(stderr, "FAILED: %s\n", what);
     exit(1); /* what was started ends with its parent */
 }
@@ -147,6 +162,7 @@ static line line_of(proc *p, bool over)
         snprintf(p->mark, sizeof p->mark, "%s", got.text);
     for (int i = 0; i < SAYINGS; i++) p->said[i] += strstr(got.text, sayings[i]) != NULL;
     note_clock(p, got.text);
+    keep_line(&got);
     return got;
 }
 

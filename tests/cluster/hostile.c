@@ -23,7 +23,6 @@
 #include <unistd.h>
 
 enum { STORM = 200, STORM_BYTES = 4096, FLOOD = 600 };
-enum { COUNTED_S = 12, TRIES = 4 }; /* longer than a silo counts lines before it says more */
 enum { HEADER = GB_FRAME_HEADER_BYTES, NO_MESSAGE = 77 };
 
 /* ---- processes ---- */

@@ -10,6 +10,9 @@
 #include "seed.h"
 
 enum { PATIENCE_S = 60 };
+/* Longer than a silo counts lines before it says how many more there were: a line that is not said
+ * in that time was one of them, and may be tried for again. */
+enum { COUNTED_S = 12, TRIES = 4 };
 
 typedef struct scene {
     town town;
