@@ -11,6 +11,7 @@ local core = require "gb.core"
 local near = require "gb.near"
 local log = require "gb.log"
 local breaker = require "gb.breaker"
+local buffer = require "gb.buffer"
 
 local M = {}
 
@@ -258,11 +259,7 @@ local function device_count() -- asking for the first time opens them
   known_count = known_count or core.device_count()
   return known_count
 end
-local known_cpus
-local function cpu_at(index)
-  known_cpus = known_cpus or require("gb.buffer").cpus()
-  return known_cpus[index]
-end
+local function cpu_at(index) return buffer.cpus()[index] end
 
 -- The best other device: a GPU, or a cpu device where the wanted one is a cpu device or the caller
 -- takes that. tried (or nil): those that are out of question too.
@@ -541,7 +538,7 @@ end
 local function each(what, name)
   if type(name) == "table" then name = rawget(name, "index") or rawget(name, "name") end
   if type(name) == "number" then
-    require("gb.buffer").device_index(name, 3)
+    buffer.device_index(name, 3)
   elseif type(name) ~= "string" then
     error(("%s takes the index of a device or the name of a kernel, got %s"):format(what,
       type(name)), 3)

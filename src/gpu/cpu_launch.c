@@ -359,7 +359,7 @@ int gbi_cpu_launch_start(gbi_cpu_queue *queue, gbi_command *command)
     pool_work *work = gb_mem_zalloc_lines(cpu->mem, sizeof *work);
     if (!work) return GB_ENOMEM;
     uint64_t now = gbi_now_ns();
-    gbi_trap_look(now);
+    gbi_trap_install();
     uint64_t cost = predict(command->u.launch.impl, threads_of(command));
     work->command = command;
     work->run = run_of(command, &work->job.stop);

@@ -103,7 +103,6 @@ static gbi_pool_job *next_job_locked(gbi_pool *pool)
     if (gb_list_empty(&pool->open)) return NULL;
     gb_list *node = pool->open.next;
     gbi_pool_job *job = GB_CONTAINER(node, gbi_pool_job, link);
-    if (node->next == &pool->open) return job; /* others are reading that line of it */
     gb_list_unlink(node);
     gb_list_push(job->urgent ? first_common(pool) : &pool->open, node); /* before it */
     return job;

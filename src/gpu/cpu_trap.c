@@ -15,7 +15,6 @@
 
 enum {
     STACK_BYTES = 64 << 10,
-    LOOK_NS = 1000000,
 #if defined(__SANITIZE_THREAD__)
     SAVE_MASK = 1 /* TSan's own handler, which calls ours, blocks all signals */
 #else
@@ -32,8 +31,6 @@ enum { SIGNALS = sizeof signals / sizeof signals[0] };
 static struct sigaction previous[SIGNALS];
 /* tidy: allowed because the handlers belong to the process: one installer at a time */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-/* tidy: allowed because the handlers belong to the process: so does when they were looked at */
-static _Atomic uint64_t looked_ns;
 /* tidy: allowed because the stacks for handlers are freed with their threads */
 static bool has_key;
 /* tidy: allowed because the stacks for handlers are freed with their threads */
@@ -130,14 +127,7 @@ static void free_stack(void *stack)
     munmap(stack, STACK_BYTES);
 }
 
-static bool is_ours(int signal, struct sigaction *now)
-{
-    sigaction(signal, NULL, now);
-    return (now->sa_flags & SA_SIGINFO) && now->sa_sigaction == on_fault;
-}
-
-/* A few system calls. */
-static void install(void)
+void gbi_trap_install(void)
 {
     struct sigaction action = {.sa_sigaction = on_fault}, now;
     /* NODEFER: the signal is not blocked after the jump, so no mask has to be saved per launch */
@@ -146,27 +136,19 @@ static void install(void)
     pthread_mutex_lock(&lock);
     if (!has_key) has_key = pthread_key_create(&stack_key, free_stack) == 0;
     for (int i = 0; i < SIGNALS; i++) {
-        if (is_ours(signals[i], &now)) continue;
+        sigaction(signals[i], NULL, &now);
+        if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == on_fault) continue;
         previous[i] = now;
         sigaction(signals[i], &action, NULL);
     }
     pthread_mutex_unlock(&lock);
 }
 
-void gbi_trap_look(uint64_t now_ns)
-{
-    struct sigaction now;
-    uint64_t last = atomic_load_explicit(&looked_ns, memory_order_relaxed);
-    if (now_ns - last < LOOK_NS && is_ours(signals[0], &now)) return;
-    atomic_store_explicit(&looked_ns, now_ns, memory_order_relaxed);
-    install();
-}
-
 void gbi_trap_prepare(void)
 {
     if (prepared) return;
     prepared = true;
-    install();
+    gbi_trap_install();
     stack_t now;
     if (sigaltstack(NULL, &now) == 0 && !(now.ss_flags & SS_DISABLE)) return;
     void *stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
@@ -209,7 +191,7 @@ void gbi_trap_limit(gbi_trap *trap, uint64_t until_ns)
 void gbi_trap_stop(gbi_trap *trap, uint64_t until_ns)
 {
     siginfo_t info;
-    install();
+    gbi_trap_install();
     memset(&info, 0, sizeof info);
     info.si_signo = SIGBUS;
     info.si_code = SI_QUEUE;

@@ -28,10 +28,9 @@ typedef struct gbi_trap {
     _Atomic uint64_t until_ns, ending_ns;
 } gbi_trap;
 
-/* Before launches on the pool: makes sure that the handlers are ours, also when somebody has set
- * others since (those are called for faults that are not ours). Whoever sets any sets that of
- * SIGSEGV, so this one is looked at each time (a system call), the others once a millisecond. */
-void gbi_trap_look(uint64_t now_ns);
+/* Makes sure that the handlers are ours, also when somebody has set others since (those are called
+ * for faults that are not ours). A few system calls: before launches on the pool. */
+void gbi_trap_install(void);
 
 /* Once per thread that runs kernels: handlers, and a stack for them unless the thread has one (it
  * is freed with the thread). Cheap when done already. */

@@ -222,7 +222,7 @@ static bool stuck_once(scene *s, int nth)
     bool noted = comes(s, silo, NOT_TAKING, not_taking, "does not take its calls:");
     FILE *file = fopen(path, "w");
     need(file && fclose(file) == 0, path);
-    wait_mark(&s->town, p, 3 * PATIENCE_S);
+    wait_mark(&s->town, p, PATIENCE_S);
     need(strstr(p->mark, "end 40 of 40") != NULL, p->mark);
     need(proc_wait(&s->town, p, PATIENCE_S) == 0, "a client ends with 0");
     return noted && comes(s, silo, TAKES_AGAIN, again, "takes calls again");

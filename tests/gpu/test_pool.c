@@ -265,23 +265,26 @@ static void chunks_become_shorter(void **state)
 enum { MEET_S = 30 }; /* so long the first waits for the second */
 
 typedef struct meeting {
+    world world; /* first */
     gbi_pool *pool;
-    pthread_mutex_t lock;
-    pthread_cond_t moved;
-    int there, missed, released;
+    int there, missed;
 } meeting;
 
 typedef struct meeting_job {
-    gbi_pool_job job; /* first */
-    meeting *meeting;
+    job job;                   /* first */
     struct meeting_job *after; /* two, which are added as it ends; or NULL */
 } meeting_job;
+
+static meeting *meeting_of(gbi_pool_job *self)
+{
+    return (meeting *)((job *)self)->world;
+}
 
 /* The others sleep. */
 static void run_until_others_sleep(gbi_pool_job *self, gbi_runner *runner, uint64_t first,
                                    uint64_t count)
 {
-    gbi_pool *pool = ((meeting_job *)self)->meeting->pool;
+    gbi_pool *pool = meeting_of(self)->pool;
     for (bool asleep = false; !asleep; sched_yield()) {
         pthread_mutex_lock(&pool->lock);
         asleep = pool->sleepers == pool->thread_count - 1;
@@ -292,33 +295,25 @@ static void run_until_others_sleep(gbi_pool_job *self, gbi_runner *runner, uint6
 static void run_until_both_came(gbi_pool_job *self, gbi_runner *runner, uint64_t first,
                                 uint64_t count)
 {
-    meeting *m = ((meeting_job *)self)->meeting;
+    meeting *m = meeting_of(self);
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += MEET_S;
-    pthread_mutex_lock(&m->lock);
+    pthread_mutex_lock(&m->world.lock);
     m->there++;
-    pthread_cond_broadcast(&m->moved);
+    pthread_cond_broadcast(&m->world.moved);
     int rc = 0;
-    while (m->there < 2 && rc == 0) rc = pthread_cond_timedwait(&m->moved, &m->lock, &until);
+    while (m->there < 2 && rc == 0)
+        rc = pthread_cond_timedwait(&m->world.moved, &m->world.lock, &until);
     m->missed += m->there < 2;
-    pthread_mutex_unlock(&m->lock);
+    pthread_mutex_unlock(&m->world.lock);
 }
 
 static void add_both(gbi_pool_job *self, bool timed_out)
 {
     meeting_job *own = (meeting_job *)self;
     for (int i = 0; own->after && i < 2; i++)
-        if (gbi_pool_add(own->meeting->pool, &own->after[i].job) < 0) abort();
-}
-
-static void meeting_released(gbi_pool_job *self)
-{
-    meeting *m = ((meeting_job *)self)->meeting;
-    pthread_mutex_lock(&m->lock);
-    m->released++;
-    pthread_cond_broadcast(&m->moved);
-    pthread_mutex_unlock(&m->lock);
+        if (gbi_pool_add(meeting_of(self)->pool, &own->after[i].job.job) < 0) abort();
 }
 
 /* Two jobs come as a third ends. The thread that leaves that one takes the first of them; so
@@ -328,23 +323,23 @@ static void each_job_finds_a_thread(void **state)
     gb_mem mem;
     meeting m = {.there = 0};
     gb_mem_init(&mem, "pool", NULL, 0);
-    pthread_mutex_init(&m.lock, NULL);
-    pthread_cond_init(&m.moved, NULL);
+    pthread_mutex_init(&m.world.lock, NULL);
+    pthread_cond_init(&m.world.moved, NULL);
     assert_int_equal(gbi_pool_open(&m.pool, &mem, 3), 0);
     meeting_job jobs[3];
     memset(jobs, 0, sizeof jobs);
-    for (int i = 0; i < 3; i++)
-        jobs[i] = (meeting_job){.job = {.total = 1,
-                                        .chunk = 1,
-                                        .run = i ? run_until_both_came : run_until_others_sleep,
-                                        .ended = add_both,
-                                        .released = meeting_released},
-                                .meeting = &m,
-                                .after = i ? NULL : &jobs[1]};
-    assert_int_equal(gbi_pool_add(m.pool, &jobs[0].job), 0);
-    pthread_mutex_lock(&m.lock);
-    while (m.released < 3) pthread_cond_wait(&m.moved, &m.lock);
-    pthread_mutex_unlock(&m.lock);
+    for (int i = 0; i < 3; i++) {
+        jobs[i].job.world = &m.world;
+        jobs[i].job.job.total = jobs[i].job.job.chunk = 1;
+        jobs[i].job.job.run = i ? run_until_both_came : run_until_others_sleep;
+        jobs[i].job.job.ended = add_both;
+        jobs[i].job.job.released = released;
+    }
+    jobs[0].after = &jobs[1];
+    assert_int_equal(gbi_pool_add(m.pool, &jobs[0].job.job), 0);
+    pthread_mutex_lock(&m.world.lock);
+    while (m.world.released < 3) pthread_cond_wait(&m.world.moved, &m.world.lock);
+    pthread_mutex_unlock(&m.world.lock);
     assert_int_equal(m.missed, 0);
     assert_int_equal(gbi_pool_stop(m.pool), 0);
     gbi_pool_close(m.pool);
