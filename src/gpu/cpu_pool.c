@@ -20,6 +20,7 @@ enum {
     TURN_NS = 1000000, /* after that a thread looks whether another job waits */
     HELP_NS = 10000,   /* and one from outside whether there is anything else */
     LOCK_SPINS = 100,
+    WAKES = 2, /* threads that one wakes */
     SHARES = 2 /* of what is left: parts for each thread, of which a chunk is one at most */
 };
 
@@ -262,6 +263,47 @@ static bool spin_locked(pool_thread *thread, uint64_t *idle)
     return found || !gb_list_empty(&pool->open);
 }
 
+static uint64_t chunks_left(gbi_pool_job *job)
+{
+    uint64_t next = atomic_load_explicit(&job->next, memory_order_relaxed);
+    return next < job->total ? (job->total - next + job->chunk - 1) / job->chunk : 0;
+}
+
+/* How many sleeping threads the open jobs are worth. Those that spin, are about to leave a job, or
+ * are on their way, find one each. */
+static int wanted_locked(gbi_pool *pool)
+{
+    int coming = pool->spinners + pool->leaving + pool->woken;
+    int asleep = pool->sleepers - pool->woken, wanted = 0;
+    for (gb_list *at = pool->open.next; at != &pool->open && wanted < coming + asleep;
+         at = at->next) {
+        gbi_pool_job *job = GB_CONTAINER(at, gbi_pool_job, link);
+        uint64_t chunks = chunks_left(job);
+        wanted += chunks < (uint64_t)job->seats ? (int)chunks : job->seats;
+    }
+    wanted -= coming;
+    if (wanted <= 0) return 0;
+    return wanted < asleep ? wanted : asleep;
+}
+
+/* Wakes threads that the open jobs are worth, at most so many. To wake one takes 10 us and more on
+ * a virtual machine, so those who wake wake others in their turn, if there is still work for them;
+ * and the caller's core is about to be free and is not yet: the system would put two of our threads
+ * on another one, and leave them there. */
+static int wake_locked(gbi_pool *pool, int most)
+{
+    int wake = wanted_locked(pool);
+    if (wake > most) wake = most;
+    pool->woken += wake;
+    return wake;
+}
+
+/* Without the lock, or those who wake would sleep again until it is free. */
+static void signal_work(gbi_pool *pool, int wake)
+{
+    while (wake-- > 0) pthread_cond_signal(&pool->work);
+}
+
 static void idle_locked(pool_thread *thread)
 {
     gbi_pool *pool = thread->pool;
@@ -269,15 +311,15 @@ static void idle_locked(pool_thread *thread)
     if (spin_locked(thread, &idle) || pool->closing) return;
     pool->sleepers++;
     pthread_cond_wait(&pool->work, &pool->lock);
+    int wake = wake_locked(pool, WAKES); /* as one of those who come */
     pool->sleepers--;
     if (pool->woken > 0) pool->woken--;
-    if (pool->wake_last && pool->sleepers > pool->woken) {
-        pool->woken++;
-        pthread_cond_signal(&pool->work);
-    }
-    pool->wake_last = false;
     /* Would a full spin have caught the job? Then spinning pays after all. */
     if (pool->added_ns - idle < SPIN_MAX_NS) thread->spin_ns = SPIN_MAX_NS;
+    if (wake == 0) return;
+    pthread_mutex_unlock(&pool->lock);
+    signal_work(pool, wake);
+    take_lock(pool);
 }
 
 static void *thread_main(void *arg)
@@ -373,29 +415,6 @@ static int start_all_locked(gbi_pool *pool)
     return rc;
 }
 
-static uint64_t chunks_left(gbi_pool_job *job)
-{
-    uint64_t next = atomic_load_explicit(&job->next, memory_order_relaxed);
-    return next < job->total ? (job->total - next + job->chunk - 1) / job->chunk : 0;
-}
-
-/* How many sleeping threads the open jobs are worth. Those that spin, are about to leave a job, or
- * are on their way, find one each. */
-static int wanted_locked(gbi_pool *pool)
-{
-    int coming = pool->spinners + pool->leaving + pool->woken;
-    int asleep = pool->sleepers - pool->woken, wanted = 0;
-    for (gb_list *at = pool->open.next; at != &pool->open && wanted < coming + asleep;
-         at = at->next) {
-        gbi_pool_job *job = GB_CONTAINER(at, gbi_pool_job, link);
-        uint64_t chunks = chunks_left(job);
-        wanted += chunks < (uint64_t)job->seats ? (int)chunks : job->seats;
-    }
-    wanted -= coming;
-    if (wanted <= 0) return 0;
-    return wanted < asleep ? wanted : asleep;
-}
-
 int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job)
 {
     GB_CHECK(job->total > 0 && job->chunk > 0);
@@ -413,18 +432,10 @@ int gbi_pool_add(gbi_pool *pool, gbi_pool_job *job)
     pool->attended += job->attended;
     atomic_fetch_add(&pool->active, 1);
     list_locked(pool, job);
-    int wake = wanted_locked(pool);
+    int wake = wake_locked(pool, job->attended ? 1 : WAKES);
     bool watch = atomic_exchange(&pool->watch_state, GBI_WATCH_HEARD) == GBI_WATCH_SLEEPS;
-    /* The caller's core is about to be free and is not yet: the system would put two of our threads
-     * on another one, and leave them there. So the last is woken a moment later, by the first. */
-    if (wake > 1 && wake == pool->thread_count) {
-        pool->wake_last = true;
-        wake--;
-    }
-    pool->woken += wake;
     pthread_mutex_unlock(&pool->lock);
-    /* without the lock, or those who wake would sleep again until it is free */
-    while (wake-- > 0) pthread_cond_signal(&pool->work);
+    signal_work(pool, wake);
     if (watch) pthread_cond_signal(&pool->watch_work);
     return 0;
 }

@@ -39,7 +39,6 @@ struct gbi_pool {
     gb_list open;      /* jobs with blocks to hand out */
     gb_list running;   /* jobs whose blocks are all handed out */
     uint64_t added_ns; /* when the newest job came */
-    bool wake_last;    /* the first that wakes wakes one more */
     _Atomic int32_t watch_state;
     gb_list threads; /* live ones */
     gb_list strays;  /* given up */

@@ -262,17 +262,18 @@ static void chunks_become_shorter(void **state)
 
 /* ---- who is woken ---- */
 
-enum { MEET_S = 30 }; /* so long the first waits for the second */
+enum { MEET_S = 30 }; /* so long the first waits for the last */
 
 typedef struct meeting {
     world world; /* first */
     gbi_pool *pool;
-    int there, missed;
+    int wanted, there, missed;
 } meeting;
 
 typedef struct meeting_job {
     job job;                   /* first */
-    struct meeting_job *after; /* two, which are added as it ends; or NULL */
+    struct meeting_job *after; /* so many, which are added as it ends */
+    int after_count;
 } meeting_job;
 
 static meeting *meeting_of(gbi_pool_job *self)
@@ -292,8 +293,8 @@ static void run_until_others_sleep(gbi_pool_job *self, gbi_runner *runner, uint6
     }
 }
 
-static void run_until_both_came(gbi_pool_job *self, gbi_runner *runner, uint64_t first,
-                                uint64_t count)
+static void run_until_all_came(gbi_pool_job *self, gbi_runner *runner, uint64_t first,
+                               uint64_t count)
 {
     meeting *m = meeting_of(self);
     struct timespec until;
@@ -303,42 +304,41 @@ static void run_until_both_came(gbi_pool_job *self, gbi_runner *runner, uint64_t
     m->there++;
     pthread_cond_broadcast(&m->world.moved);
     int rc = 0;
-    while (m->there < 2 && rc == 0)
+    while (m->there < m->wanted && rc == 0)
         rc = pthread_cond_timedwait(&m->world.moved, &m->world.lock, &until);
-    m->missed += m->there < 2;
+    m->missed += m->there < m->wanted;
     pthread_mutex_unlock(&m->world.lock);
 }
 
-static void add_both(gbi_pool_job *self, bool timed_out)
+static void add_those_after(gbi_pool_job *self, bool timed_out)
 {
     meeting_job *own = (meeting_job *)self;
-    for (int i = 0; own->after && i < 2; i++)
+    for (int i = 0; i < own->after_count; i++)
         if (gbi_pool_add(meeting_of(self)->pool, &own->after[i].job.job) < 0) abort();
 }
 
-/* Two jobs come as a third ends. The thread that leaves that one takes the first of them; so
- * another has to be woken for the second. */
-static void each_job_finds_a_thread(void **state)
+/* As a job ends, whose thread is the only one awake, so many jobs of so many blocks come, which all
+ * wait for each other. */
+static void meet(int threads, int count, int blocks)
 {
     gb_mem mem;
-    meeting m = {.there = 0};
+    meeting m = {.wanted = count * blocks};
+    meeting_job jobs[4] = {{.after = jobs + 1, .after_count = count}};
     gb_mem_init(&mem, "pool", NULL, 0);
     pthread_mutex_init(&m.world.lock, NULL);
     pthread_cond_init(&m.world.moved, NULL);
-    assert_int_equal(gbi_pool_open(&m.pool, &mem, 3), 0);
-    meeting_job jobs[3];
-    memset(jobs, 0, sizeof jobs);
-    for (int i = 0; i < 3; i++) {
+    assert_int_equal(gbi_pool_open(&m.pool, &mem, threads), 0);
+    for (int i = 0; i <= count; i++) {
         jobs[i].job.world = &m.world;
-        jobs[i].job.job.total = jobs[i].job.job.chunk = 1;
-        jobs[i].job.job.run = i ? run_until_both_came : run_until_others_sleep;
-        jobs[i].job.job.ended = add_both;
+        jobs[i].job.job.chunk = 1;
+        jobs[i].job.job.total = i ? (uint64_t)blocks : 1;
+        jobs[i].job.job.run = i ? run_until_all_came : run_until_others_sleep;
+        jobs[i].job.job.ended = add_those_after;
         jobs[i].job.job.released = released;
     }
-    jobs[0].after = &jobs[1];
     assert_int_equal(gbi_pool_add(m.pool, &jobs[0].job.job), 0);
     pthread_mutex_lock(&m.world.lock);
-    while (m.world.released < 3) pthread_cond_wait(&m.world.moved, &m.world.lock);
+    while (m.world.released < 1 + count) pthread_cond_wait(&m.world.moved, &m.world.lock);
     pthread_mutex_unlock(&m.world.lock);
     assert_int_equal(m.missed, 0);
     assert_int_equal(gbi_pool_stop(m.pool), 0);
@@ -346,11 +346,27 @@ static void each_job_finds_a_thread(void **state)
     gb_mem_fini(&mem);
 }
 
+/* The thread that leaves the first takes one; so others have to be woken for the rest. */
+static void each_job_finds_a_thread(void **state)
+{
+    meet(3, 2, 1);
+    meet(3, 3, 1);
+}
+
+/* Who adds a job wakes some threads, and these the rest. */
+static void who_is_woken_wakes_others(void **state)
+{
+    meet(8, 1, 8);
+    meet(9, 1, 9);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(urgent_first), cmocka_unit_test(chunks_become_shorter),
-        cmocka_unit_test(each_job_finds_a_thread), cmocka_unit_test(a_caller_helps),
-        cmocka_unit_test(a_caller_that_helps_is_not_given_up)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(urgent_first),
+                                       cmocka_unit_test(chunks_become_shorter),
+                                       cmocka_unit_test(each_job_finds_a_thread),
+                                       cmocka_unit_test(who_is_woken_wakes_others),
+                                       cmocka_unit_test(a_caller_helps),
+                                       cmocka_unit_test(a_caller_that_helps_is_not_given_up)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
