@@ -100,7 +100,8 @@ typedef enum { GB_DELIVER_WORKER, GB_DELIVER_POLL } gb_deliver;
 
 typedef struct gb_config {
     size_t size;            /* set by gb_config_init: the caller's sizeof */
-    int workers;            /* worker threads; 0: gb_poll drives one worker; -1: one per core */
+    int workers;            /* worker threads; 0: gb_poll drives one worker; -1: one per core. The
+                             * cores are those that the process may run on */
     gb_deliver deliver;     /* where callbacks run */
     const char *app_dir;    /* folder of grain modules; NULL: none */
     const char *script_dir; /* where require and kernel files are looked for too; NULL: none */

@@ -6,6 +6,7 @@
 #include "gpu/cuda_compile.h"
 #include "gpu/gpu.h"
 #include "gpu/image_cache.h"
+#include "sys/cores.h"
 
 #include <dirent.h>
 #include <dlfcn.h>
@@ -91,7 +92,7 @@ static void show_machine(void)
     char text[256];
     snprintf(text, sizeof text, "%s (commit %s)", GB_BUILD_VERSION, gbrun_commit());
     row("gpubridge", text);
-    snprintf(text, sizeof text, "%ld", sysconf(_SC_NPROCESSORS_ONLN));
+    snprintf(text, sizeof text, "%d", gb_cores());
     row("cores", text);
     snprintf(text, sizeof text, "%.1f GiB",
              (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) / (1 << 30));

@@ -4,13 +4,13 @@
 #include "base/cond.h"
 #include "base/err.h"
 #include "gpu/gpu.h"
+#include "sys/cores.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
-#include <unistd.h>
 
 enum {
     /* What waking costs on a virtual machine: 20 to 60 us each, and now and then some milliseconds,
@@ -55,9 +55,8 @@ int gbi_pool_open(gbi_pool **out, gb_mem *mem, int threads)
 {
     gbi_pool *pool = gb_mem_zalloc_lines(mem, sizeof *pool);
     if (!pool) return GB_ENOMEM;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
     pool->mem = mem;
-    pool->wanted = threads > 0 ? threads : cores > 0 ? (int)cores : 1;
+    pool->wanted = threads > 0 ? threads : gb_cores();
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work, NULL);
     gb_cond_init(&pool->watch_work);

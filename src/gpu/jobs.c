@@ -3,14 +3,14 @@
 #include "base/check.h"
 #include "base/err.h"
 #include "gpu/front.h"
+#include "sys/cores.h"
 
 #include <signal.h>
-#include <unistd.h>
 
 int gbi_jobs_open(gbi_jobs *jobs, gb_mem *mem)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    jobs->thread_room = cores > 3 ? (int)cores / 2 : 1;
+    int cores = gb_cores();
+    jobs->thread_room = cores > 3 ? cores / 2 : 1;
     jobs->threads = gb_mem_zalloc(mem, (size_t)jobs->thread_room * sizeof jobs->threads[0]);
     if (!jobs->threads) return GB_ENOMEM;
     pthread_mutex_init(&jobs->lock, NULL);

@@ -10,13 +10,13 @@
 #include "host/meter.h"
 #include "host/operate.h"
 #include "lua/keep.h"
+#include "sys/cores.h"
 #include "telemetry/tracer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { MESSAGE_BYTES = 64 << 20 };
 enum { SYSTEM_PERIOD_MS = 500, PAGES_KEPT = 256 << 20 };
@@ -49,8 +49,8 @@ static int check_config(gb_config *config)
             "config.workers: -1 (one per core), 0 (driven by gb_poll) or 1 to %d, not %d",
             GB_WORKERS_MAX, config->workers);
     if (config->workers == -1) {
-        long cores = sysconf(_SC_NPROCESSORS_ONLN);
-        config->workers = cores < 1 ? 1 : cores > GB_WORKERS_MAX ? GB_WORKERS_MAX : (int)cores;
+        int cores = gb_cores();
+        config->workers = cores < GB_WORKERS_MAX ? cores : GB_WORKERS_MAX;
     }
     if (config->log_level < -1 || config->log_level > GB_LOG_OFF)
         return gb_err_set(GB_EINVAL, "config.log_level: -1 to 4, not %d", config->log_level);
