@@ -119,10 +119,9 @@ end
 
 -- ---- running ----
 
--- What a launch over items from `from` on takes.
-local function arguments(run, from, to, count)
-  local layout, args = run.found.layout, {}
-  for i = 1, layout.n do args[i] = layout.args[i] end
+-- What a launch over items from `from` on takes: the layout's own list, to be read at once.
+local function arguments(layout, from, to, count)
+  local args = layout.args
   if layout.count then args[layout.count] = count end
   args[layout.item.at] = from
   if not layout.in_place then args[layout.result.at] = to end
@@ -137,7 +136,7 @@ local function run_whole(run)
     from = from:view(0, n * layout.item.count)
     to = layout.in_place and from or to:view(0, n * layout.result.count)
   end
-  local args = arguments(run, from, to, n)
+  local args = arguments(layout, from, to, n)
   local ok, message, code = run_list(kernel, n, args, count, timeout)
   if ok or code then return ok, message, code end
   return kernel:run({ threads = n, timeout = timeout }, unpack(args, 1, count))
@@ -154,12 +153,11 @@ local function start(run, lane, first, count)
   local from = run.items:view(first * layout.item.count, count * layout.item.count)
   local to = layout.in_place and from
     or run.results:view(first * layout.result.count, count * layout.result.count)
-  local args = arguments(run, lane.item or from, lane.result or to, count)
   if lane.item then
     step(futures, lane.item:upload(from, { async = true, queue = lane.queue }))
   end
   step(futures, run.found.kernel:async({ threads = count, queue = lane.queue },
-    unpack(args, 1, layout.n)))
+    unpack(arguments(layout, lane.item or from, lane.result or to, count), 1, layout.n)))
   if lane.item then
     local out = layout.in_place and lane.item or lane.result
     step(futures, out:download(to, { count = #to, async = true, queue = lane.queue }))
@@ -365,6 +363,7 @@ local function run_on(run, device, here, in_place)
   if run.n > 0 then
     local calm
     calm, ok, message, code = pcall(run_items, run)
+    arguments(run.found.layout, false, false, 0) -- which holds no arrays of ours from now on
     if not calm then -- what the kernel does not take: the values of args
       return false, (tostring(ok):gsub("^[^ ]+:%d+: ", ""))
     end

@@ -404,26 +404,37 @@ local function none_left(hints, last)
   return nil, "no device is in order", "EDEVICE"
 end
 
+-- What may go on elsewhere failed on a device: the next ones.
+local function over_others(hints, fn, arg, index, message, code)
+  local tried, cpu_only = {}, false
+  local last, here, in_place, out, more
+  repeat
+    last = { nil, message, code, n = 3 }
+    -- what lost this device would lose the next one too; on the CPU a trap is only a trap
+    local blame_now = core.device_info(index).blame
+    if code == "ELOST" and (blame_now == "kernel" or blame_now == "bound") then cpu_only = true end
+    tried[index] = true
+    device_at(index).counts.moved = device_at(index).counts.moved + 1
+    index, here, in_place = pick(hints, tried, cpu_only)
+    if not index then return none_left(hints, last) end
+    out, message, code, more = fn(arg, index, here, in_place)
+  until out ~= nil or not moves[code]
+  return out, message, code, more
+end
+
 --- fn(arg, index, here, in_place), which gives at most four values, on the best device for the
 --- hints (here: where a launch from here would run; in_place: kernels work on host memory); where
 --- the device fails (not the work), again on the next one: fn changes nothing that it reads.
+--- Compiles: no loop before something has failed.
 function M.over_devices(hints, fn, arg)
   if hints.required and hints.device and cpu_at(hints.device) then
     return nil, ("a GPU is required and device %d is none"):format(hints.device), "ENOGPU"
   end
-  local tried, last, cpu_only
-  while true do
-    local index, here, in_place = pick(hints, tried, cpu_only)
-    if not index then return none_left(hints, last) end
-    local out, message, code, more = fn(arg, index, here, in_place)
-    if out ~= nil or not moves[code] then return out, message, code, more end
-    -- what lost this device would lose the next one too; on the CPU a trap is only a trap
-    local blame_now = core.device_info(index).blame
-    if code == "ELOST" and (blame_now == "kernel" or blame_now == "bound") then cpu_only = true end
-    tried, last = tried or {}, { out, message, code, more, n = 4 }
-    tried[index] = true
-    device_at(index).counts.moved = device_at(index).counts.moved + 1
-  end
+  local index, here, in_place = pick(hints)
+  if not index then return none_left(hints) end
+  local out, message, code, more = fn(arg, index, here, in_place)
+  if out ~= nil or not moves[code] then return out, message, code, more end
+  return over_others(hints, fn, arg, index, message, code)
 end
 
 --- The launches of this kernel are batches, which M.begin and M.finish count.
@@ -436,16 +447,20 @@ end
 --- open.
 function M.begin(number) return kernel_at(number).breaker:begin() end
 
+local function trapped_items(failed)
+  local items = 0
+  for _, one in ipairs(failed) do
+    if one.code == "ETRAP" then items = items + one.last - one.first + 1 end
+  end
+  return items
+end
+
 --- It gave results, failures, n; nil, message, code; or false: misuse. It counts as failed when all
 --- of it trapped, and not at all when something else than the kernel failed.
 function M.finish(number, ticket, out, failed, n)
   local own, bad = kernel_at(number).breaker, nil
   if out then
-    local items = 0
-    for _, one in ipairs(failed) do
-      if one.code == "ETRAP" then items = items + one.last - one.first + 1 end
-    end
-    bad = items > 0 and items == n
+    bad = #failed > 0 and trapped_items(failed) == n
   elseif out == nil then
     bad = n == "ETRAP" or n == "ELOST" and failed:find("kernel '", 1, true) ~= nil or nil
   end
