@@ -1,6 +1,7 @@
 /* The guard that most kernels begin with: int i = blockIdx.x * blockDim.x + threadIdx.x, then
- * if (i < n) ... or if (i >= n) return. Such a test is an interval of x, so when it holds at both
- * ends of a row it holds in between, and the row runs without it: no masks in the vector loop.
+ * if (i < n) ... or if (i >= n) return. Such a test holds for an interval of x: when it holds at
+ * one end of a row, halving finds where it ends, and that part runs without it, while the rest does
+ * nothing: no masks in the vector loop. (Masked lanes of a page without access cost microseconds.)
  * The patterns are strict on purpose; what does not match keeps its test. */
 #include "gpu/source_room.h"
 

@@ -160,8 +160,7 @@ template <typename T> __gb_fn void __gb_global(gb_cpu_global *out, const char *n
     __gb_reflect<T>::fill(&out->type, name);
 }
 
-template <typename T>
-__gb_fn void __gb_member(gb_cpu_field *out, const char *name, size_t offset)
+template <typename T> __gb_fn void __gb_member(gb_cpu_field *out, const char *name, size_t offset)
 {
     gb_cpu_param param;
     __gb_reflect<T>::fill(&param, name);
@@ -213,8 +212,9 @@ template <int... I> struct __gb_count<0, I...> {
     typedef __gb_list<I...> type;
 };
 
-/* Grid-stride loops run one round per call of the kernel: see source_index.c. A guard is asked at
- * both ends of a row first, and when it holds there the row runs without it: see source_guard.c. */
+/* Grid-stride loops run one round per call of the kernel: see source_index.c. A guard holds
+ * for an interval of a row: where that begins or ends with the row, it is found first, and runs
+ * without the guard, and so without masks: see source_guard.c. */
 enum { __gb_mode_test, __gb_mode_probe, __gb_mode_inside };
 static thread_local unsigned int __gb_round, __gb_more, __gb_mode, __gb_all;
 __gb_fn bool __gb_note(bool more)
@@ -244,8 +244,7 @@ enum {
     __gb_linear = 2,
     __gb_strided = 4,
     __gb_guarded = 8,
-    __gb_row_threads = 16384,
-    __gb_piece_threads = 512
+    __gb_row_threads = 16384
 };
 template <typename T, T F, int Traits> struct __gb_entry;
 
@@ -343,34 +342,65 @@ __GB_KERNEL_TYPE(noexcept)
                 return;                                                                            \
             }                                                                                      \
             __gb_mode = __gb_mode_test;                                                            \
-            if (!(Traits & (__gb_guarded | __gb_strided))) return lanes(begin, end, a...);         \
-            if (inside(begin, end, a...)) return;                                                  \
-            for (int at = begin; at < end; at += __gb_piece_threads) {                             \
-                int stop = end - at > __gb_piece_threads ? at + __gb_piece_threads : end;          \
-                if (!inside(at, stop, a...)) lanes(at, stop, a...);                                \
-            }                                                                                      \
+            if (Traits & (__gb_guarded | __gb_strided))                                            \
+                inside(begin, end, a...);                                                          \
+            else                                                                                   \
+                lanes(begin, end, a...);                                                           \
         }                                                                                          \
-        /* Runs the row without its test when both ends pass it; else false. */                    \
-        __gb_fn bool inside(int begin, int end, A... a)                                            \
+        __gb_fn bool passes(int x, A... a)                                                         \
         {                                                                                          \
             __gb_mode = __gb_mode_probe;                                                           \
             __gb_all = 1;                                                                          \
-            for (int i = 0; i < 2; i++) {                                                          \
-                __gb_thread_x = (unsigned int)(i ? end - 1 : begin);                               \
-                F(a...);                                                                           \
-                /* the first thread is past the end, so all are */                                 \
-                if (Traits & __gb_strided && !i && !__gb_all) {                                    \
-                    __gb_mode = __gb_mode_test;                                                    \
-                    return true;                                                                   \
-                }                                                                                  \
-            }                                                                                      \
+            __gb_thread_x = (unsigned int)x;                                                       \
+            F(a...);                                                                               \
             __gb_mode = __gb_mode_test;                                                            \
-            if (!__gb_all) return false;                                                           \
+            return __gb_all;                                                                       \
+        }                                                                                          \
+        /* The last place that passes the test on the way from one that does to one that fails. */ \
+        static __attribute__((noinline)) int edge(int good, int bad, A... a)                       \
+        {                                                                                          \
+            while (good - bad > 1 || bad - good > 1) {                                             \
+                int middle = good + (bad - good) / 2;                                              \
+                if (passes(middle, a...))                                                          \
+                    good = middle;                                                                 \
+                else                                                                               \
+                    bad = middle;                                                                  \
+            }                                                                                      \
+            return good;                                                                           \
+        }                                                                                          \
+        /* The first place that passes the test, or `end`. */                                      \
+        static __attribute__((noinline)) int first_inside(int begin, int end, A... a)              \
+        {                                                                                          \
+            if (begin < 0) __builtin_unreachable();                                                \
+            int first = end;                                                                       \
+            __gb_mode = __gb_mode_probe;                                                           \
+            __GB_PARALLEL                                                                          \
+            for (int x = begin; x < end; x++) {                                                    \
+                __gb_all = 1;                                                                      \
+                __gb_thread_x = (unsigned int)x;                                                   \
+                F(a...);                                                                           \
+                int here = __gb_all ? x : end;                                                     \
+                first = here < first ? here : first;                                               \
+            }                                                                                      \
+            __gb_thread_x = __gb_all = 0;                                                          \
+            __gb_mode = __gb_mode_test;                                                            \
+            return first;                                                                          \
+        }                                                                                          \
+        /* Runs the part of the row that passes its test, without it. */                           \
+        __gb_fn void inside(int begin, int end, A... a)                                            \
+        {                                                                                          \
+            int first = begin, last = end - 1;                                                     \
+            if (!passes(first, a...)) {                                                            \
+                if (Traits & __gb_strided) return; /* past the end, so all are */                  \
+                first =                                                                            \
+                    passes(last, a...) ? edge(last, begin, a...) : first_inside(begin, end, a...); \
+                if (first == end) return;                                                          \
+            }                                                                                      \
+            if (!passes(last, a...)) last = edge(first, last, a...);                               \
             __gb_mode = __gb_mode_inside;                                                          \
-            lanes(begin, end, a...);                                                               \
+            lanes(first, last + 1, a...);                                                          \
             __gb_mode = __gb_mode_test;                                                            \
             __gb_more = 1;                                                                         \
-            return true;                                                                           \
         }                                                                                          \
         __gb_fn void lanes(int begin, int end, A... a)                                             \
         {                                                                                          \

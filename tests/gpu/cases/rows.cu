@@ -24,6 +24,22 @@ extern "C" __global__ void guard_inner(int n, const int *in, int *out)
     if (i <= 2 || i > last - 4) return;
     out[i] += 1 + in[i];
 }
+extern "C" __global__ void guard_from(int n, const int *in, int *out)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n / 2 && n > i) out[i] += 1 + in[i];
+}
+extern "C" __global__ void guard_few(int n, const int *in, int *out)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < 5 || i >= n || i >= 40) return;
+    out[i] += 1 + in[i];
+}
+extern "C" __global__ void guard_none(int n, const int *in, int *out)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n && i > n) out[i] += 1 + in[i];
+}
 extern "C" __global__ void guard_column(int n, const int *in, int *out)
 {
     int i = blockIdx.x * blockDim.x + threadIdx.x, column = i % 10;
