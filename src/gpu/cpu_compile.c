@@ -18,9 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Changes when what is generated for the same source changes, headers aside (they are hashed). */
 enum { LEVEL_OLDEST = 2 }; /* of images for other machines */
-enum { IMAGE_REVISION = 2, COMPILE_MS = 5 * 60 * 1000, ARGUMENTS_MAX = 512 };
+enum { COMPILE_MS = 5 * 60 * 1000, ARGUMENTS_MAX = 512 };
 static const int64_t cache_bytes_max = (int64_t)512 << 20;
 
 struct gb_cpu_object {
@@ -110,12 +109,14 @@ bool gb_cpu_object_cached(const gb_cpu_object *object)
 
 /* ---- the key ---- */
 
+/* GB_CPU_REWRITER stands for what makes C++ of a kernel's source (CMakeLists.txt); the headers that
+ * go with it are hashed here. */
 static int make_key(job *j)
 {
     gb_buf key;
     gb_buf_init(&key, j->config->mem);
     j->files.size = 0;
-    int rc = gb_buf_printf(&key, "abi %d revision %d ", GB_CPU_ABI, IMAGE_REVISION);
+    int rc = gb_buf_printf(&key, "abi %d rewriter %s ", GB_CPU_ABI, GB_CPU_REWRITER);
     if (rc == 0)
         rc = j->target ? gb_buf_printf(&key, "made for %s\n", j->target)
                        : gb_buf_printf(&key, "sanitize %d\ncompiler %s %s\n", j->config->sanitize,

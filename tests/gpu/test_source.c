@@ -133,6 +133,20 @@ static void places(void **state)
          false, false},
         {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) p[i] = 1; else p[i] = 2;", true,
          false, false},
+        {"int i = blockIdx.x * blockDim.x + threadIdx.x; const int m = n - 1; if (i - 1 > 0 && i + "
+         "1 < "
+         "m) p[i] = 1;",
+         true, true, false},
+        {"unsigned i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n - 1u) p[i] = 1;", true,
+         true, false},
+        {"unsigned i = blockIdx.x * blockDim.x + threadIdx.x; if (i - 2 > 5) p[i] = 1;", true,
+         false, false},
+        {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i - 2 > 5u) p[i] = 1;", true, false,
+         false},
+        {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i - 2 > blockDim.y) p[i] = 1;", true,
+         false, false},
+        {"int i = blockIdx.x * blockDim.x + threadIdx.x; unsigned m = n; if (i - 2 > m) p[i] = 1;",
+         true, false, false},
         {"for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) "
          "p[i] = 1;",
          true, false, true},

@@ -35,6 +35,11 @@ extern "C" __global__ void guard_few(int n, const int *in, int *out)
     if (i < 5 || i >= n || i >= 40) return;
     out[i] += 1 + in[i];
 }
+extern "C" __global__ void guard_wraps(int n, const int *in, int *out)
+{
+    unsigned i = blockIdx.x * blockDim.x + threadIdx.x, all = n;
+    if (i - 20u > 10u && i < all) out[i] += 1 + in[i];
+}
 extern "C" __global__ void guard_none(int n, const int *in, int *out)
 {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
