@@ -102,6 +102,7 @@ enum { NAMES_MAX = 32 };
 typedef struct {
     const gb_source *source;
     const gb_token *names[NAMES_MAX]; /* declared in front of the loop, and its variable */
+    bool places[NAMES_MAX];           /* it is the place in x, and nothing else */
     int count;
 } scope;
 
@@ -110,11 +111,16 @@ static bool same(const gb_token *a, const gb_token *b)
     return a->size == b->size && memcmp(a->text, b->text, a->size) == 0;
 }
 
-static bool known(const scope *s, const gb_token *token)
+static int find(const scope *s, const gb_token *token)
 {
     for (int i = 0; i < s->count; i++)
-        if (same(s->names[i], token)) return true;
-    return false;
+        if (same(s->names[i], token)) return i;
+    return -1;
+}
+
+static bool known(const scope *s, const gb_token *token)
+{
+    return find(s, token) >= 0;
 }
 
 /* Tokens of plain arithmetic: nothing that could be a call, a store or a load. */
@@ -152,6 +158,9 @@ static uint32_t take_declaration(scope *s, uint32_t at, uint32_t end)
     bool words = false;
     for (uint32_t i = name + 1; i < stop; i++) words |= tokens[i].kind == GB_TOKEN_NAME;
     if (!words || !arithmetic(s->source, name + 1, stop)) return NONE;
+    int other = find(s, &tokens[name + 1]);
+    s->places[s->count] = gbi_match_place(s->source, name + 1) == stop ||
+                          (stop == name + 2 && other >= 0 && s->places[other]);
     s->names[s->count++] = &tokens[name - 1];
     return stop + 1;
 }
@@ -195,6 +204,8 @@ uint32_t gbi_kernel_loop(const gb_source *source, const gbi_chunk *chunk)
     if (at >= end) return 0;
     uint32_t open = at + 1, close = gbi_skip_pair(source, open, end) - 1, first = open + 1;
     if (take_declaration(&s, first, close) == NONE) return 0;
+    /* it grows along the row: when the first thread is past the end, so are all */
+    if (!s.places[s.count - 1]) return 0;
     const gb_token *name = s.names[s.count - 1];
     uint32_t test = first, step;
     while (!gbi_token_is(&tokens[test], ";")) test++;

@@ -150,6 +150,13 @@ static void places(void **state)
         {"for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) "
          "p[i] = 1;",
          true, false, true},
+        {"int from = blockIdx.x * blockDim.x + threadIdx.x; for (int i = from; i < n; i += "
+         "gridDim.x * "
+         "blockDim.x) p[i] = 1;",
+         true, false, true},
+        {"for (int i = n - (blockIdx.x * blockDim.x + threadIdx.x); i < n; i += gridDim.x * "
+         "blockDim.x) p[i] = 1;",
+         true, false, false},
         {"int s = 0; for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * "
          "blockDim.x) s += p[i];",
          true, false, false},

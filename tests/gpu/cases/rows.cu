@@ -55,6 +55,18 @@ extern "C" __global__ void stride_loop(int n, const int *in, int *out)
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += blockDim.x * gridDim.x)
         out[i] += 1 + in[i];
 }
+extern "C" __global__ void stride_back(int n, const int *in, int *out)
+{
+    int all = blockDim.x * gridDim.x;
+    for (int i = all - (1 + blockIdx.x * blockDim.x + threadIdx.x); i < n;
+         i += blockDim.x * gridDim.x)
+        out[i] += 1 + in[i];
+}
+extern "C" __global__ void stride_from(int n, const int *in, int *out)
+{
+    const int first = blockIdx.x * blockDim.x + threadIdx.x, all = gridDim.x * blockDim.x;
+    for (int i = first; i < n; i += all) out[i] += 1 + in[i];
+}
 extern "C" __global__ void stride_named(unsigned n, const int *in, int *out)
 {
     const unsigned stride = gridDim.x * blockDim.x;
