@@ -106,80 +106,76 @@ static void reach(void **state)
     gb_source_close(source);
 }
 
+static const struct {
+    const char *body;
+    bool linear, guarded, strided;
+} place_rows[] = {
+    {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) p[i] = 1;", true, true, false},
+    {"int i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; if (i >= n) return; p[i] = 1;", true,
+     true, false},
+    {"int i = blockIdx.x * (blockDim.x + threadIdx.x); p[i] = 1;", false, false, false},
+    {"int i = 2 * blockIdx.x * blockDim.x + threadIdx.x; p[i] = 1;", false, false, false},
+    {"int i = blockIdx.x * blockDim.x + threadIdx.x * 2; p[i] = 1;", false, false, false},
+    {"int i = n - blockIdx.x * blockDim.x + threadIdx.x; p[i] = 1;", false, false, false},
+    {"p[threadIdx.x] = 1;", false, false, false},
+    {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) p[i] = 1; p[0] = 2;", true, false,
+     false},
+    {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i * i < n) p[i] = 1;", true, false, false},
+    {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i != n) p[i] = 1;", true, false, false},
+    {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (p[i] < n) p[i] = 1;", true, false, false},
+    {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n || i > 9) p[i] = 1;", true, false,
+     false},
+    {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) p[i] = 1; else p[i] = 2;", true,
+     false, false},
+    {"int i = blockIdx.x * blockDim.x + threadIdx.x; const int m = n - 1; "
+     "if (i - 1 > 0 && i + 1 < m) p[i] = 1;",
+     true, true, false},
+    {"unsigned i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n - 1u) p[i] = 1;", true, true,
+     false},
+    {"unsigned i = blockIdx.x * blockDim.x + threadIdx.x; if (i - 2 > 5) p[i] = 1;", true, false,
+     false},
+    {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i - 2 > 5u) p[i] = 1;", true, false,
+     false},
+    {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i - 2 > blockDim.y) p[i] = 1;", true,
+     false, false},
+    {"int i = blockIdx.x * blockDim.x + threadIdx.x; unsigned m = n; if (i - 2 > m) p[i] = 1;",
+     true, false, false},
+    {"for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) "
+     "p[i] = 1;",
+     true, false, true},
+    {"int from = blockIdx.x * blockDim.x + threadIdx.x; "
+     "for (int i = from; i < n; i += gridDim.x * blockDim.x) p[i] = 1;",
+     true, false, true},
+    {"for (int i = n - (blockIdx.x * blockDim.x + threadIdx.x); i < n; i += gridDim.x * "
+     "blockDim.x) p[i] = 1;",
+     true, false, false},
+    {"int s = 0; for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * "
+     "blockDim.x) s += p[i];",
+     true, false, false},
+    {"for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) "
+     "{ if (p[i]) break; }",
+     true, false, false},
+    {"for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) "
+     "{ i++; }",
+     true, false, false},
+    {"for (int i = threadIdx.x; i < n; i += blockDim.x) p[i] = 1;", false, false, false},
+    {"for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) "
+     "p[i] = 1; p[0] = 2;",
+     true, false, false},
+};
+
 static void places(void **state)
 {
     (void)state;
-    static const struct {
-        const char *body;
-        bool linear, guarded, strided;
-    } rows[] = {
-        {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) p[i] = 1;", true, true, false},
-        {"int i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; if (i >= n) return; p[i] = 1;",
-         true, true, false},
-        {"int i = blockIdx.x * (blockDim.x + threadIdx.x); p[i] = 1;", false, false, false},
-        {"int i = 2 * blockIdx.x * blockDim.x + threadIdx.x; p[i] = 1;", false, false, false},
-        {"int i = blockIdx.x * blockDim.x + threadIdx.x * 2; p[i] = 1;", false, false, false},
-        {"int i = n - blockIdx.x * blockDim.x + threadIdx.x; p[i] = 1;", false, false, false},
-        {"p[threadIdx.x] = 1;", false, false, false},
-        {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) p[i] = 1; p[0] = 2;", true,
-         false, false},
-        {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i * i < n) p[i] = 1;", true, false,
-         false},
-        {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i != n) p[i] = 1;", true, false,
-         false},
-        {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (p[i] < n) p[i] = 1;", true, false,
-         false},
-        {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n || i > 9) p[i] = 1;", true,
-         false, false},
-        {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) p[i] = 1; else p[i] = 2;", true,
-         false, false},
-        {"int i = blockIdx.x * blockDim.x + threadIdx.x; const int m = n - 1; if (i - 1 > 0 && i + "
-         "1 < "
-         "m) p[i] = 1;",
-         true, true, false},
-        {"unsigned i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n - 1u) p[i] = 1;", true,
-         true, false},
-        {"unsigned i = blockIdx.x * blockDim.x + threadIdx.x; if (i - 2 > 5) p[i] = 1;", true,
-         false, false},
-        {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i - 2 > 5u) p[i] = 1;", true, false,
-         false},
-        {"int i = blockIdx.x * blockDim.x + threadIdx.x; if (i - 2 > blockDim.y) p[i] = 1;", true,
-         false, false},
-        {"int i = blockIdx.x * blockDim.x + threadIdx.x; unsigned m = n; if (i - 2 > m) p[i] = 1;",
-         true, false, false},
-        {"for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) "
-         "p[i] = 1;",
-         true, false, true},
-        {"int from = blockIdx.x * blockDim.x + threadIdx.x; for (int i = from; i < n; i += "
-         "gridDim.x * "
-         "blockDim.x) p[i] = 1;",
-         true, false, true},
-        {"for (int i = n - (blockIdx.x * blockDim.x + threadIdx.x); i < n; i += gridDim.x * "
-         "blockDim.x) p[i] = 1;",
-         true, false, false},
-        {"int s = 0; for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * "
-         "blockDim.x) s += p[i];",
-         true, false, false},
-        {"for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) "
-         "{ if (p[i]) break; }",
-         true, false, false},
-        {"for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) "
-         "{ i++; }",
-         true, false, false},
-        {"for (int i = threadIdx.x; i < n; i += blockDim.x) p[i] = 1;", false, false, false},
-        {"for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) "
-         "p[i] = 1; p[0] = 2;",
-         true, false, false},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    for (size_t i = 0; i < sizeof place_rows / sizeof *place_rows; i++) {
         char text[1024];
-        snprintf(text, sizeof text, "__global__ void k(int n, int *p) { %s }", rows[i].body);
+        snprintf(text, sizeof text, "__global__ void k(int n, int *p) { %s }", place_rows[i].body);
         gb_source *source = open_text(text);
         const gb_source_kernel *k = kernel(source, "k");
-        if (k->linear != rows[i].linear || k->guarded != rows[i].guarded ||
-            k->strided != rows[i].strided)
-            fail_msg("%s: linear %d guarded %d strided %d", rows[i].body, k->linear, k->guarded,
-                     k->strided);
+        if (k->linear != place_rows[i].linear || k->guarded != place_rows[i].guarded ||
+            k->strided != place_rows[i].strided)
+            fail_msg("%s: linear %d guarded %d strided %d", place_rows[i].body, k->linear,
+                     k->guarded, k->strided);
         gb_source_close(source);
     }
 }
