@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "grain/grain.h"
 #include "grain/kind.h"
+#include "sys/cores.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -313,7 +314,7 @@ int main(void)
            1e9 / rate);
     rate = local_calls(1000, KEYS);
     printf("awaited local calls, 1000 in flight    %8.2f M/s\n", rate / 1e6);
-    int cores = (int)sysconf(_SC_NPROCESSORS_ONLN), workers = cores < 2 ? 2 : cores > 4 ? 4 : cores;
+    int cores = gb_cores(), workers = cores < 2 ? 2 : cores > 4 ? 4 : cores;
     rate = over_workers(2, 1, 400000);
     printf("random keys, 2 workers, 1 in flight    %8.2f M/s  %6.0f ns\n", rate / 1e6, 1e9 / rate);
     rate = over_workers(workers, 1, 400000);

@@ -109,8 +109,8 @@ bool gb_cpu_object_cached(const gb_cpu_object *object)
 
 /* ---- the key ---- */
 
-/* GB_CPU_REWRITER stands for what makes C++ of a kernel's source (CMakeLists.txt); the headers that
- * go with it are hashed here. */
+/* GB_CPU_REWRITER stands for what makes C++ of a kernel's source and for the flags
+ * (CMakeLists.txt); the headers that go with it are hashed here. */
 static int make_key(job *j)
 {
     gb_buf key;
