@@ -145,6 +145,7 @@ show("idle silo, memory", median("idle_memory_mb"), "MB", "(bar 12)")
 show("cached launch from Lua, 1 thread", median("launch_1_thread_us"), "us",
   "(bar 5 beyond the work)")
 show("cached launch from Lua, 1000 threads", median("launch_1000_threads_us"), "us")
+show("  4096 threads for 1000 elements", median("launch_4096_threads_of_1000_us"), "us")
 local plan, fused = median("plan_us"), median("plan_fused_ms")
 show("ten small launches one by one", median("plan_launches_us"), "us")
 show("the same as a plan", plan, "us",

@@ -1,5 +1,6 @@
 -- What a launch from Lua costs beyond its work: a cached small kernel on a device buffer, in
--- microseconds; and one that is not waited for. $GB_BENCH_QUICK: few launches, for self-checks.
+-- microseconds; one of more threads than elements; and one that is not waited for.
+-- $GB_BENCH_QUICK: few launches, for self-checks.
 local gb = require "gb"
 
 local K = assert(gb.kernels { name = "launch", source = [==[
@@ -10,12 +11,13 @@ extern "C" __global__ void touch(float *x, int n)
 }
 ]==] })
 
-local function launch_us(threads, count)
-  local x = assert(gb.buffer("float", threads))
+local function launch_us(threads, count, n)
+  n = n or threads
+  local x = assert(gb.buffer("float", n))
   x:fill(1)
-  for _ = 1, 1000 do assert(K.touch:run(threads, x, threads)) end
+  for _ = 1, 1000 do assert(K.touch:run(threads, x, n)) end
   local start = gb.monotonic()
-  for _ = 1, count do K.touch:run(threads, x, threads) end
+  for _ = 1, count do K.touch:run(threads, x, n) end
   local us = (gb.monotonic() - start) / count * 1e6
   x:free()
   return us
@@ -36,4 +38,5 @@ end
 local count = (os.getenv "GB_BENCH_QUICK" or "") ~= "" and 500 or 200000
 print(("R launch_1_thread_us %.3f"):format(launch_us(1, count)))
 print(("R launch_1000_threads_us %.3f"):format(launch_us(1000, count)))
+print(("R launch_4096_threads_of_1000_us %.3f"):format(launch_us(4096, count, 1000)))
 print(("R launch_async_us %.3f"):format(async_us(1000, count)))
